@@ -1,0 +1,1 @@
+"""comfykiln: verified ComfyUI container images from one description."""

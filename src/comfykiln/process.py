@@ -1,0 +1,135 @@
+"""The only way to run a program: an argument list, a bounded time, the output kept on failure."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import KilnError, NotPossibleError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+TAIL_LINES = 40
+
+
+class ProgramError(KilnError):
+    """A program ended with another exit status than 0; `status` and `output` are kept."""
+
+    def __init__(self, argv: Sequence[str], status: int, output: str, *, remedy: str = "") -> None:
+        tail = "\n".join(f"    {line}" for line in output.splitlines()[-TAIL_LINES:])
+        super().__init__(f"`{shown(argv)}` ended with status {status}:\n{tail}", remedy=remedy)
+        self.argv = tuple(argv)
+        self.status = status
+        self.output = output
+
+
+def shown(argv: Sequence[str]) -> str:
+    """Return the command line as a person would type it, for messages only."""
+    import shlex  # noqa: PLC0415  # only messages need it
+
+    return shlex.join(argv)
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: str | None = None,
+    timeout: float = 600,
+    statuses: Sequence[int] = (0,),
+) -> str:
+    """Run `argv` to its end and return its standard output.
+
+    `timeout` is in seconds. A status outside `statuses` raises `ProgramError` with both streams;
+    a missing program raises `NotPossibleError`.
+    """
+    try:
+        done = subprocess.run(
+            list(argv),
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            input=stdin,
+            stdin=subprocess.DEVNULL if stdin is None else None,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise _missing(argv, error) from error
+    except subprocess.TimeoutExpired as error:
+        raise KilnError(
+            f"`{shown(argv)}` gave no result within {timeout:g} s",
+            remedy="look at what it waits for (network, lock, prompt) and run it by hand",
+        ) from error
+    if done.returncode not in statuses:
+        raise ProgramError(argv, done.returncode, done.stdout + done.stderr)
+    return done.stdout
+
+
+def stream(
+    argv: Sequence[str],
+    on_line: Callable[[str], None],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Run `argv`, giving each line of its joined output streams to `on_line` as it comes.
+
+    On Ctrl-C or any fault in `on_line` the program is ended before the exception goes on.
+    Raises `ProgramError` for a status other than 0, `NotPossibleError` for a missing program.
+    """
+    kept: list[str] = []
+    try:
+        child = subprocess.Popen(
+            list(argv),
+            cwd=cwd,
+            env=None if env is None else dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise _missing(argv, error) from error
+    try:
+        for line in child.stdout or ():
+            kept.append(line)
+            on_line(line.rstrip("\n"))
+        status = child.wait()
+    finally:
+        _end(child)
+    if status != 0:
+        raise ProgramError(argv, status, "".join(kept[-400:]))
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End a program that still runs: asked first, killed after ten seconds."""
+    if child.stdout is not None:
+        child.stdout.close()
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def _missing(argv: Sequence[str], error: FileNotFoundError) -> NotPossibleError:
+    if error.filename and error.filename != argv[0]:
+        return NotPossibleError(
+            f"`{shown(argv)}` cannot start: the folder {error.filename} does not exist",
+            remedy="create the folder, or name another one",
+        )
+    return NotPossibleError(
+        f"the program `{argv[0]}` is not installed",
+        remedy=f"install {argv[0]}, or start the task with ./kiln, which sets the machine up",
+    )
