@@ -77,10 +77,23 @@ def read_members(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes
 def write_members(
     members: Mapping[str, bytes], epoch: int, *, executable: Collection[str] = ()
 ) -> bytes:
-    """Return a `.tar.gz` with `members`, equal bytes for equal arguments.
+    """Return `plain_tar` of the arguments, compressed; the gzip header has neither name nor time.
+
+    The bytes are equal for equal arguments and the same zlib.
+    """
+    packed = io.BytesIO()
+    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=9, mtime=0) as file:
+        file.write(plain_tar(members, epoch, executable=executable))
+    return packed.getvalue()
+
+
+def plain_tar(
+    members: Mapping[str, bytes], epoch: int, *, executable: Collection[str] = ()
+) -> bytes:
+    """Return an uncompressed tar archive with `members`, equal bytes for equal arguments.
 
     Names are sorted, owner and group are 0 without names, times are `epoch` (Unix seconds), modes
-    644, or 755 for the names in `executable`; the gzip header has neither name nor time.
+    644, or 755 for the names in `executable`.
     Raises `DocumentError` for a name that `read_members` would refuse.
     """
     faults = _NameCheck(DEFAULT_LIMITS)
@@ -88,9 +101,7 @@ def write_members(
         faults.add(name, folder=False)
     if faults.found:
         raise DocumentError(
-            "these names cannot go into a tarball",
-            faults=faults.found,
-            remedy="rename the files",
+            "these names cannot go into a tarball", faults=faults.found, remedy="rename the files"
         )
     plain = io.BytesIO()
     with tarfile.open(
@@ -102,10 +113,7 @@ def write_members(
             info.mtime = epoch
             info.mode = 0o755 if name in executable else 0o644
             archive.addfile(info, io.BytesIO(members[name]))
-    packed = io.BytesIO()
-    with gzip.GzipFile(filename="", fileobj=packed, mode="wb", compresslevel=9, mtime=0) as file:
-        file.write(plain.getvalue())
-    return packed.getvalue()
+    return plain.getvalue()
 
 
 def name_fault(name: str, limits: Limits = DEFAULT_LIMITS) -> str:
