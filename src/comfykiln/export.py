@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import console, files
 from comfykiln.errors import DocumentError, DriftError, KilnError
-from comfykiln.exporting import checks, devnodes, manifest, uvlock
+from comfykiln.exporting import checks, devnodes, manifest, pyproject, uvlock
 from comfykiln.exporting.manifest import FileRecord, Manifest
 from comfykiln.exporting.records import Exported, ExportInput, ExportModel, ExportNode
 from comfykiln.tarballs import plain_tar, read_members, write_members
@@ -52,7 +52,7 @@ def export_tarball(
     what, collected = _collect(what)
     lock = uvlock.make(what, cache=cache, env=uv_env or {})
     members = {
-        "pyproject.toml": lock.pyproject.encode(),
+        "pyproject.toml": _project(what, lock).encode(),
         "uv.lock": lock.text.encode(),
         ".python-version": f"{what.python}\n".encode(),
         manifest.RECEIPT: files.canonical_json(what.receipt),
@@ -124,6 +124,11 @@ def _with_requirements(node: ExportNode, collected: devnodes.Collected) -> Expor
     lines = [line.split(" #")[0].strip() for line in data.decode(errors="replace").splitlines()]
     own = [line for line in lines if line and not line.startswith("#")]
     return replace(node, requirements=(*node.requirements, *own))
+
+
+def _project(what: ExportInput, lock: uvlock.Lock) -> str:
+    torch = pyproject.torch_constraints(what)
+    return pyproject.render(what, constraints=torch, extra=lock.extra)
 
 
 def _refuse_credentials(members: Mapping[str, bytes]) -> None:

@@ -85,7 +85,7 @@ def _handler(
     wanted = f"Basic {base64.b64encode(login.encode()).decode()}"
 
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802  # http.server names it so
+        def do_GET(self) -> None:  # http.server names it so
             requests.append(self.path)
             if login and self.headers.get("Authorization") != wanted:
                 self._answer(401, b"", {"WWW-Authenticate": "Basic"})

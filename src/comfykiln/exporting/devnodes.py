@@ -20,16 +20,16 @@ _CACHES: Final = (
 )  # fmt: skip
 _SECRETS: Final = (
     ".env", ".envrc", ".env.*", "*.env", "*.pem", "*.key", "*.p12", "*.pfx", "*.jks", "*.kdbx",
-    "*.keystore", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".npmrc", ".pypirc",
-    ".git-credentials", ".htpasswd", "credentials", "credentials.*", "secrets.*", ".aws", ".ssh",
-    ".gnupg",
+    "*.keystore", "id_rsa*", "id_dsa*", "id_ecdsa*", "id_ed25519*", ".netrc", "_netrc", ".npmrc",
+    ".pypirc", ".git-credentials", ".htpasswd", "credentials", "credentials.*", "secrets.*",
+    ".aws", ".ssh", ".gnupg",
 )  # fmt: skip
 _HARMLESS: Final = (".env.example", ".env.sample", ".env.template", "id_*.pub", "*.py")
 _SECRET_CONTENT: Final = {
     "a private key": rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/=\s:,-]{64}",
     "an access key": rb"\b(AKIA|ASIA)(?![A-Z0-9]*EXAMPLE)[A-Z0-9]{16}\b",
     "a secret access key": rb"(?i)secret_?access_?key['\"]?\s*[:=]\s*['\"]?"
-    rb"(?![A-Za-z0-9/+]*EXAMPLE)[A-Za-z0-9/+]{40}\b",
+    rb"(?![A-Za-z0-9/+]*EXAMPLE)[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])",
     "a hub token": rb"\b(hf_[A-Za-z0-9]{34}|gh[pousr]_[A-Za-z0-9]{36}|github_pat_\w{60,})\b",
 }
 

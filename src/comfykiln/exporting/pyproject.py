@@ -24,14 +24,25 @@ def render(what: ExportInput, *, constraints: Sequence[str], extra: Sequence[str
     """
     import tomlkit  # noqa: PLC0415  # keeps `invoke --list` fast
 
+    solve = solve_tables(what, constraints=constraints, extra=extra)
     document = tomlkit.document()
-    document["project"] = _project(what)
-    groups = _groups(what.nodes, extra)
-    if groups:
-        document["dependency-groups"] = groups
-    document["tool"] = {"comfydock": _comfydock(what), "uv": _uv(what, constraints)}
+    document["project"] = solve["project"]
+    if solve["dependency-groups"]:
+        document["dependency-groups"] = solve["dependency-groups"]
+    document["tool"] = {"comfydock": _comfydock(what), "uv": solve["uv"]}
     text: str = tomlkit.dumps(_multiline(document))
     return text
+
+
+def solve_tables(
+    what: ExportInput, *, constraints: Sequence[str], extra: Sequence[str]
+) -> dict[str, Any]:
+    """Return the tables that decide what uv writes into `uv.lock`."""
+    return {
+        "project": _project(what),
+        "dependency-groups": _groups(what.nodes, extra),
+        "uv": _uv(what, constraints),
+    }
 
 
 def torch_constraints(what: ExportInput) -> list[str]:

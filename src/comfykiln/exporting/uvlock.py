@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -43,13 +43,14 @@ _FILE: Final = re.compile(r'\{ (?:url|path) = "([^"]*)"')
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lock:
-    """A `uv.lock` with the `pyproject.toml` it belongs to.
+    """A `uv.lock`.
 
-    `hidden` counts the package indexes of this machine whose addresses were taken out.
+    `extra` are the pins of packages in the image that no requirement leads to, `uv` is the version
+    that solved, `hidden` counts the package indexes whose addresses were taken out.
     """
 
-    pyproject: str
     text: str
+    extra: tuple[str, ...]
     uv: str
     hidden: int
 
@@ -69,17 +70,16 @@ def make(what: ExportInput, *, cache: Path | None, env: Mapping[str, str]) -> Lo
     Raises `NotPossibleError` where the indexes cannot be reached, `KilnError` where they hold no
     solution or the solution is not the image's.
     """
-    torch = pyproject.torch_constraints(what)
-    bounded = pyproject.render(what, constraints=_all_pins(what, torch), extra=())
     uv = _version()
-    key = files.sha256(files.canonical_json([_FORMAT, uv, bounded, sorted(env.items())]))
+    tables = pyproject.solve_tables(what, constraints=_all_pins(what), extra=())
+    key = files.sha256(files.canonical_json([_FORMAT, uv, tables]))
     kept = cache / f"{key}.json" if cache else None
     if kept and kept.is_file():
-        return Lock(**json.loads(kept.read_bytes()))
-    lock = _solve(what, bounded, torch, uv, env)
+        record = json.loads(kept.read_bytes())
+        return Lock(**{**record, "extra": tuple(record["extra"])})
+    lock = _solve(what, uv, env)
     if kept:
-        record = {name: getattr(lock, name) for name in ("pyproject", "text", "uv", "hidden")}
-        files.write_bytes(kept, files.canonical_json(record))
+        files.write_bytes(kept, files.canonical_json(asdict(lock)))
     return lock
 
 
@@ -94,22 +94,23 @@ def versions(text: str) -> dict[str, set[str]]:
     return found
 
 
-def _solve(
-    what: ExportInput, bounded: str, torch: Sequence[str], uv: str, env: Mapping[str, str]
-) -> Lock:
+def _solve(what: ExportInput, uv: str, env: Mapping[str, str]) -> Lock:
+    torch = pyproject.torch_constraints(what)
     with tempfile.TemporaryDirectory(prefix="comfykiln-lock-") as name:
         folder = Path(name)
+        bounded = pyproject.render(what, constraints=_all_pins(what), extra=())
         first = versions(_uv_lock(folder, bounded, env))
-        extra = sorted(pin for pin in what.locked if _name(pin) not in first)
-        project = pyproject.render(what, constraints=torch, extra=extra)
-        text = _uv_lock(folder, project, env)
+        extra = tuple(sorted(pin for pin in _all_pins(what) if _name(pin) not in first))
+        text = _uv_lock(folder, pyproject.render(what, constraints=torch, extra=extra), env)
         _run(folder, ["lock", "--check", "--offline"], env)
-    _agrees(text, [*what.locked, *torch])
+    _agrees(text, _all_pins(what))
     neutral, hidden = _neutralise(text, {_default_index(), what.pinned_index})
-    return Lock(pyproject=project, text=neutral, uv=uv, hidden=hidden)
+    return Lock(text=neutral, extra=extra, uv=uv, hidden=hidden)
 
 
-def _all_pins(what: ExportInput, torch: Sequence[str]) -> list[str]:
+def _all_pins(what: ExportInput) -> list[str]:
+    """Return the pins of every package in the image, those of the torch family as it has them."""
+    torch = pyproject.torch_constraints(what)
     family = {_name(pin) for pin in torch}
     return sorted([*(pin for pin in what.locked if _name(pin) not in family), *torch])
 
