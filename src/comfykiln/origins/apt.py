@@ -25,9 +25,7 @@ POCKETS = ("", "-updates", "-security")
 LISTS = Path("/var/lib/apt/lists")
 # A line of `apt-get update --print-uris`: the address in quotes, the name of the list, the size.
 RELEASE_FILE = re.compile(r"'(?P<uri>\S+)/dists/(?P<release>[^/\s]+)/InRelease' (?P<name>\S+) .*")
-PACKAGES = re.compile(
-    r"'(?P<uri>\S+)/dists/(?P<release>[^/\s]+)/main/binary-[^/]+/Packages\S*' .*"
-)
+PACKAGES = re.compile(r"'(?P<uri>\S+)/dists/(?P<release>[^/\s]+)/main/binary-[^/]+/Packages\S*' .*")
 # What apt must know to reach the archive, beside the sources.
 NETWORK = re.compile(
     r"Acquire::(https?)::(Proxy(-Auto-Detect)?|ProxyAutoDetect|CAInfo|CAPath|Verify-\w+"
@@ -60,7 +58,8 @@ def debian_sources(suite: str, options: Sequence[str] = (), lists: Path = LISTS)
 
     Where the host has the suite, its own entries serve; else those of another Debian release, with
     the suite swapped. `options` are further arguments for apt, `lists` is where it keeps what it
-    fetched. The addresses may hold credentials. Raises `UnavailableError` when apt knows no Debian archive.
+    fetched. The addresses may hold credentials. Raises `UnavailableError` when apt knows no Debian
+    archive.
     """
     known = [
         source
