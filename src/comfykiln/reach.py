@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from comfykiln.indexes import IndexSettings
+    from comfykiln.pipsettings import IndexSettings
 
 PATIENCE = 3.0  # seconds for one origin
 DEADLINE = 6.0  # seconds for all of them; a name server may be slower than any time-out of ours

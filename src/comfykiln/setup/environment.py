@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import console, files, process
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.indexes import IndexSettings, index_settings
+from comfykiln.pipsettings import IndexSettings, index_settings
 from comfykiln.setup import apt
 from comfykiln.setup.engine import Policy, policy_of
 
