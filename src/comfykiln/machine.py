@@ -82,7 +82,7 @@ class Machine:
 
 def read_machine(environ: Mapping[str, str] = os.environ) -> Machine:
     """Read all facts; takes as long as the slowest origin may (a few seconds at most)."""
-    settings = pipsettings.index_settings(environ)
+    settings = pipsettings.pip_settings(environ)
     bundle = pipsettings.ca_bundle(environ, settings)
     information, complaint = _docker_info()
     plugins = plugin_versions(information)

@@ -1,4 +1,4 @@
-"""The package-index settings of this machine: what a person set up for pip, told to uv as well.
+"""What a person set up for pip on this machine, told to uv as well.
 
 pip reads pip.conf and PIP_*; uv reads neither. Whoever made pip work (a mirror, a company's CA, a
 folder of wheels) expects the same of this program. Standard library only: it runs before the
@@ -29,7 +29,7 @@ PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class IndexSettings:
+class PipSettings:
     """Where packages come from and how the connection is trusted; empty means the tools' default.
 
     Addresses may carry credentials: hand them on, never print them.
@@ -73,9 +73,9 @@ class IndexSettings:
         return (*best, "--no-index") if self.no_index else best
 
 
-def index_settings(
+def pip_settings(
     environ: Mapping[str, str] = os.environ, *, files: Sequence[Path] | None = None
-) -> IndexSettings:
+) -> PipSettings:
     """Read pip's settings as pip does: its files in order, then the PIP_ variables over them.
 
     `files` are the files to read, the last one winning; by default those that pip reads.
@@ -86,7 +86,7 @@ def index_settings(
         found |= _from_file(path)
     found |= _from_environment(environ)
     bundle = found.get("cert") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
-    return IndexSettings(
+    return PipSettings(
         index_url=found.get("index-url", "").strip(),
         extra_index_urls=tuple(found.get("extra-index-url", "").split()),
         find_links=tuple(found.get("find-links", "").split()),
@@ -124,7 +124,7 @@ def system_bundle() -> Path | None:
     return next((path for path in SYSTEM_BUNDLES if path.is_file()), None)
 
 
-def ca_bundle(environ: Mapping[str, str], settings: IndexSettings) -> Path | None:
+def ca_bundle(environ: Mapping[str, str], settings: PipSettings) -> Path | None:
     """Return the CA bundle that connections of this machine are checked against, if any.
 
     The order: SSL_CERT_FILE, pip's own setting, the system's bundle.

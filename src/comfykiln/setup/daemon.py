@@ -33,9 +33,8 @@ def configure(*, undo: ExitStack) -> None:
     if SETTINGS.exists():
         console.note(f"kept: {SETTINGS} as it is")
         return
-    found = settings(
-        mtu=uplink_mtu(), proxies=pipsettings.proxies(os.environ), fresh=is_fresh(DATA)
-    )
+    proxies = pipsettings.proxies(os.environ)
+    found = settings(mtu=uplink_mtu(), proxies=proxies, fresh=is_fresh(DATA))
     # A proxy's address may hold a password.
     files.write_text(SETTINGS, json.dumps(found, indent=2) + "\n", mode=0o600)
     undo.callback(SETTINGS.unlink, missing_ok=True)

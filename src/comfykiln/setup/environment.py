@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import console, files, process
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.pipsettings import IndexSettings, index_settings
+from comfykiln.pipsettings import PipSettings, pip_settings
 from comfykiln.setup import apt
 from comfykiln.setup.engine import Policy, policy_of
 
@@ -231,8 +231,8 @@ def _install_venv_package() -> None:
     console.note(f"changed: installed {package}")
 
 
-def _settings() -> IndexSettings:
-    return index_settings(os.environ)
+def _settings() -> PipSettings:
+    return pip_settings(os.environ)
 
 
 @contextmanager
