@@ -45,7 +45,7 @@ def _uv_version(program: str) -> tuple[int, ...]:
     """Return uv's version, or nothing for a program that is not there or does not run."""
     try:
         words = process.capture([program, "--version"], timeout=30).split()
-    except (NotPossibleError, process.ProgramError, PermissionError, OSError):
+    except (KilnError, OSError):
         return ()
     numbers = words[1].split(".")[:2] if len(words) > 1 else []
     return tuple(int(number) for number in numbers if number.isdigit())
