@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, files, indexes, process
+from comfykiln import console, files, pipsettings, process
 from comfykiln.errors import NotPossibleError
 
 if TYPE_CHECKING:
@@ -34,7 +34,8 @@ def configure(*, undo: ExitStack) -> None:
     if SETTINGS.exists():
         console.note(f"kept: {SETTINGS} as it is")
         return
-    found = settings(mtu=uplink_mtu(), proxies=indexes.proxies(os.environ), fresh=is_fresh(DATA))
+    proxies = pipsettings.proxies(os.environ)
+    found = settings(mtu=uplink_mtu(), proxies=proxies, fresh=is_fresh(DATA))
     # A proxy's address may hold a password.
     files.write_text(SETTINGS, json.dumps(found, indent=2) + "\n", mode=0o600)
     undo.callback(take_back, SETTINGS)

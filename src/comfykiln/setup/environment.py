@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import console, files, process
 from comfykiln.errors import NotPossibleError
-from comfykiln.indexes import index_settings
+from comfykiln.pipsettings import pip_settings
 from comfykiln.setup.bootstrap import INDEX_REMEDY, find_uv
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _sync(uv: str, venv: Path, part: Part, checkout: Checkout) -> None:
     held = lock.read_bytes()
     exact = ["pip", "sync", "--require-hashes", "--no-build", "--compile-bytecode"]
     python = str(venv / "bin/python")
-    _run_uv(uv, [*exact, *index_settings().uv_arguments(), "--python", python, str(lock)])
+    _run_uv(uv, [*exact, *pip_settings().uv_arguments(), "--python", python, str(lock)])
     _add_sources(venv, checkout)
     process.capture([str(venv / "bin/invoke"), "--version"])
     files.write_bytes(venv / "kiln" / f"{part}.txt", held)
@@ -109,7 +109,7 @@ def _make_room(checkout: Checkout) -> None:
 
 
 def _run_uv(uv: str, arguments: list[str]) -> None:
-    environ = index_settings().uv_environment(os.environ)
+    environ = pip_settings().uv_environment(os.environ)
     # These two would make uv work on another environment or another Python than the one named.
     chosen = {k: v for k, v in environ.items() if k not in {"VIRTUAL_ENV", "UV_SYSTEM_PYTHON"}}
     try:
