@@ -1,0 +1,1 @@
+"""Every document in, every document out: formats that describe a ComfyUI environment."""
