@@ -32,10 +32,13 @@ def schema(name: str) -> Schema:
     return found
 
 
-def check(value: Any, name: str, faults: Faults, *, path: str = "$") -> None:
-    """Add a fault for each place where `value` has not the shape of schema `name`."""
+def check(value: Any, name: str, faults: Faults, *, path: str = "$", rules: str = "") -> None:
+    """Add a fault for each place where `value` has not the shape of schema `name`.
+
+    Ids of rules that the schema does not name begin with `rules`, or else with `name`.
+    """
     root = schema(name)
-    _Checker(root, name, faults).check(value, root, path)
+    _Checker(root, rules or name, faults).check(value, root, path)
 
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
