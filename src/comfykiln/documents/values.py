@@ -124,9 +124,14 @@ def check_url(text: str, path: str, faults: Faults, schemes: Iterable[str] = ("h
     return False
 
 
+def is_scp_address(text: str) -> bool:
+    """Say whether `text` is a repository's address in the form `git@host:path`."""
+    return len(text) <= MAX_URL and _SCP.fullmatch(text) is not None
+
+
 def check_repository(text: str, path: str, faults: Faults) -> bool:
     """Check a git repository's URL: https, http, git, ssh or `git@host:path`; none that runs."""
-    if _SCP.fullmatch(text) and len(text) <= MAX_URL:
+    if is_scp_address(text):
         return True
     if " " in text.strip():
         faults.add(path, "url.control", f"{shown(text)}: a space", remedy="write it as %20")
