@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from comfykiln.documents.kinds import Kind
 from comfykiln.documents.reading import load, refuse, value
@@ -54,6 +55,12 @@ def detect_bytes(data: bytes, source: str) -> Kind:
         return Kind.COMFYPACK
     if data.startswith(b"\x89PNG") or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
         return Kind.WORKFLOW
+    suffix = PurePath(source).suffix
+    if suffix not in ("", ".json", ".yaml", ".yml", ".lock") and data.lstrip()[:1] not in (
+        b"{",
+        b"[",
+    ):
+        _refuse_kind(source, f"a {suffix} file")
     return detect_value(value(data, source, max_items=None), source)
 
 
@@ -62,15 +69,19 @@ def detect_value(document: Any, source: str) -> Kind:
     kind = _by_keys(document) if isinstance(document, dict) else None
     if kind is None:
         foreign = next((name for where, name in _FOREIGN if _holds(document, where)), "")
-        refuse(
-            source,
-            "$",
-            "document.kind",
-            f"this is {foreign}, which is not supported" if foreign else "no known kind",
-            expected="a snapshot, migration manifest, comfy-lock, comfy-pack, workflow or export",
-            remedy="convert it by hand, or check that it is the right file",
-        )
+        _refuse_kind(source, foreign or ("an empty file" if document is None else ""))
     return kind
+
+
+def _refuse_kind(source: str, what: str) -> NoReturn:
+    refuse(
+        source,
+        "$",
+        "document.kind",
+        f"this is {what}, which is not supported" if what else "no known kind of document",
+        expected="a snapshot, migration manifest, comfy-lock, comfy-pack, workflow or export",
+        remedy="convert it by hand, or check that it is the right file",
+    )
 
 
 def _by_keys(document: Mapping[str, Any]) -> Kind | None:
@@ -79,7 +90,7 @@ def _by_keys(document: Mapping[str, Any]) -> Kind | None:
         return Kind.MANIFEST
     if "snapshot_json" in document or any(key in document for key in _NODE_MAPS):
         return Kind.SNAPSHOT
-    if isinstance(nodes, dict) and _is_lock(document, nodes):
+    if _is_lock(document):
         return Kind.COMFYLOCK
     if isinstance(nodes, dict):
         return Kind.SNAPSHOT
@@ -88,9 +99,10 @@ def _by_keys(document: Mapping[str, Any]) -> Kind | None:
     return Kind.WORKFLOW if _is_workflow(document) else None
 
 
-def _is_lock(document: Mapping[str, Any], nodes: Mapping[str, Any]) -> bool:
+def _is_lock(document: Mapping[str, Any]) -> bool:
     """Tell a comfy-lock from a snapshot: it lists models, settings or credentials beside nodes."""
-    del nodes
+    if not isinstance(document.get("custom_nodes"), dict | None):
+        return False
     return any(key in document for key in ("basic", "basics", "auth")) or isinstance(
         document.get("models"), list
     )

@@ -32,13 +32,23 @@ def schema(name: str) -> Schema:
     return found
 
 
-def check(value: Any, name: str, faults: Faults, *, path: str = "$", rules: str = "") -> None:
+def check(
+    value: Any,
+    name: str,
+    faults: Faults,
+    *,
+    path: str = "$",
+    rules: str = "",
+    definition: str | None = None,
+) -> None:
     """Add a fault for each place where `value` has not the shape of schema `name`.
 
     Ids of rules that the schema does not name begin with `rules`, or else with `name`.
+    `definition` names one of the schema's `$defs`, where it holds several forms.
     """
     root = schema(name)
-    _Checker(root, rules or name, faults).check(value, root, path)
+    start = root["$defs"][definition] if definition else root
+    _Checker(root, rules or name, faults).check(value, start, path)
 
 
 _TYPES: dict[str, Callable[[Any], bool]] = {

@@ -100,7 +100,7 @@ class _Builder:
     def key(self, value: Any, frame: _Frame, event: Any) -> str:
         if not isinstance(value, str):
             self.refuse(event, "reading.key", "a key that is no text", "put the key in quotes")
-        if value == "<<" and event.style is None:
+        if value == "<<" and not event.style:
             self.refuse(event, "reading.alias", "a merge key", "write the values out")
         if value in frame.value:
             path = child(frame.path, value)
@@ -108,7 +108,7 @@ class _Builder:
         return value
 
     def scalar(self, event: Any) -> Any:
-        if event.style is not None or not event.implicit[0]:
+        if event.style or not event.implicit[0]:
             return event.value
         tag = _resolver.resolve(yaml.ScalarNode, event.value, (True, False))  # type: ignore[no-untyped-call]  # PyYAML carries no types
         build = _BUILDERS.get(tag.removeprefix(_PREFIX))
