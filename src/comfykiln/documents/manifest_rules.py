@@ -146,7 +146,7 @@ def _check_managed(url: str, path: str, faults: Faults) -> None:
             path,
             "manifest.registry-id",
             f"{shown(url)} is no id of the registry",
-            expected='an id such as "comfyui-kjnodes" or "comfyui-kjnodes@1.0.5", or an https address',
+            expected='an id such as "comfyui-kjnodes@1.0.5", or an https address',
             remedy="look the id up on registry.comfy.org",
         )
 
