@@ -17,7 +17,7 @@ from comfykiln.errors import DocumentError
 if TYPE_CHECKING:
     from comfykiln.environment import Environment
 
-__all__ = ["Kind", "Parsed", "Written", "read", "write"]
+__all__ = ["Kind", "Parsed", "Written", "module_of", "read", "write"]
 
 _MODULES = {
     Kind.SNAPSHOT: "snapshot",
@@ -38,7 +38,7 @@ def read(source: str | Path) -> Parsed:
     from comfykiln.documents.reading import load  # noqa: PLC0415  # the same
 
     path = Path(source)
-    module = _module(detect(path))
+    module = module_of(detect(path))
     parsed: Parsed = (
         module.read(path) if hasattr(module, "read") else module.parse(load(path), str(path))
     )
@@ -50,12 +50,13 @@ def write(environment: Environment, kind: Kind) -> Written:
 
     `convert.losses` tells what it cannot.
     """
-    module = _module(kind)
+    module = module_of(kind)
     if not hasattr(module, "write"):
         raise DocumentError(f"a {kind} cannot be written", remedy="choose another kind")
     written: Written = module.write(environment)
     return written
 
 
-def _module(kind: Kind) -> Any:
+def module_of(kind: Kind) -> Any:
+    """Return the module that reads and writes documents of `kind`."""
     return importlib.import_module(f"comfykiln.documents.{_MODULES[kind]}")

@@ -36,6 +36,7 @@ _NAMED_URL = re.compile(
 )
 _VCS = re.compile(r"(?i)(git|hg|svn|bzr)\+")
 _EDITABLE = re.compile(r"(?:-e|--editable)[ =]\s*(.+)")
+_COMMENT = re.compile(r"(^|\s)#.*$")
 _FRAGMENT = {"egg", "subdirectory", "sha256"}
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
@@ -205,6 +206,39 @@ def _refuse(line: str, path: str, faults: Faults, problem: str) -> None:
 
 def _split(extras: str | None) -> tuple[str, ...]:
     return tuple(sorted(one.strip() for one in (extras or "").split(",") if one.strip()))
+
+
+def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
+    """Return the packages of a requirements file; `name` begins the place of each fault."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        faults.add(name, "reading.utf8", "no UTF-8", expected="UTF-8", remedy="save it as UTF-8")
+        return []
+    packages = []
+    for number, line in _logical_lines(text):
+        place = f"{name} line {number}"
+        package = parse_line(_COMMENT.sub("", line), place, faults)
+        if package:
+            packages.append(package)
+    return packages
+
+
+def _logical_lines(text: str) -> list[tuple[int, str]]:
+    """Join lines that end in a backslash; return each with the number of its first line."""
+    lines: list[tuple[int, str]] = []
+    joining = False
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.rstrip("\r")
+        if joining:
+            first, head = lines[-1]
+            lines[-1] = (first, f"{head} {line.lstrip()}")
+        else:
+            lines.append((number, line))
+        joining = line.endswith("\\")
+        if joining:
+            lines[-1] = (lines[-1][0], lines[-1][1].rstrip("\\").rstrip())
+    return lines
 
 
 def line_of(package: Package) -> str:

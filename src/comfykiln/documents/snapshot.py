@@ -53,7 +53,7 @@ def parse(data: bytes, source: str) -> Parsed:
     form = form_of(document)
     shape.check(document, "snapshot", faults, definition=form)
     environment = _READERS[form](Obj(document), faults)
-    check_names_differ(_git_names(environment.nodes), faults)
+    check_names(environment.nodes, faults)
     faults.stop()
     return Parsed(
         kind=Kind.SNAPSHOT,
@@ -126,6 +126,15 @@ _READERS: dict[str, Callable[[Obj, Faults], Environment]] = {
     "map": _map,
     "launcher": _launcher,
 }
+
+
+def check_names(nodes: Iterable[Node], faults: Faults) -> None:
+    """Add a fault for folders and files of `custom_nodes/` whose names differ by case only.
+
+    A registry node and a clone of the same pack often do so: that is told as advice.
+    """
+    names = [(node.name, node.place) for node in nodes if node.source != "registry"]
+    check_names_differ(names, faults)
 
 
 def comfyui_of(body: Obj, key: str, faults: Faults) -> ComfyUISpec:
@@ -254,7 +263,3 @@ def _models(body: Obj, faults: Faults) -> Iterable[Model]:
                 extras = Obj(value, path).extras(Kind.SNAPSHOT, {"url"})
                 sources = (ModelSource(url=url),) if url else ()
                 yield model_at(target, sources=sources, extras=extras, place=path)
-
-
-def _git_names(nodes: Iterable[Node]) -> list[tuple[str, str]]:
-    return [(node.name, node.place) for node in nodes if node.source in ("git", "file")]
