@@ -76,7 +76,8 @@ def windows_package(environment: Environment) -> Iterable[tuple[str, str]]:
         if windows_wheel or normal_name(package.name) in _WINDOWS_NAMES:
             if package.marker and "win32" in package.marker:
                 continue
-            yield package.place, f"{package.name} is for Windows only"
+            what = "comes from a wheel" if windows_wheel else "is"
+            yield package.place, f"{package.name} {what} for Windows only"
 
 
 def _fixed(package: Package) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln.documents.comfypack import REQUIREMENTS, SNAPSHOT, WORKFLOWS
 from comfykiln.documents.faults import Faults
+from comfykiln.documents.kinds import Written
 from comfykiln.documents.reading import MAX_BYTES, load
 from comfykiln.documents.values import check_name, check_names_differ
 from comfykiln.errors import DocumentError
@@ -52,6 +53,21 @@ def members(path: Path) -> dict[str, bytes]:
             f"{path}: holds no {SNAPSHOT}", remedy="name a .cpack.zip that comfy-pack wrote"
         )
     return files
+
+
+def pack(written: Written) -> Written:
+    """Return a written pack as one `.cpack.zip`; equal packs give equal bytes."""
+    import io  # noqa: PLC0415  # zip files only
+
+    buffer = io.BytesIO()
+    files = sorted([(written.filename, written.data), *written.beside])
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files:
+            info = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
+            info.external_attr = 0o100644 << 16
+            info.compress_type = zipfile.ZIP_DEFLATED
+            archive.writestr(info, data)
+    return Written(kind=written.kind, filename="environment.cpack.zip", data=buffer.getvalue())
 
 
 def _wanted(info: zipfile.ZipInfo) -> bool:
