@@ -76,7 +76,7 @@ class Obj:
     def extras(self, kind: str, known: Collection[str], prefix: str = "") -> tuple[Extra, ...]:
         """Return the members that are not among `known`, for writing the same kind again."""
         return tuple(
-            Extra(kind=kind, path=f"{prefix}{key}", json=plain_json(member))
+            Extra(kind=str(kind), path=f"{prefix}{key}", json=plain_json(member))
             for key, member in self.value.items()
             if key not in known
         )

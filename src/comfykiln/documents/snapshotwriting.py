@@ -9,6 +9,7 @@ from comfykiln.documents.fields import put_extras
 from comfykiln.documents.kinds import Kind
 from comfykiln.documents.modelpaths import below_models
 from comfykiln.documents.requirements import address_of, line_of
+from comfykiln.documents.values import directory_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,7 +56,9 @@ def _git_nodes(nodes: Iterable[Node]) -> Iterable[tuple[str, dict[str, Any]]]:
     for node in nodes:
         url, ref = repository_of(node)
         if url:
-            entry = {"hash": ref, "disabled": node.disabled}
+            entry: dict[str, Any] = {"hash": ref, "disabled": node.disabled}
+            if node.name != directory_name(url):
+                entry["name"] = node.name
             if node.commit and node.ref:
                 entry["branch"] = node.ref
             yield url, _with_extras(entry, node)
