@@ -23,7 +23,7 @@ def child(path: str, key: str | int) -> str:
         return f"{path}.{key}"
     import json  # noqa: PLC0415  # only odd keys need it
 
-    return f"{path}[{json.dumps(key)}]"
+    return f"{path}[{json.dumps(key, ensure_ascii=not key.isprintable())}]"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
