@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,6 +62,8 @@ def debian_sources(suite: str, options: Sequence[str] = (), lists: Path = LISTS)
     fetched. The addresses may hold credentials. Raises `UnavailableError` when apt knows no Debian
     archive.
     """
+    if shutil.which("apt-get") is None:
+        raise UnavailableError("this host has no apt, so no Debian archive is known")
     known = [
         source
         for source in _sources(options, lists)

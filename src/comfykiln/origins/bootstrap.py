@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 import shlex
 import shutil
@@ -98,8 +99,9 @@ def _key(spec: BaseSpec) -> str:
 
 
 def architecture() -> str:
-    """Return Debian's name of this host's architecture, such as `amd64`."""
-    return process.capture(["dpkg", "--print-architecture"], timeout=20).strip()
+    """Return the name that Debian and Docker have for this host's architecture."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def _kept(note: Path, store: Store) -> Rootfs | None:
