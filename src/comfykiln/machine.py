@@ -27,6 +27,7 @@ CONTAINERD_DATA = Path("/var/lib/containerd")  # where an engine with a containe
 CDI_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 RENDER_NODES = Path("/sys/class/drm")
 DEVICES = Path("/dev")
+IMAGES = ("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
 VENDORS = {"0x1002": "amd", "0x10de": "nvidia", "0x8086": "intel"}
 
 
@@ -71,6 +72,7 @@ class Machine:
     python: Version
     git: Version
     uv: Version
+    images: tuple[str, ...]  # names with tags of those the engine has
     mmdebstrap: bool
     apt: bool
     devices: Devices
@@ -80,8 +82,13 @@ class Machine:
     proxies: tuple[str, ...]  # without their passwords
 
 
-def read_machine(environ: Mapping[str, str] = os.environ) -> Machine:
-    """Read all facts; takes as long as the slowest origin may (a few seconds at most)."""
+def read_machine(
+    addresses: Mapping[str, str], *, environ: Mapping[str, str] = os.environ
+) -> Machine:
+    """Read all facts; takes as long as the slowest origin may (a few seconds at most).
+
+    `addresses` are the origins to ask, by the name they are reported under.
+    """
     settings = pipsettings.pip_settings(environ)
     bundle = pipsettings.ca_bundle(environ, settings)
     information, complaint = _docker_info()
@@ -96,10 +103,11 @@ def read_machine(environ: Mapping[str, str] = os.environ) -> Machine:
         python=version_of(platform.python_version()),
         git=version_of(_ask(["git", "--version"])),
         uv=version_of(_ask(["uv", "--version"])),
+        images=tuple(_ask(IMAGES).split()) if not complaint else (),
         mmdebstrap=shutil.which("mmdebstrap") is not None,
         apt=shutil.which("apt-get") is not None,
         devices=read_devices(),
-        reach=reach_origins(environ, settings, bundle),
+        reach=reach_origins(addresses, environ, settings, bundle),
         ca_bundle=bundle,
         ca_bundle_readable=bundle is not None and os.access(bundle, os.R_OK),
         proxies=tuple(

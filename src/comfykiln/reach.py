@@ -24,11 +24,6 @@ if TYPE_CHECKING:
 PATIENCE = 3.0  # seconds for one origin
 DEADLINE = 6.0  # seconds for all of them; a name server may be slower than any time-out of ours
 PACKAGE_INDEX = "package-index"
-ORIGINS = {
-    "docker.io": "https://registry-1.docker.io/v2/",
-    "github.com": "https://github.com/",
-    "download.pytorch.org": "https://download.pytorch.org/whl/torch/",
-}
 # What a filtering proxy answers in an origin's place.
 REFUSED = {403, 407}
 
@@ -42,11 +37,14 @@ class Reach:
 
 
 def reach_origins(
-    environ: Mapping[str, str], settings: PipSettings, bundle: Path | None
+    addresses: Mapping[str, str],
+    environ: Mapping[str, str],
+    settings: PipSettings,
+    bundle: Path | None,
 ) -> tuple[Reach, ...]:
-    """Ask every origin and the package index, in parallel; the order is always the same."""
+    """Ask every one of `addresses` (by name) and the package index, all at the same time."""
     checks: dict[str, Callable[[], str]] = {
-        name: partial(ask_address, address, bundle) for name, address in ORIGINS.items()
+        name: partial(ask_address, address, bundle) for name, address in addresses.items()
     }
     checks[PACKAGE_INDEX] = partial(ask_index, environ, settings)
     return together(checks, deadline=DEADLINE)
