@@ -270,6 +270,11 @@ def test_settings_made_for_pip_reach_uv(machine: Machine) -> None:
 
 
 def test_without_uv_pip_fetches_it_from_the_same_place(machine: Machine) -> None:
+    base = str(Path(sys.executable).resolve())
+    if subprocess.run(
+        [base, "-c", "import ensurepip"], capture_output=True, check=False
+    ).returncode:
+        pytest.skip(f"{base} has no ensurepip to make a pip from")
     (machine.path / "uv").unlink()
     uv_lock = machine.root / "locks/uv.txt"
     wheels = machine.folder / "wheels"
