@@ -1,4 +1,4 @@
-"""Read the project's own YAML data (targets, origins, services): shape by JSON Schema, faults all at once.
+"""Read the project's own YAML data (targets, origins, services), every fault at once.
 
 Documents handed in by others go through `comfykiln.documents`, which trusts nothing.
 """
@@ -24,7 +24,7 @@ def load_yaml(path: Path, schema: str) -> dict[str, Any]:
     import yaml  # noqa: PLC0415  # keeps `invoke --list` fast
 
     try:
-        value = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)  # noqa: S506  # it is the safe loader
+        value = yaml.load(path.read_text(encoding="utf-8"), Loader=yaml.CSafeLoader)
     except FileNotFoundError as error:
         raise DocumentError(
             f"{path} does not exist", remedy="restore the file, or start in the repository's folder"

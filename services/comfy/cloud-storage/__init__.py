@@ -1,0 +1,15 @@
+"""Cloud storage nodes for ComfyUI: save to, load from and browse any S3-compatible storage."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comfy_api.latest import ComfyExtension
+
+
+async def comfy_entrypoint() -> ComfyExtension:
+    """Return the extension; ComfyUI calls this once at start, outside it nothing is imported."""
+    from .cloud_storage.extension import CloudStorageExtension
+
+    return CloudStorageExtension()

@@ -1,0 +1,223 @@
+"""Who we are to the store: one profile, from the environment or from `profiles.json`.
+
+What travels between nodes is a `Profile`, which has no secret in it;
+the keys stay in `Credentials`, which are looked up again by the profile's name where they are used.
+Provider, endpoint, region, account and keys always come from one source as a unit.
+Only `bucket` and `path_prefix` are resolved in layers: environment, named profile, node.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from .errors import ProfileError
+from .profile_file import FIELDS, read_profiles
+from .providers import AWS, endpoint_for, find_provider, wants_path_style
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+PREFIX = "COMFY_S3_"
+STATIC, CHAIN, ANONYMOUS = "keys", "aws-chain", "anonymous"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """Where to and under which name, without any secret: this is what a node hands to the next.
+
+    `name` is "" for the environment variables, `endpoint` is "" for AWS's own.
+    """
+
+    name: str
+    provider: str
+    endpoint: str
+    region: str
+    bucket: str
+    path_prefix: str = ""
+    path_style: bool = False
+
+    @property
+    def shown_name(self) -> str:
+        """Return the name as a person knows it."""
+        return self.name or "environment variables"
+
+    def __str__(self) -> str:
+        where = self.endpoint or "AWS"
+        return f"{self.shown_name}: {self.provider} ({where}, {self.region}), bucket {self.bucket}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Credentials:
+    """The keys themselves; they show up in no `repr`, `str` or pickle."""
+
+    kind: str
+    access_key: str = field(default="", repr=False)
+    secret_key: str = field(default="", repr=False)
+    session_token: str = field(default="", repr=False)
+    aws_profile: str = ""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise TypeError("credentials are not to be written anywhere")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Return the values that must never appear in any text."""
+        return tuple(v for v in (self.access_key, self.secret_key, self.session_token) if v)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profiles:
+    """The two sources of profiles: the environment `env` and the file at `path`."""
+
+    path: Path
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ, repr=False)
+
+    def names(self) -> list[str]:
+        """Return the names in the file, sorted; raise `ProfileError` where it cannot be read."""
+        return sorted(read_profiles(self.path))
+
+    def resolve(
+        self, name: str = "", *, provider: str = "", bucket: str = "", path_prefix: str = ""
+    ) -> Profile:
+        """Return the profile `name` ("" is the environment) with the node's own values on top.
+
+        `provider` chooses where the source leaves it open and must agree where it does not.
+        Raises `ProfileError` for a name that does not exist and for whatever is missing.
+        """
+        profile, _ = self._unit(name, provider=provider, bucket=bucket, path_prefix=path_prefix)
+        return profile
+
+    def credentials(self, profile: Profile) -> tuple[Profile, Credentials]:
+        """Return `profile` as its source has it now, with its keys.
+
+        The place to go to is taken from the source, never from the value that came in:
+        no graph can send one provider's keys to another.
+        """
+        return self._unit(
+            profile.name, bucket=profile.bucket, path_prefix=profile.path_prefix, whole=True
+        )
+
+    def _unit(
+        self,
+        name: str,
+        *,
+        provider: str = "",
+        bucket: str = "",
+        path_prefix: str = "",
+        whole: bool = False,
+    ) -> tuple[Profile, Credentials]:
+        base = self._from_env()
+        source = self._named(name) if name else base
+        preset = find_provider(_agreed_provider(source, provider, name))
+        endpoint_url = source.get("endpoint_url", "")
+        region = source.get("region", "") or preset.region
+        keys = _credentials(source, name, on_aws=preset.name == AWS and not endpoint_url)
+        chosen = bucket or source.get("bucket", "") or base.get("bucket", "")
+        if not chosen:
+            raise ProfileError(
+                "Cloud storage bucket not configured.",
+                remedy=f"{_remedy('bucket', name)}, or bucket on the profile node",
+            )
+        endpoint = endpoint_for(
+            preset,
+            endpoint_url=endpoint_url,
+            region=region,
+            account_id=source.get("account_id", ""),
+        )
+        if not whole:
+            path_prefix = path_prefix or source.get("path_prefix", "") or base.get("path_prefix", "")
+        profile = Profile(
+            name=name,
+            provider=preset.name,
+            endpoint=endpoint,
+            region=region,
+            bucket=_bucket(chosen),
+            path_prefix=path_prefix,
+            path_style=wants_path_style(preset, endpoint),
+        )
+        return profile, keys
+
+    def _from_env(self) -> dict[str, str]:
+        values = {name: self.env.get(PREFIX + name.upper(), "").strip() for name in FIELDS}
+        return {name: value for name, value in values.items() if value}
+
+    def _named(self, name: str) -> dict[str, str]:
+        profiles = read_profiles(self.path)
+        if name not in profiles:
+            known = ", ".join(sorted(profiles)) or "none"
+            raise ProfileError(
+                f"There is no cloud storage profile {name!r} in {self.path} (there: {known}).",
+                remedy="choose one of these, or add it to the file",
+            )
+        return profiles[name]
+
+
+def _place(name: str) -> str:
+    return f"the profile {name!r}" if name else "the environment"
+
+
+def _remedy(field_name: str, name: str) -> str:
+    """Say where a missing value can be set."""
+    if name:
+        return f"set {field_name} in the profile {name!r} of profiles.json"
+    variable = PREFIX + field_name.upper()
+    return f"set {variable} env var, or create a profile with {field_name} in profiles.json"
+
+
+def _agreed_provider(source: Mapping[str, str], wanted: str, name: str) -> str:
+    """Return the provider's name: the source's word counts, the node's only where it is silent."""
+    told = source.get("provider", "")
+    if not wanted:
+        return told or AWS
+    if not told and not name and not source.get("endpoint_url"):
+        return wanted
+    if find_provider(told or AWS) != find_provider(wanted):
+        raise ProfileError(
+            f"The node asks for {wanted}, but {_place(name)} "
+            f"is for {told or AWS}; keys are never sent to another provider.",
+            remedy="set the node's provider to (from profile), or choose a profile of that provider",
+        )
+    return wanted
+
+
+def _credentials(source: Mapping[str, str], name: str, *, on_aws: bool) -> Credentials:
+    """Return the one source of keys: the pair that is written down, the AWS chain, or none."""
+    access, secret = source.get("access_key", ""), source.get("secret_key", "")
+    kind = source.get("credentials", "") or (STATIC if access or secret or not on_aws else CHAIN)
+    if kind not in (STATIC, CHAIN, ANONYMOUS):
+        raise ProfileError(
+            f"Unknown value of credentials in {_place(name)}.",
+            remedy=f"use {STATIC}, {CHAIN} or {ANONYMOUS}",
+        )
+    if kind != STATIC:
+        if access or secret:
+            raise ProfileError(
+                f"There are keys beside credentials = {kind} in {_place(name)}.",
+                remedy="remove the keys or the field credentials: one source at a time",
+            )
+        return Credentials(kind=kind, aws_profile=source.get("aws_profile", ""))
+    for value, what in ((access, "access_key"), (secret, "secret_key")):
+        if not value:
+            raise ProfileError(
+                f"Cloud storage {what.replace('_', ' ')} not configured.",
+                remedy=_remedy(what, name),
+            )
+    return Credentials(
+        kind=STATIC,
+        access_key=access,
+        secret_key=secret,
+        session_token=source.get("session_token", ""),
+    )
+
+
+def _bucket(name: str) -> str:
+    """Return `name` if it can be a bucket's name anywhere."""
+    if 1 <= len(name) <= 255 and name.replace("-", "").replace(".", "").replace("_", "").isalnum():
+        return name
+    raise ProfileError(
+        f"{name!r} cannot be the name of a bucket.",
+        remedy="give the name alone: no s3://, no slash, no endpoint",
+    )

@@ -1,0 +1,45 @@
+"""`python -m comfykiln.setup environment run|dev` and `… engine`: the work behind ./kiln."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from comfykiln import console
+from comfykiln.errors import DocumentError, KilnError
+from comfykiln.setup import engine
+from comfykiln.setup.environment import Part, Places, prepare
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def main(arguments: list[str]) -> int:
+    """Do one part of the set-up and return the exit code; the only place that catches errors."""
+    try:
+        _dispatch(arguments)
+    except KilnError as error:
+        console.warn(str(error))
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.warn("interrupted; nothing half-made is left in place")
+        return 130
+    return 0
+
+
+def _dispatch(arguments: list[str]) -> None:
+    match arguments:
+        case ["environment", ("run" | "dev") as part]:
+            prepare(Places(root=ROOT), Part(part))
+        case ["engine"]:
+            # Who starts this by name wants it done, unless KILN_SETUP says otherwise.
+            engine.ensure(engine.policy_of({"KILN_SETUP": "auto"} | os.environ))
+        case _:
+            raise DocumentError(
+                f"unknown arguments: {' '.join(arguments)}",
+                remedy="give `environment run`, `environment dev` or `engine`",
+            )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,139 @@
+"""The presets: how each provider of S3-compatible storage is reached."""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from .errors import ProfileError
+
+CUSTOM = "Custom"
+AWS = "AWS S3"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Provider:
+    """One preset. `endpoint` is a template over `{region}` and `{account_id}`; "" is AWS's own."""
+
+    name: str
+    endpoint: str
+    region: str
+    path_style: bool = False
+
+
+PROVIDERS: dict[str, Provider] = {
+    provider.name: provider
+    for provider in (
+        Provider(name=AWS, endpoint="", region="us-east-1"),
+        Provider(
+            name="Backblaze B2",
+            endpoint="https://s3.{region}.backblazeb2.com",
+            region="us-west-004",
+        ),
+        Provider(
+            name="Cloudflare R2",
+            endpoint="https://{account_id}.r2.cloudflarestorage.com",
+            region="auto",
+        ),
+        Provider(
+            name="MinIO", endpoint="http://localhost:9000", region="us-east-1", path_style=True
+        ),
+        Provider(
+            name="Wasabi", endpoint="https://s3.{region}.wasabisys.com", region="us-east-1"
+        ),
+        Provider(
+            name="DigitalOcean Spaces",
+            endpoint="https://{region}.digitaloceanspaces.com",
+            region="nyc3",
+        ),
+        Provider(
+            name="GCS (S3 interop)",
+            endpoint="https://storage.googleapis.com",
+            region="auto",
+        ),
+        # A region is part of every signature, so it is never empty.
+        Provider(name=CUSTOM, endpoint="", region="us-east-1"),
+    )
+}
+
+
+def find_provider(name: str) -> Provider:
+    """Return the preset called `name`, whatever its case; raise `ProfileError` for any other."""
+    for provider in PROVIDERS.values():
+        if provider.name.lower() == name.strip().lower():
+            return provider
+    raise ProfileError(
+        f"Unknown cloud storage provider {name!r}.",
+        remedy=f"use one of: {', '.join(PROVIDERS)} (Custom takes any endpoint)",
+    )
+
+
+def endpoint_for(provider: Provider, *, endpoint_url: str, region: str, account_id: str) -> str:
+    """Return the endpoint to talk to; "" stands for the one that AWS gives to the region.
+
+    Raises `ProfileError` where the preset needs a value that is missing, or for a faulty URL.
+    """
+    if endpoint_url:
+        return _checked(endpoint_url)
+    if provider.name == CUSTOM:
+        raise ProfileError(
+            "Provider Custom has no endpoint.",
+            remedy="set COMFY_S3_ENDPOINT_URL, or endpoint_url in the profile, to https://host",
+        )
+    if "{account_id}" in provider.endpoint and not account_id:
+        raise ProfileError(
+            f"{provider.name} needs an account id.",
+            remedy="set COMFY_S3_ACCOUNT_ID, or account_id in the profile",
+        )
+    for name, value in (("region", region), ("account_id", account_id)):
+        if value and not value.replace("-", "").replace(".", "").replace("_", "").isalnum():
+            raise ProfileError(
+                f"The {name} has characters that cannot stand in a host name.",
+                remedy=f"correct {name}; it is made of letters, digits and hyphens",
+            )
+    return provider.endpoint.format(region=region, account_id=account_id)
+
+
+def wants_path_style(provider: Provider, endpoint: str) -> bool:
+    """Say whether the bucket belongs into the path: always where no bucket host name can exist."""
+    if provider.path_style:
+        return True
+    host = urlsplit(endpoint).hostname if endpoint else None
+    if host is None:
+        return False
+    return "." not in host or host.endswith(".localhost") or _is_address(host)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _checked(url: str) -> str:
+    """Return `url` without a slash at its end; its text never appears in an error (it may hold a key)."""
+    problem = _fault_of(url)
+    if problem:
+        raise ProfileError(
+            f"The endpoint URL {problem}.",
+            remedy="set COMFY_S3_ENDPOINT_URL, or endpoint_url in the profile, to https://host[:port]",
+        )
+    return url.rstrip("/")
+
+
+def _fault_of(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return "cannot be read"
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        return "does not begin with http:// or https:// and a host"
+    if parts.username or parts.password:
+        return "holds a user name or password, which do not belong there"
+    if parts.query or parts.fragment or any(c.isspace() or not c.isprintable() for c in url):
+        return "holds a query, a fragment or white space"
+    return ""
