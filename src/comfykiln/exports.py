@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from comfykiln.exporting.records import ExportInput
     from comfykiln.gather import Gathered
+    from comfykiln.origins.records import ComfyUISpec
     from comfykiln.plan import BuildPlan
 
 
@@ -51,9 +52,9 @@ def _input(
         target=plan.target.name,
         tag=tag,
         image_digest=digest,
-        comfyui_version=plan.comfyui.version,
+        comfyui_version=plan.service.comfyui,
         comfyui_commit=plan.comfyui.commit,
-        comfyui_repository=plan.comfyui.repository,
+        comfyui_repository=_repository(plan.comfyui),
         python=plan.service.python,
         torch=dict(line.split("==") for line in gathered.torch.requirements),
         torch_backend=gathered.torch.local_tag,
@@ -73,3 +74,10 @@ def _dependencies(plan: BuildPlan, gathered: Gathered) -> list[str]:
     """Return ComfyUI's own requirement lines without the torch family."""
     lines = locking.requirement_lines(gathered.comfyui / "requirements.txt").splitlines()
     return [line for line in lines if line not in plan.target.torch.versions]
+
+
+def _repository(spec: ComfyUISpec) -> str:
+    """Return where the release's commit can be fetched from: its first git origin."""
+    from comfykiln.origins.records import GitOrigin  # noqa: PLC0415  # as above
+
+    return next(origin.url for origin in spec.origins if isinstance(origin, GitOrigin))

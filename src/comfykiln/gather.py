@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.indexes import IndexSettings
-    from comfykiln.origins.base import BaseImage
     from comfykiln.origins.records import Origins, OriginUse
     from comfykiln.origins.torch import TorchChoice
     from comfykiln.plan import BuildPlan
@@ -46,12 +45,12 @@ def gather(
     `strict` forbids every origin but the first; raises `NotPossibleError` where none is left.
     """
     torch, torch_use = choose_torch(
-        plan.target.torch, origins.torch, settings=settings, strict=strict
+        plan.target.torch, origins.torch, settings=settings, store=store, strict=strict
     )
     comfyui, comfyui_use = obtain_comfyui(
         plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror
     )
-    base, base_use = obtain_base(plan.base, store=store, strict=strict)
+    base, base_use = obtain_base(plan.base, store=store, settings=settings, strict=strict)
     uses = (base_use, comfyui_use, torch_use)
     for use in uses:
         console.note(f"{use.thing}: {use.detail}")
