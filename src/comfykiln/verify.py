@@ -221,8 +221,9 @@ def _wait_for_end(container: Container) -> int:
 def _exec(container: Container, argv: list[str]) -> tuple[int, str]:
     """Run `argv` in the container; returns its status and what it printed, errors when nothing."""
     result = container.exec_run(argv, demux=True)
-    out, err = result.output
-    return int(result.exit_code or 0), (out or err or b"").decode("utf-8", "replace")
+    streams: tuple[bytes | None, bytes | None] = result.output
+    text = streams[0] or streams[1] or b""
+    return int(result.exit_code or 0), text.decode("utf-8", "replace")
 
 
 def _tail(container: Container) -> str:
