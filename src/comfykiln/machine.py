@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfykiln import pipsettings
 from comfykiln.errors import KilnError
-from comfykiln.process import capture
+from comfykiln.indexes import uv_program
+from comfykiln.process import ProgramError, capture
 from comfykiln.reach import Reach, reach_origins
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def read_machine(
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         python=version_of(platform.python_version()),
         git=version_of(_ask(["git", "--version"])),
-        uv=version_of(_ask(["uv", "--version"])),
+        uv=version_of(_ask([uv_program(), "--version"])),
         images=tuple(_ask(IMAGES).split()) if not complaint else (),
         mmdebstrap=shutil.which("mmdebstrap") is not None,
         apt=shutil.which("apt-get") is not None,
@@ -178,8 +179,8 @@ def read_devices(
 
 
 def without_password(address: str) -> str:
-    """Return `address` with the user and password of a URL replaced by stars."""
-    return re.sub(r"//[^/@]+@", "//***@", address)
+    """Return `NAME=address` with everything before the last `@`, user and password, as stars."""
+    return re.sub(r"=(\w+://)?.*@", r"=\1***@", address)
 
 
 def _vendor(node: Path) -> str:
@@ -189,16 +190,28 @@ def _vendor(node: Path) -> str:
 
 
 def _docker_info() -> tuple[Mapping[str, Any], str]:
-    """Return what `docker info` says, and the complaint where it reaches no engine."""
+    """Return what `docker info` says, and the complaint where it reaches no engine.
+
+    Without an engine the client still tells of itself and its plugins.
+    """
     try:
-        text = capture(["docker", "info", "--format", "{{json .}}"], timeout=20, statuses=(0, 1))
+        text = capture(["docker", "info", "--format", "{{json .}}"], timeout=20)
+    except ProgramError as error:
+        return split_info(error.output)
     except KilnError as error:
         return {}, error.message
-    information: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
-    faults = information.get("ServerErrors") or []
-    if not information.get("ServerVersion"):
-        return information, "\n".join(faults) or "the engine gave no answer"
-    return information, ""
+    return split_info(text)
+
+
+def split_info(text: str) -> tuple[Mapping[str, Any], str]:
+    """Split what `docker info` printed on both streams into its JSON and its complaint."""
+    if not text.startswith("{"):
+        return {}, text.strip() or "docker info says nothing"
+    information, end = json.JSONDecoder().raw_decode(text)
+    faults = "\n".join(information.get("ServerErrors") or []) or text[end:].strip()
+    if information.get("ServerVersion"):
+        return information, ""
+    return information, faults or "the engine gives no version"
 
 
 def _ask(argv: Sequence[str]) -> str:

@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
+from comfykiln.indexes import uv_program
 from comfykiln.process import ProgramError, capture
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def ask_index(environ: Mapping[str, str], settings: PipSettings) -> str:
     question that matters, and the index's address stays uv's and the person's affair.
     """
     asking = dict(environ) | {"UV_HTTP_TIMEOUT": f"{PATIENCE:g}", "UV_HTTP_RETRIES": "0"}
-    compile_one = ["uv", "pip", "compile", "-", "--no-deps", "--no-cache", "--quiet"]
+    compile_one = [uv_program(), "pip", "compile", "-", "--no-deps", "--no-cache", "--quiet"]
     try:
         capture(
             [*compile_one, *settings.uv_arguments()],
