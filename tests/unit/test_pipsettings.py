@@ -95,10 +95,8 @@ def test_what_uv_is_told() -> None:
 @pytest.mark.parametrize("name", ["UV_DEFAULT_INDEX", "UV_INDEX_URL"])
 def test_what_was_set_for_uv_itself_wins(name: str) -> None:
     environ = {name: "https://uv.example/simple", "SSL_CERT_FILE": "/uv.pem"}
-    told = PipSettings(index_url="https://pip.example", ca_bundle="/pip.pem").uv_environment(
-        environ
-    )
-    assert told == environ
+    settings = PipSettings(index_url="https://pip.example", ca_bundle="/pip.pem")
+    assert settings.uv_environment(environ) == environ
 
 
 def test_the_ca_bundle_by_precedence() -> None:
@@ -110,13 +108,8 @@ def test_the_ca_bundle_by_precedence() -> None:
 
 
 def test_proxies_in_either_spelling() -> None:
-    environ = {
-        "https_proxy": "http://low",
-        "HTTPS_PROXY": "http://high",
-        "no_proxy": "lan",
-        "X": "",
-    }
-    assert proxies(environ) == {"HTTPS_PROXY": "http://high", "NO_PROXY": "lan"}
+    environ = {"https_proxy": "http://a", "HTTPS_PROXY": "http://b", "no_proxy": "lan", "X": ""}
+    assert proxies(environ) == {"HTTPS_PROXY": "http://b", "NO_PROXY": "lan"}
 
 
 @pytest.mark.parametrize("content", [b"index-url = x\n", b"[global\n", b"[global]\ncert = \xff\n"])
