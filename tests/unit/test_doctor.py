@@ -355,8 +355,8 @@ def test_free_space_of_a_folder_elsewhere_is_unknown(tmp_path: Path) -> None:
 
 
 def test_devices_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, vendor in ((128, "0x1002"), (129, "0x8086"), (130, "0x1234")):
-        node = tmp_path / f"drm/renderD{number}/device"
+    for number, vendor in (("D128", "0x1002"), ("D129", "0x8086"), ("D130", "0x1234")):
+        node = tmp_path / "drm" / f"render{number}" / "device"
         node.mkdir(parents=True)
         (node / "vendor").write_text(f"{vendor}\n")
     (tmp_path / "dev/dri").mkdir(parents=True)

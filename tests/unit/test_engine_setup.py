@@ -68,8 +68,8 @@ def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
             "no Docker engine answers here, and KILN_SETUP=never forbids to set one up:",
             (
                 "install these packages from Debian 13 (docs/setup.md has the pins): docker.io "
-                "docker-cli docker-buildx docker-compose mmdebstrap ca-certificates; start dockerd; "
-                "or allow ./kiln to do it"
+                "docker-cli docker-buildx docker-compose mmdebstrap ca-certificates; start "
+                "dockerd; or allow ./kiln to do it"
             ),
         ),
         (
@@ -101,8 +101,8 @@ def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
                 "(this is Fedora Linux 44)"
             ),
             (
-                "install Docker Engine 26.1 or newer with buildx 0.13 or newer, start it, and start "
-                "the task again"
+                "install Docker Engine 26.1 or newer with buildx 0.13 or newer, start it, and "
+                "start the task again"
             ),
         ),
         (
