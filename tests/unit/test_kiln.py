@@ -138,6 +138,10 @@ def make_machine(tmp_path: Path) -> Machine:
         made.root / "src/comfykiln/setup",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
+    # Stands where the project's own runner stands: it prints what it was given.
+    (made.root / "src/comfykiln/__main__.py").write_text(
+        "from invoke import main\n\nmain()\n", "utf-8"
+    )
     for name in SYSTEM_TOOLS:
         (made.path / name).symlink_to(shutil.which(name) or pytest.fail(f"no {name}"))
     made.offer("uv", REAL_UV)
@@ -407,5 +411,5 @@ def test_a_policy_that_means_nothing_is_refused(machine: Machine) -> None:
 
 def test_the_exit_code_is_that_of_the_task(machine: Machine) -> None:
     assert machine.kiln("doctor")[0] == 0
-    (machine.root / ".venv/bin/invoke").write_text("#!/bin/sh\nexit 4\n")
+    (machine.root / "src/comfykiln/__main__.py").write_text("raise SystemExit(4)\n")
     assert machine.kiln("render", "--check") == (4, "", "")
