@@ -125,7 +125,7 @@ def _corrected(data: bytes, correction: Correction, archive: TreeArchive) -> byt
     places = [number for number, line in enumerate(lines) if line == correction.old.encode()]
     if len(places) != 1:
         raise KilnError(
-            f"{archive.title}: {correction.path} has the line {correction.old!r} {len(places)} times",
+            f"{archive.title}: {correction.path} has {correction.old!r} {len(places)} times",
             remedy="check `corrections` in images/origins.yaml against the archive",
         )
     lines[places[0]] = correction.new.encode()

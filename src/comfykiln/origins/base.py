@@ -1,4 +1,4 @@
-"""The base image: the registry's by digest, else the same Debian suite bootstrapped on this host."""
+"""The base image: the registry's by digest, else the same Debian suite bootstrapped here."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def obtain_base(
         )
         for number, origin in enumerate(spec.origins)
     ]
-    (image, use), _ = first_available(f"the base {spec.ref}", attempts, strict=strict)
+    (image, use), _ = first_available(f"the base {spec.ref}", attempts, strict=strict, store=store)
     return image, use
 
 
@@ -93,7 +93,7 @@ def _from_mmdebstrap(source: _Source, *, fallback: bool) -> tuple[BaseImage, Ori
         thing="base",
         identity=f"sha256:{rootfs.sha256}",
         origin="mmdebstrap",
-        detail=f"Debian {spec.suite}, bootstrapped on {rootfs.made}, {len(rootfs.packages)} packages",
+        detail=f"Debian {spec.suite} of {rootfs.made}, {len(rootfs.packages)} packages",
         fallback=fallback,
         warning=_warning(source, rootfs) if fallback else "",
     )

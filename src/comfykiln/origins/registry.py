@@ -1,7 +1,8 @@
-"""The base image from its registry: asked and pulled by the engine, with its proxies and mirrors."""
+"""The base image from its registry: asked and pulled by the engine, with its own proxies."""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import console
@@ -48,7 +49,8 @@ def _ask(client: docker.DockerClient, ref: str, patience: Patience) -> None:
     from docker.errors import APIError  # noqa: PLC0415  # as above
 
     try:
-        within(patience.probe, lambda: client.api.inspect_distribution(ref), _registry(ref))
+        ask = partial(client.api.inspect_distribution, ref)
+        within(patience.probe, ask, _registry(ref))
     except APIError as error:
         raise _fault(ref, error) from error
 
