@@ -98,21 +98,29 @@ def _summary(parsed: Parsed) -> str:
 
 
 def snapshot_convert(
-    file: str, to: str, out: str | None = None, *, packages: str = "all", as_json: bool = False
+    file: str,
+    to: str,
+    out: str | None = None,
+    *,
+    packages: str = "all",
+    python: str | None = None,
+    torch: str | None = None,
+    comfyui: str | None = None,
+    as_json: bool = False,
 ) -> None:
     """Write the document as another kind: to the file `out`, else to standard output.
 
-    `packages="none"` leaves them out. Everything that is lost is said.
+    `packages="none"` leaves them out. `python`, `torch` and `comfyui` are versions that the new
+    kind demands and the document does not tell (a manifest from a snapshot).
+    Everything that is lost is said.
     """
-    from comfykiln.documents.convert import convert  # noqa: PLC0415  # one task of several
+    from comfykiln.documents.convert import completed, convert  # noqa: PLC0415  # one task of several
 
     kind = _one_of(to, WRITABLE, "--to")
     if packages not in ("all", "none"):
         raise DocumentError(f"--packages {packages}: unknown", remedy="write all or none")
-    parsed = read(file)
-    converted = convert(
-        parsed.environment, Kind(kind), packages="none" if packages == "none" else "all"
-    )
+    known = completed(read(file).environment, python=python, torch=torch, comfyui=comfyui)
+    converted = convert(known, Kind(kind), packages="none" if packages == "none" else "all")
     written = _in_form(converted.written, out)
     target = _put(written, file, out)
     if as_json and target:
