@@ -53,11 +53,18 @@ def read(path: Path) -> Parsed:
     """
     if path.is_dir():
         return parse_files(_beside(path / SNAPSHOT), str(path))
-    if path.suffix == ".zip":
+    if _is_zip(path):
         from comfykiln.documents.comfypackzip import members  # noqa: PLC0415  # zip files only
 
         return parse_files(members(path), str(path))
     return parse_files(_beside(path), str(path))
+
+
+def _is_zip(path: Path) -> bool:
+    if not path.is_file():
+        return False  # `load` tells what is wrong with it
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def parse(data: bytes, source: str) -> Parsed:
