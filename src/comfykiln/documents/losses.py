@@ -58,16 +58,14 @@ def losses(before: Environment, after: Environment) -> tuple[Note, ...]:
 
     A field's note names the things it was lost for; the path is the field's (`nodes[].ref`).
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], dict[str, None]] = {}
 
     def tell(path: str, rule: str, what: str) -> None:
-        names = found.setdefault((path, rule), [])
-        if what not in names:
-            names.append(what)
+        found.setdefault((path, rule), {})[what] = None
 
     _compare(before, after, "", "", tell)
     return tuple(
-        Note(path=path, rule=rule, message=_sentence(rule, names))
+        Note(path=path, rule=rule, message=_sentence(rule, list(names)))
         for (path, rule), names in sorted(found.items())
     )
 
@@ -105,17 +103,24 @@ def _compare_lists(
         rest.setdefault(key(one), []).append(one)
     whole = True
     for one in old:
-        name = key(one)
-        counterparts = rest.get(name, [])
+        name = _label(one)
+        counterparts = rest.get(key(one), [])
         if not counterparts:
             whole = False
-            tell(path, "convert.left-out", name)
+            tell(path, "convert.left-out", masked(f"{name} ({owner})" if owner else name))
             continue
         best = next((other for other in counterparts if other == one), counterparts[0])
         counterparts.remove(best)
         _compare(one, best, f"{path}[]", name, tell)
     if whole and [key(one) for one in old] != [key(one) for one in new][: len(old)]:
         tell(path, "convert.order", owner)
+
+
+def _label(record: Any) -> str:
+    """Return what a record is called in a note: as written where it has a name."""
+    if isinstance(record, Package) and record.name:
+        return record.name
+    return _KEYS[type(record)](record)
 
 
 def _compare_values(old: Any, new: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
