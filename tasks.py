@@ -40,19 +40,19 @@ def render(_: Context, *, check: bool = False) -> None:
 
 
 @task
-def lock(_: Context, *, image: str = "core") -> None:
+def lock(_: Context, *, image: str = "core", git_mirror: str | None = None) -> None:
     """Solve the image's packages once for all targets and write its hashed locks."""
     from comfykiln import commands
 
-    commands.lock(ROOT, image)
+    commands.lock(ROOT, image, git_mirror)
 
 
 @task
-def lock_check(_: Context, *, image: str = "core") -> None:
+def lock_check(_: Context, *, image: str = "core", git_mirror: str | None = None) -> None:
     """Exit 4 when the image's lock was made from other inputs than it has now."""
     from comfykiln import commands
 
-    commands.check_lock(ROOT, image)
+    commands.check_lock(ROOT, image, git_mirror)
 
 
 @task

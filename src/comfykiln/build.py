@@ -14,6 +14,7 @@ from comfykiln import console, disk, engine, files, process, receipt, render, ve
 from comfykiln.errors import KilnError
 from comfykiln.exports import export_build
 from comfykiln.gather import gather
+from comfykiln.locking import check_locks
 from comfykiln.network import settings_of_host, step_secrets
 from comfykiln.progress import BuildProgress
 from comfykiln.project import RESTORE, Project
@@ -56,7 +57,6 @@ class Built:
 
 def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
     """Do the whole line for one plan; a failure on the way keeps no tag and no container."""
-    project.require_lock(plan)
     the_engine = engine.connect()
     client = engine.client()
     settings = settings_of_host(options.ca_bundle)
@@ -70,6 +70,7 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
             strict=options.strict,
             mirror=options.git_mirror,
         )
+    check_locks(plan.service, project.lock_inputs(plan.service, gathered.comfyui))
     disk.require_space(
         the_engine,
         disk.bytes_needed(
@@ -77,7 +78,10 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
             rebuild=engine.find_image(client, plan.latest) is not None,
         ),
     )
-    with _unfinished(client, plan) as software, step_secrets(settings) as secrets:
+    with (
+        _unfinished(client, plan) as software,
+        step_secrets(settings, gathered.base.apt_sources) as secrets,
+    ):
         with console.timed("bake"):
             digest = _bake(project.root, plan, gathered, software, secrets)
         record = _verified_before(client, ref, digest)
@@ -97,6 +101,7 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
                 record,
                 tag=options.tag or plan.tag,
                 digest=str(image.id),
+                settings=settings,
             )
     return Built(ref=ref, digest=str(image.id), export=export)
 
@@ -175,7 +180,7 @@ def _expect_rendered(root: Path, plan: BuildPlan) -> None:
     """Refuse to build from a Dockerfile that has drifted from its data."""
     path = root / "images" / plan.target.name / plan.service.name / "Dockerfile"
     text = render.dockerfile(plan, root / "templates")
-    render.check({path: text.encode()}, root)
+    render.check({path: text.encode()}, root, whole=False)
 
 
 def _verified_before(client: docker.DockerClient, ref: str, digest: str) -> dict[str, Any] | None:

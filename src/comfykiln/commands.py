@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfykiln import console, process
 from comfykiln.errors import DocumentError
 from comfykiln.project import Project
+
+if TYPE_CHECKING:
+    from comfykiln.locking import LockInputs
+    from comfykiln.services import Service
 
 ORIGIN_CHOICES = ("any", "strict")
 
@@ -43,7 +47,7 @@ def render_files(root: Path, *, check: bool) -> None:
         console.out(f"written: {path.relative_to(root)}")
 
 
-def lock(root: Path, image: str, ca_bundle: Path | None = None) -> None:
+def lock(root: Path, image: str, git_mirror: str | None) -> None:
     """Solve the image's packages and write both locks."""
     from comfykiln import locking  # noqa: PLC0415  # as everywhere here
     from comfykiln.indexes import step_environment  # noqa: PLC0415
@@ -51,21 +55,22 @@ def lock(root: Path, image: str, ca_bundle: Path | None = None) -> None:
 
     project = Project(root=root)
     service = project.service(image)
-    inputs = project.lock_inputs(service)
-    settings = settings_of_host(ca_bundle)
+    inputs = _lock_inputs(project, service, git_mirror)
+    settings = settings_of_host(None)
     with console.timed(f"solve the packages of {image}"):
         text = locking.solve(inputs, dict(os.environ) | step_environment(settings))
-    locking.write_locks(service, project.targets, inputs, text, project.origins.torch.package_index)
+    local = project.package_index_build()
+    locking.write_locks(service, project.targets, inputs, text, local)
     console.out(f"written: {service.package_lock.relative_to(root)}")
 
 
-def check_lock(root: Path, image: str) -> None:
+def check_lock(root: Path, image: str, git_mirror: str | None) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
 
     project = Project(root=root)
     service = project.service(image)
-    locking.check_locks(service, project.lock_inputs(service))
+    locking.check_locks(service, _lock_inputs(project, service, git_mirror))
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
 
@@ -121,7 +126,8 @@ def run(
     from comfykiln import running  # noqa: PLC0415
 
     plan = Project(root=root).plan(target, image)
-    ref = plan.ref(tag) if checked_tag(tag) else plan.latest
+    chosen = checked_tag(tag)
+    ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
     argv = running.command(plan.target, ref, port=port, models=folder)
     running.require_runnable(plan.target, ref, port)
@@ -151,6 +157,11 @@ def checked_tag(tag: str | None) -> str | None:
             f"{tag!r} cannot be a tag", remedy="use letters, digits, '_', '.', '-', at most 100"
         )
     return tag
+
+
+def _lock_inputs(project: Project, service: Service, git_mirror: str | None) -> LockInputs:
+    mirror = _existing(git_mirror, "--git-mirror", folder=True)
+    return project.lock_inputs(service, project.comfyui_tree(service, mirror))
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -159,7 +159,7 @@ def layer_digests(image: Image) -> list[str]:
 
 def layers(image: Image) -> list[Mapping[str, Any]]:
     """Return the image's history, newest first, each with `Size` in bytes and `CreatedBy`."""
-    history: list[Mapping[str, Any]] = image.history()  # type: ignore[no-untyped-call]  # no stubs
+    history: list[Mapping[str, Any]] = image.history()
     return history
 
 

@@ -51,7 +51,7 @@ def gather(
     comfyui, comfyui_use = obtain_comfyui(
         plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror
     )
-    base, base_use = obtain_base(plan.base, store=store, strict=strict)
+    base, base_use = obtain_base(plan.base, store=store, settings=settings, strict=strict)
     uses = (base_use, comfyui_use, torch_use)
     for use in uses:
         console.note(f"{use.thing}: {use.detail}")

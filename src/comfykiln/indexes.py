@@ -1,171 +1,250 @@
-"""The package-index settings of this machine: what a person set up for pip, told to uv as well.
+"""The host's way to its package index: uv's settings, else pip's; proxies; the CA bundle.
 
-pip reads pip.conf and PIP_*; uv reads neither. Whoever made pip work (a mirror, a company's CA, a
-folder of wheels) expects the same of this program. Standard library only: it runs before the
-Python environment exists.
+All of it may hold credentials: `step_environment` is handed to build steps as a secret, and nothing
+from here is printed without `comfykiln.download.redacted`.
 """
 
 from __future__ import annotations
 
-import configparser
-import os
-import sys
+import netrc
+import re
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlsplit
 
-from comfykiln.errors import DocumentError
+from comfykiln import process
+from comfykiln.errors import DocumentError, KilnError
+from comfykiln.pipsettings import PipSettings, pip_settings, system_bundle
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-SECTIONS = ("global", "install")
-SYSTEM_BUNDLES = (
-    Path("/etc/ssl/certs/ca-certificates.crt"),
-    Path("/etc/pki/tls/certs/ca-bundle.crt"),
-    Path("/etc/ssl/cert.pem"),
-)
-PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
+# What uv knows beside the addresses, handed to the steps as it stands.
+PASSED = re.compile(r"UV_INDEX_[A-Z0-9_]+_(USERNAME|PASSWORD)|UV_INDEX_STRATEGY|UV_HTTP_TIMEOUT")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IndexSettings:
-    """Where packages come from and how the connection is trusted; empty means the tools' default.
+    """How this host reaches package indexes.
 
-    Addresses may carry credentials: hand them on, never print them.
+    `default_index` is empty where no setting names one; `extra` and `find_links` are in order of
+    precedence; `proxies` has the lower-case variable names as keys; `passed` are further variables
+    that uv reads. Addresses keep their credentials: hand them on, never print them.
     """
 
-    index_url: str = field(default="", repr=False)
-    extra_index_urls: tuple[str, ...] = field(default=(), repr=False)
+    default_index: str = field(default="", repr=False)
+    extra: tuple[str, ...] = field(default=(), repr=False)
+    find_links: tuple[str, ...] = field(default=(), repr=False)
+    insecure_hosts: tuple[str, ...] = ()
+    ca_bundle: Path | None = None
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    passed: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def local_only(self) -> tuple[str, ...]:
+        """The folders of this host among the addresses, which no build step can read."""
+        every = (self.default_index, *self.extra, *self.find_links)
+        return tuple(address for address in every if address and not _remote(address))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Said:
+    """What one tool's settings say, with nothing filled in."""
+
+    default: str = ""
+    extra: tuple[str, ...] = ()
     find_links: tuple[str, ...] = ()
-    no_index: bool = False
-    trusted_hosts: tuple[str, ...] = ()
-    ca_bundle: str = ""
-    client_cert: str = ""
-    proxy: str = field(default="", repr=False)
-    timeout: str = ""  # seconds
-
-    def uv_environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return `environ` with these settings in uv's own variables; those set already stay."""
-        wanted = {
-            "UV_DEFAULT_INDEX": self.index_url,
-            "UV_INDEX": " ".join(self.extra_index_urls),
-            "UV_FIND_LINKS": ",".join(self.find_links),
-            "UV_INSECURE_HOST": " ".join(self.trusted_hosts),
-            "UV_HTTP_TIMEOUT": self.timeout,
-            "SSL_CERT_FILE": self.ca_bundle,
-            "SSL_CLIENT_CERT": self.client_cert,
-            "HTTP_PROXY": self.proxy,
-            "HTTPS_PROXY": self.proxy,
-            "UV_SYSTEM_CERTS": "" if self.ca_bundle or not system_bundle() else "true",
-        }
-        if environ.get("UV_INDEX_URL"):
-            del wanted["UV_DEFAULT_INDEX"]
-        return {name: value for name, value in wanted.items() if value} | dict(environ)
-
-    def uv_arguments(self) -> tuple[str, ...]:
-        """Return what uv takes as an argument only.
-
-        Files are checked by hash, so any of the indexes may serve them; uv would otherwise look
-        no further than the first index that knows the name.
-        """
-        best = ("--index-strategy", "unsafe-best-match")
-        return (*best, "--no-index") if self.no_index else best
+    insecure: tuple[str, ...] = ()
 
 
-def index_settings(
-    environ: Mapping[str, str] = os.environ, *, files: Sequence[Path] | None = None
+def host_indexes(
+    environ: Mapping[str, str],
+    home: Path,
+    *,
+    ca_bundle: Path | None = None,
+    pip_files: Sequence[Path] | None = None,
+    uv_files: Sequence[Path] | None = None,
 ) -> IndexSettings:
-    """Read pip's settings as pip does: its files in order, then the PIP_ variables over them.
+    """Return the host's settings: what uv says, and where it says nothing, what pip says.
 
-    `files` are the files to read, the last one winning; by default those that pip reads.
-    A file that pip itself could not read raises `DocumentError`.
+    `ca_bundle` overrides the CA variables; `pip_files` (the last wins) and `uv_files` (the first
+    wins) are the settings files to read, by default those that the tools read. Raises
+    `DocumentError` for a file that cannot be read and for a CA bundle that is not there.
     """
-    found: dict[str, str] = {}
-    for path in pip_files(environ) if files is None else files:
-        found |= _from_file(path)
-    found |= _from_environment(environ)
-    bundle = found.get("cert") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
+    pip = pip_settings({**environ, "HOME": str(home)}, files=pip_files)
+    uv = _uv(environ, _uv_files(environ, home) if uv_files is None else uv_files)
+    passed = {name: value for name, value in environ.items() if PASSED.fullmatch(name)}
+    if pip.extra_index_urls and not uv.extra:
+        # pip takes the best version of all its indexes, uv the first index that has the name.
+        passed.setdefault("UV_INDEX_STRATEGY", "unsafe-best-match")
+    if pip.timeout:
+        passed.setdefault("UV_HTTP_TIMEOUT", pip.timeout)
+    default = uv.default or pip.index_url
+    extra = dict.fromkeys(uv.extra or pip.extra_index_urls)
     return IndexSettings(
-        index_url=found.get("index-url", "").strip(),
-        extra_index_urls=tuple(found.get("extra-index-url", "").split()),
-        find_links=tuple(found.get("find-links", "").split()),
-        no_index=found.get("no-index", "").strip().lower() in {"1", "true", "yes", "on"},
-        trusted_hosts=tuple(found.get("trusted-host", "").split()),
-        ca_bundle=(bundle or "").strip(),
-        client_cert=found.get("client-cert", "").strip(),
-        proxy=found.get("proxy", "").strip(),
-        timeout=(found.get("timeout") or found.get("default-timeout") or "").strip(),
+        default_index=_with_netrc(default, environ, home),
+        extra=tuple(_with_netrc(url, environ, home) for url in extra if url != default),
+        find_links=uv.find_links or pip.find_links,
+        insecure_hosts=uv.insecure or pip.trusted_hosts,
+        ca_bundle=_ca_bundle(environ, pip, ca_bundle),
+        proxies=_proxies(environ, pip),
+        passed=passed,
     )
 
 
-def pip_files(environ: Mapping[str, str]) -> Iterator[Path]:
-    """Yield the configuration files pip reads on Linux, those that win coming last.
+def step_environment(settings: IndexSettings) -> dict[str, str]:
+    """Return the variables by which uv in a build step reaches what the host reaches.
 
-    As in pip's documentation: machine, person, environment, PIP_CONFIG_FILE; that variable set
-    to the null device turns the files off.
+    Folders of the host are left out: a step cannot read them. The CA bundle is not named here,
+    since its place inside the step is the step's affair.
     """
-    own = environ.get("PIP_CONFIG_FILE", "")
-    if own == os.devnull:
-        return
-    home = Path(environ.get("HOME") or "/")
-    for folder in (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":"):
-        yield Path(folder) / "pip/pip.conf"
-    yield Path("/etc/pip.conf")
-    yield home / ".pip/pip.conf"
-    yield Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "pip/pip.conf"
-    yield Path(sys.prefix) / "pip.conf"
-    if own:
-        yield Path(own)
-
-
-def system_bundle() -> Path | None:
-    """Return the machine's own CA bundle, or None on a machine that trusts nobody yet."""
-    return next((path for path in SYSTEM_BUNDLES if path.is_file()), None)
-
-
-def ca_bundle(environ: Mapping[str, str], settings: IndexSettings) -> Path | None:
-    """Return the CA bundle that connections of this machine are checked against, if any.
-
-    The order: SSL_CERT_FILE, pip's own setting, the system's bundle.
-    """
-    named = environ.get("SSL_CERT_FILE") or settings.ca_bundle
-    return Path(named) if named else system_bundle()
-
-
-def proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the proxy variables that are set, by upper-case name; values may hold a password."""
-    values = {name: environ.get(name) or environ.get(name.lower()) or "" for name in PROXIES}
-    return {name: value for name, value in values.items() if value}
-
-
-def _from_file(path: Path) -> dict[str, str]:
-    parser = configparser.RawConfigParser()
-    try:
-        text = path.read_text(encoding="utf-8")
-        parser.read_string(text, source=str(path))
-    except (FileNotFoundError, NotADirectoryError, PermissionError):
-        return {}
-    except (configparser.Error, UnicodeDecodeError) as error:
-        raise DocumentError(
-            f"{path} is no settings file that pip could read: {error}",
-            remedy="mend that file (`pip config list` shows whether pip accepts it)",
-        ) from error
-    found: dict[str, str] = {}
-    for section in SECTIONS:
-        if parser.has_section(section):
-            found |= {_key(name): value for name, value in parser.items(section) if value}
-    return found
-
-
-def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    prefix = "PIP_"
-    return {
-        _key(name.removeprefix(prefix)): value
-        for name, value in environ.items()
-        if name.startswith(prefix) and value
+    default = effective_index(settings)
+    values = {
+        "UV_DEFAULT_INDEX": default if _remote(default) else "",
+        "UV_INDEX": " ".join(filter(_remote, settings.extra)),
+        "UV_FIND_LINKS": ",".join(filter(_remote, settings.find_links)),
+        "UV_INSECURE_HOST": " ".join(settings.insecure_hosts),
     }
+    chosen = {name: value for name, value in values.items() if value}
+    return {**chosen, **settings.passed, **_both_cases(settings.proxies)}
 
 
-def _key(name: str) -> str:
-    return name.lower().removeprefix("--").replace("_", "-")
+def effective_index(settings: IndexSettings) -> str:
+    """Return the default index: the host's setting, else the one built into uv, asked from uv."""
+    if settings.default_index:
+        return settings.default_index
+    argv = [uv_program(), "pip", "compile", "--quiet", "--no-header", "--no-config"]
+    text = process.capture([*argv, "--emit-index-url", "-"], stdin="", env={}, timeout=30)
+    for line in text.splitlines():
+        if line.startswith("--index-url "):
+            return line.removeprefix("--index-url ").strip()
+    raise KilnError(
+        "uv does not say which package index it uses by default",
+        remedy="name one: export UV_DEFAULT_INDEX=https://…/simple",
+    )
+
+
+def uv_program() -> str:
+    """Return the path of the uv program that was installed with the toolkit."""
+    import uv  # noqa: PLC0415  # only to find the program
+
+    return uv.find_uv_bin()
+
+
+def _uv(environ: Mapping[str, str], paths: Sequence[Path]) -> _Said:
+    said = _Said(
+        default=_plain(environ.get("UV_DEFAULT_INDEX") or environ.get("UV_INDEX_URL") or ""),
+        extra=_words(environ.get("UV_INDEX", ""), environ.get("UV_EXTRA_INDEX_URL", "")),
+        find_links=tuple(filter(None, re.split(r"[,\s]+", environ.get("UV_FIND_LINKS", "")))),
+        insecure=_words(environ.get("UV_INSECURE_HOST", "")),
+    )
+    return _merged([said, *(_uv_file(path) for path in paths)])
+
+
+def _uv_files(environ: Mapping[str, str], home: Path) -> list[Path]:
+    """Return the files uv reads as its documentation orders them: the person's, the machine's."""
+    if environ.get("UV_NO_CONFIG"):
+        return []
+    if named := environ.get("UV_CONFIG_FILE"):
+        return [Path(named)]
+    own = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    folders = (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")
+    system = [*(Path(folder) / "uv" / "uv.toml" for folder in folders), Path("/etc/uv/uv.toml")]
+    return [own / "uv" / "uv.toml", *[path for path in system if path.is_file()][:1]]
+
+
+def _uv_file(path: Path) -> _Said:
+    if not path.is_file():
+        return _Said()
+    try:
+        raw = tomllib.loads(path.read_text("utf-8"))
+        return _merged([_uv_table(raw), _uv_table(raw.get("pip", {}))])
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DocumentError(f"{path} is not TOML: {error}", remedy="mend that line") from error
+    except (TypeError, KeyError, AttributeError) as error:
+        raise DocumentError(
+            f"{path} has an index setting that cannot be read: {error}",
+            remedy="give each [[index]] a url",
+        ) from error
+
+
+def _uv_table(raw: Mapping[str, Any]) -> _Said:
+    entries = [entry for entry in raw.get("index", []) if not entry.get("explicit")]
+    defaults = [entry["url"] for entry in entries if entry.get("default")]
+    named = [entry["url"] for entry in entries if not entry.get("default")]
+    return _Said(
+        default=(defaults or [raw.get("index-url", "")])[0],
+        extra=(*named, *raw.get("extra-index-url", [])),
+        find_links=tuple(raw.get("find-links", [])),
+        insecure=tuple(raw.get("allow-insecure-host", [])),
+    )
+
+
+def _merged(said: Iterable[_Said]) -> _Said:
+    """Join settings, the first with precedence: uv adds lists and takes the first default."""
+    every = list(said)
+    return _Said(
+        default=next((one.default for one in every if one.default), ""),
+        extra=tuple(dict.fromkeys(url for one in every for url in one.extra)),
+        find_links=tuple(dict.fromkeys(url for one in every for url in one.find_links)),
+        insecure=tuple(dict.fromkeys(host for one in every for host in one.insecure)),
+    )
+
+
+def _words(*texts: str) -> tuple[str, ...]:
+    return tuple(_plain(word) for text in texts for word in text.split())
+
+
+def _plain(address: str) -> str:
+    """Drop uv's `name=` in front of an address."""
+    return re.sub(r"^[A-Za-z0-9_.-]+=(?=[a-z]+:|/)", "", address.strip())
+
+
+def _remote(address: str) -> bool:
+    return urlsplit(address).scheme in {"http", "https"}
+
+
+def _ca_bundle(environ: Mapping[str, str], pip: PipSettings, chosen: Path | None) -> Path | None:
+    named = {name: environ.get(name, "") for name in CA_VARIABLES}
+    every = {"--ca-bundle": str(chosen or ""), **named, "pip's setting cert": pip.ca_bundle}
+    for name, text in every.items():
+        path = Path(text).expanduser().absolute()
+        if text and not path.is_file():
+            raise DocumentError(
+                f"{name} names the CA bundle {path}, which is no file",
+                remedy="name a file of PEM certificates",
+            )
+        if text:
+            return path
+    return system_bundle()
+
+
+def _proxies(environ: Mapping[str, str], pip: PipSettings) -> dict[str, str]:
+    found = {name: environ.get(name) or environ.get(name.upper()) for name in PROXY_VARIABLES}
+    for name in ("http_proxy", "https_proxy"):
+        found[name] = found[name] or pip.proxy
+    return {name: value for name, value in found.items() if value}
+
+
+def _both_cases(proxies: Mapping[str, str]) -> dict[str, str]:
+    return {spelled: url for name, url in proxies.items() for spelled in (name, name.upper())}
+
+
+def _with_netrc(address: str, environ: Mapping[str, str], home: Path) -> str:
+    """Put the credentials of ~/.netrc into an address that has none: a build step has no netrc."""
+    parts = urlsplit(address)
+    path = Path(environ.get("NETRC") or home / ".netrc")
+    if not _remote(address) or parts.username or not parts.hostname or not path.is_file():
+        return address
+    try:
+        entry = netrc.netrc(path).hosts.get(parts.hostname)
+    except (netrc.NetrcParseError, UnicodeDecodeError) as error:
+        raise DocumentError(f"{path} cannot be read: {error}", remedy="mend that line") from error
+    if entry is None:
+        return address
+    userinfo = ":".join(quote(text, safe="") for text in (entry[0], entry[2]))
+    return parts._replace(netloc=f"{userinfo}@{parts.netloc}").geturl()

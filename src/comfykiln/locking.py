@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import files, process
 from comfykiln.errors import DocumentError, DriftError
+from comfykiln.indexes import uv_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -68,7 +69,14 @@ def solve(inputs: LockInputs, environment: Mapping[str, str]) -> str:
         for name, text in inputs.requirements.items():
             files.write_text(work / name, text)
         files.write_text(work / "torch.txt", "\n".join(inputs.family) + "\n")
-        argv = ["uv", "pip", "compile", "--quiet", "--generate-hashes", "--no-emit-index-url"]
+        argv = [
+            uv_program(),
+            "pip",
+            "compile",
+            "--quiet",
+            "--generate-hashes",
+            "--no-emit-index-url",
+        ]
         argv += ["--no-header", "--python-version", inputs.python, "--python-platform", PLATFORM]
         argv += ["--override", "torch.txt", *inputs.requirements]
         return process.capture(argv, cwd=work, env=environment)

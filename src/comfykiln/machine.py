@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import indexes
+from comfykiln import pipsettings
 from comfykiln.errors import KilnError
 from comfykiln.process import capture
 from comfykiln.reach import Reach, reach_origins
@@ -82,8 +82,8 @@ class Machine:
 
 def read_machine(environ: Mapping[str, str] = os.environ) -> Machine:
     """Read all facts; takes as long as the slowest origin may (a few seconds at most)."""
-    settings = indexes.index_settings(environ)
-    bundle = indexes.ca_bundle(environ, settings)
+    settings = pipsettings.pip_settings(environ)
+    bundle = pipsettings.ca_bundle(environ, settings)
     information, complaint = _docker_info()
     plugins = plugin_versions(information)
     return Machine(
@@ -102,7 +102,9 @@ def read_machine(environ: Mapping[str, str] = os.environ) -> Machine:
         reach=reach_origins(environ, settings, bundle),
         ca_bundle=bundle,
         ca_bundle_readable=bundle is not None and os.access(bundle, os.R_OK),
-        proxies=tuple(without_password(f"{k}={v}") for k, v in indexes.proxies(environ).items()),
+        proxies=tuple(
+            without_password(f"{k}={v}") for k, v in pipsettings.proxies(environ).items()
+        ),
     )
 
 

@@ -20,14 +20,14 @@ DEFAULT_BUNDLES = (Path("/etc/ssl/certs/ca-certificates.crt"),)
 
 
 @contextmanager
-def step_secrets(settings: IndexSettings) -> Iterator[dict[str, Path]]:
+def step_secrets(settings: IndexSettings, apt_sources: str) -> Iterator[dict[str, Path]]:
     """Yield secret id → file for one build; only this user can read them, and only meanwhile."""
     with tempfile.TemporaryDirectory(prefix="kiln-secrets-") as folder:
         contents = {
             "network.json": json.dumps(step_environment(settings)).encode(),
             "ca.crt": settings.ca_bundle.read_bytes() if settings.ca_bundle else b"",
             "apt.conf": _apt_conf(settings).encode(),
-            "apt.list": b"",
+            "apt.list": apt_sources.encode(),
         }
         secrets = {}
         for name, data in contents.items():

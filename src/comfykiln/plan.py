@@ -55,7 +55,7 @@ class BuildPlan:
     @property
     def tag(self) -> str:
         """The default tag without its target: ComfyUI's version and the lock's digest."""
-        return f"{self.comfyui.version}-{self.lock_digest[:12]}"
+        return f"v{self.comfyui.version}-{self.lock_digest[:12]}"
 
     def ref(self, tag: str) -> str:
         """Return the image's name in the engine for the tag `tag`."""

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comfykiln.errors import DocumentError
 from comfykiln.services import load_service, service_names
 from comfykiln.targets import load_targets
 
@@ -51,29 +52,38 @@ class Project:
         """Return what is inside the image; None means the default image."""
         return load_service(self.root, image or DEFAULT_IMAGE)
 
-    def comfyui_tree(self, service: Service) -> Path:
+    def comfyui_tree(self, service: Service, mirror: Path | None = None) -> Path:
         """Return the pinned ComfyUI tree of the service on this machine."""
         from comfykiln.network import settings_of_host  # noqa: PLC0415  # where it is used
         from comfykiln.origins.comfyui import obtain_comfyui  # noqa: PLC0415  # where it is used
 
         spec = self.origins.comfyui(service.comfyui)
         tree, _ = obtain_comfyui(
-            spec, store=self.store, settings=settings_of_host(None), strict=False
+            spec, store=self.store, settings=settings_of_host(None), strict=False, mirror=mirror
         )
         return tree
 
-    def lock_inputs(self, service: Service) -> LockInputs:
-        """Return everything the service's solve depends on today."""
+    def lock_inputs(self, service: Service, tree: Path) -> LockInputs:
+        """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""
         from comfykiln.locking import lock_inputs  # noqa: PLC0415  # where it is used
 
-        tree = self.comfyui_tree(service)
         return lock_inputs(service, self.targets, tree, self.root / "pyproject.toml")
 
-    def require_lock(self, plan: BuildPlan) -> None:
-        """Raise `DriftError` when the plan's package lock is missing or made from other inputs."""
-        from comfykiln.locking import check_locks  # noqa: PLC0415  # where it is used
+    def package_index_build(self) -> str:
+        """Return the local tag of the torch build that the package index has: what a lock solves.
 
-        check_locks(plan.service, self.lock_inputs(plan.service))
+        Raises `DocumentError` when origins.yaml names none for the family of targets.yaml.
+        """
+        wanted = {target.torch.requirements for target in self.targets.by_name.values()}
+        for family in self.origins.torch.families:
+            lines = tuple(f"{name}=={version}" for name, version in family.versions.items())
+            if {lines} == wanted:
+                return family.local
+        raise DocumentError(
+            "images/origins.yaml names no build of this torch family on the package index",
+            faults=[" ".join(lines) for lines in sorted(wanted)],
+            remedy="add it below torch.package_index, with the local tag it reports",
+        )
 
     def plan(self, target: str | None, image: str | None) -> BuildPlan:
         """Return the plan of one image; every fault in the data files is known after this."""

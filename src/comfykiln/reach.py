@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from comfykiln.indexes import IndexSettings
+    from comfykiln.pipsettings import PipSettings
 
 PATIENCE = 3.0  # seconds for one origin
 DEADLINE = 6.0  # seconds for all of them; a name server may be slower than any time-out of ours
@@ -42,7 +42,7 @@ class Reach:
 
 
 def reach_origins(
-    environ: Mapping[str, str], settings: IndexSettings, bundle: Path | None
+    environ: Mapping[str, str], settings: PipSettings, bundle: Path | None
 ) -> tuple[Reach, ...]:
     """Ask every origin and the package index, in parallel; the order is always the same."""
     checks: dict[str, Callable[[], str]] = {
@@ -99,7 +99,7 @@ def ask_address(address: str, bundle: Path | None, *, patience: float = PATIENCE
         return str(error)
 
 
-def ask_index(environ: Mapping[str, str], settings: IndexSettings) -> str:
+def ask_index(environ: Mapping[str, str], settings: PipSettings) -> str:
     """Return why the package index cannot be read, or nothing when it can.
 
     uv itself asks, for a package of our own locks, with this machine's settings: that is the

@@ -66,7 +66,7 @@ def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
     base_name, _, base_digest = plan.base_ref.partition("@")
     return {
         "org.opencontainers.image.title": f"{plan.service.title} ({plan.target.name})",
-        "org.opencontainers.image.version": plan.comfyui.version.removeprefix("v"),
+        "org.opencontainers.image.version": plan.comfyui.version,
         "org.opencontainers.image.base.name": base_name,
         "org.opencontainers.image.base.digest": base_digest,
         f"{PREFIX}.version": comfykiln.__version__,

@@ -62,7 +62,7 @@ def question(engine: docker.DockerClient, ref: str) -> Answers:
         probe = _ask(container)
         health = _health(container)
         stopping = time.monotonic()
-        container.kill("SIGTERM")  # type: ignore[no-untyped-call]  # docker-py has no stub for it
+        container.kill("SIGTERM")
         status = _wait_for_end(container)
         ended = time.monotonic() - stopping
         log = container.logs().decode("utf-8", "replace").splitlines()
@@ -129,7 +129,7 @@ def rejected(ref: str, faults: Sequence[str], answers: Answers) -> KilnError:
 def _versions(stats: Mapping[str, str], expected: Expectation) -> list[str]:
     wanted = f"{expected.torch['torch']}+{expected.local_tag}"
     pairs = {
-        "ComfyUI": (stats["comfyui_version"], expected.comfyui.removeprefix("v")),
+        "ComfyUI": (stats["comfyui_version"], expected.comfyui),
         "torch": (stats["pytorch_version"], wanted),
     }
     return [
@@ -219,8 +219,11 @@ def _wait_for_end(container: Container) -> int:
 
 
 def _exec(container: Container, argv: list[str]) -> tuple[int, str]:
-    status, (out, err) = container.exec_run(argv, demux=True)
-    return status, (out or b"").decode() or (err or b"").decode("utf-8", "replace")
+    """Run `argv` in the container; returns its status and what it printed, errors when nothing."""
+    result = container.exec_run(argv, demux=True)
+    streams: tuple[bytes | None, bytes | None] = result.output
+    text = streams[0] or streams[1] or b""
+    return int(result.exit_code or 0), text.decode("utf-8", "replace")
 
 
 def _tail(container: Container) -> str:

@@ -40,7 +40,9 @@ def test_the_repository_has_the_four_targets(repository: Path) -> None:
     ],
 )
 def test_accelerator_packages_are_told_from_shared_ones(
-    repository: Path, name: str, belongs: bool  # noqa: FBT001  # a table of cases
+    repository: Path,
+    name: str,
+    belongs: bool,  # noqa: FBT001  # a table of cases
 ) -> None:
     targets = load_targets(repository / "images" / "targets.yaml")
     assert targets.is_accelerator_package(name) is belongs

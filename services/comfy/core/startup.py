@@ -11,6 +11,7 @@ seconds. Nothing is installed, cloned or fetched here, ever.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import runpy
 import shlex
@@ -20,7 +21,7 @@ import sys
 import threading
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 SERVER = Path("/app/main.py")
 GRACE_SECONDS = 4.0
 LAST_PORT = 65535
+STOPPING = threading.Event()
 
 
 class UsageError(Exception):
@@ -72,15 +74,29 @@ def serve(extra: Sequence[str]) -> None:
     sys.argv = [str(SERVER), *given]
     sys.path[0] = str(SERVER.parent)
     print("kiln: main.py " + shlex.join(given), flush=True)
-    runpy.run_path(str(SERVER), run_name="__main__")
+    try:
+        runpy.run_path(str(SERVER), run_name="__main__")
+    except KeyboardInterrupt:
+        end_at_once(0)
+    if STOPPING.is_set():
+        end_at_once(0)
 
 
 def stop(number: int, _frame: object) -> None:
     """End as ComfyUI ends on Ctrl-C; when that takes too long (a running prompt), end at once."""
+    STOPPING.set()
     timer = threading.Timer(GRACE_SECONDS, os._exit, [128 + number])
     timer.daemon = True
     timer.start()
     raise KeyboardInterrupt
+
+
+def end_at_once(status: int) -> NoReturn:
+    """End without taking the interpreter apart, which costs seconds once torch is loaded."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def prepare_user(environ: MutableMapping[str, str]) -> None:

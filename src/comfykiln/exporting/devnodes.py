@@ -59,8 +59,11 @@ def collect(name: str, folder: Path, into: Collected) -> None:
     for member, path in _walk(folder, f"dev_nodes/{name}", into):
         if fault := name_fault(member):
             into.faults.append(f"{member!a}: the name {fault}")
-        else:
+            continue
+        try:
             _add(member, path, into)
+        except OSError as error:
+            into.faults.append(f"{member}: cannot be read: {error.strerror}")
 
 
 def is_cache(name: str) -> bool:

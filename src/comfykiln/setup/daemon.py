@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, files, indexes, process
+from comfykiln import console, files, pipsettings, process
 from comfykiln.errors import NotPossibleError
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ SYSTEMD = Path("/run/systemd/system")
 ROUTES = Path("/proc/net/route")
 LINKS = Path("/sys/class/net")
 ETHERNET_MTU = 1500  # bytes; what Docker assumes
+LOG_LINES = 8
 PATIENCE = 60  # seconds until the daemon must answer
 DEFAULT_ROUTE = "00000000"
 SYSTEM_PATH = ":/usr/local/sbin:/usr/sbin:/sbin"
@@ -33,11 +34,18 @@ def configure(*, undo: ExitStack) -> None:
     if SETTINGS.exists():
         console.note(f"kept: {SETTINGS} as it is")
         return
-    found = settings(mtu=uplink_mtu(), proxies=indexes.proxies(os.environ), fresh=is_fresh(DATA))
+    proxies = pipsettings.proxies(os.environ)
+    found = settings(mtu=uplink_mtu(), proxies=proxies, fresh=is_fresh(DATA))
     # A proxy's address may hold a password.
     files.write_text(SETTINGS, json.dumps(found, indent=2) + "\n", mode=0o600)
-    undo.callback(SETTINGS.unlink, missing_ok=True)
+    undo.callback(take_back, SETTINGS)
     console.note(f"changed: {SETTINGS} ({', '.join(sorted(found)) or 'empty'})")
+
+
+def take_back(path: Path) -> None:
+    """Remove a file of ours after a failed installation, and say so."""
+    path.unlink()
+    console.note(f"taken back: {path}")
 
 
 def settings(*, mtu: int | None, proxies: Mapping[str, str], fresh: bool) -> dict[str, object]:
@@ -91,26 +99,35 @@ def start() -> None:
     A daemon that gives up or is silent for `PATIENCE` seconds raises `NotPossibleError` with the
     end of its log.
     """
+    log_from = LOG.stat().st_size if LOG.exists() else 0
     if SYSTEMD.is_dir():
-        process.capture(["systemctl", "enable", "--now", "docker.service"])
-        console.note("changed: docker.service enabled and started")
+        _start_service()
     else:
         process.start_detached([program() or "dockerd"], log=LOG)
         console.note(f"changed: dockerd started in the background, its log is {LOG}")
-    _await_answer()
-
-
-def _await_answer() -> None:
     end = time.monotonic() + PATIENCE
     while not answers():
-        words = log_tail()
+        words = log_tail(log_from)
         if time.monotonic() > end or "failed to start daemon" in words:
-            raise NotPossibleError(
-                f"the Docker daemon does not answer; the end of its log:\n{words}",
-                remedy="mend what the log names (a container needs --privileged and a volume at "
-                f"{DATA} to run an engine) and start the task again",
-            )
+            raise silent(words)
         time.sleep(0.25)
+
+
+def _start_service() -> None:
+    try:
+        process.capture(["systemctl", "enable", "--now", "docker.service"])
+    except process.ProgramError as error:
+        raise silent(log_tail(0)) from error
+    console.note("changed: docker.service enabled and started")
+
+
+def silent(log: str) -> NotPossibleError:
+    """Return the error for a daemon that does not answer, with the end of its log."""
+    return NotPossibleError(
+        f"the Docker daemon does not answer; the end of its log:\n{log}",
+        remedy="mend what the log names (a container needs --privileged and a volume at "
+        f"{DATA} to run an engine) and start the task again",
+    )
 
 
 def answers() -> bool:
@@ -122,12 +139,14 @@ def answers() -> bool:
     return True
 
 
-def log_tail(lines: int = 8) -> str:
-    """Return the last lines of the daemon's log, wherever it writes one."""
+def log_tail(log_from: int) -> str:
+    """Return the last lines of the daemon's log, wherever it writes one.
+
+    `log_from` is the size in bytes its file had before this start: older lines are another's.
+    """
     if SYSTEMD.is_dir():
-        argv = ["journalctl", "--unit=docker.service", "--no-pager", f"--lines={lines}"]
-        return process.capture(argv, statuses=(0, 1))
-    if not LOG.is_file():
-        return f"    ({LOG} is not there)"
-    text = LOG.read_text(encoding="utf-8", errors="replace")
-    return "\n".join(f"    {line}" for line in text.splitlines()[-lines:])
+        argv = ["journalctl", "--unit=docker.service", "--no-pager", f"--lines={LOG_LINES}"]
+        text = process.capture(argv, statuses=(0, 1))
+    else:
+        text = LOG.read_bytes()[log_from:].decode("utf-8", "replace")
+    return "\n".join(f"    {line}" for line in text.splitlines()[-LOG_LINES:])

@@ -11,13 +11,13 @@ import os
 import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln import console, process
-from comfykiln.errors import DocumentError, NotPossibleError
+from comfykiln.errors import NotPossibleError
 from comfykiln.setup import apt, daemon, trixie
+from comfykiln.setup.checkout import Policy, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -29,15 +29,8 @@ PACKAGES = {
     "ubuntu": ("docker.io", "docker-buildx", "docker-compose-v2", *EXTRA),
 }
 FROM_TRIXIE = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd")
+OWN_ADDRESS = "unix:///var/run/docker.sock"
 ANY_ENGINE = "install Docker Engine 26.1 or newer with buildx 0.13 or newer"
-
-
-class Policy(StrEnum):
-    """What KILN_SETUP says about changes to the machine outside the repository."""
-
-    AUTO = "auto"
-    NEVER = "never"
-    UNSAID = ""  # the task was not started by ./kiln
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,21 +79,13 @@ def probe() -> Engine:
         argv = ["docker", "version", "--format", "{{.Server.Version}}"]
         return Engine(version=process.capture(argv, timeout=60).strip())
     except NotPossibleError:
-        return Engine(complaint="the docker client is not installed")
+        complaint = "the docker client is not installed"
+        return Engine(complaint=complaint, remote=_chosen_host(os.environ))
     except process.ProgramError as error:
-        return Engine(complaint=error.output.strip(), remote=_remote(os.environ))
-
-
-def policy_of(environ: Mapping[str, str]) -> Policy:
-    """Read KILN_SETUP; a value that means nothing raises `DocumentError`."""
-    value = environ.get("KILN_SETUP", "")
-    try:
-        return Policy(value)
-    except ValueError as error:
-        raise DocumentError(
-            f"KILN_SETUP is {value!r}",
-            remedy='set it to "never" (change nothing on this machine) or leave it out',
-        ) from error
+        return Engine(
+            complaint=error.output.strip(),
+            remote=_chosen_host(os.environ) or _chosen_context(),
+        )
 
 
 def refuse(engine: Engine, machine: Machine) -> None:
@@ -108,8 +93,8 @@ def refuse(engine: Engine, machine: Machine) -> None:
     if engine.remote:
         raise NotPossibleError(
             f"the Docker engine at {engine.remote} does not answer:\n    {engine.complaint}",
-            remedy="start that engine, or unset DOCKER_HOST and DOCKER_CONTEXT "
-            "(`docker context use default`) to use one of this machine",
+            remedy="start that engine and install a docker client for it, or unset DOCKER_HOST "
+            "and DOCKER_CONTEXT (`docker context use default`) to use one of this machine",
         )
     if "permission denied" in engine.complaint.lower():
         raise NotPossibleError(
@@ -182,11 +167,14 @@ def _needs_trixie(machine: Machine) -> bool:
     return machine.distribution.codename == "bookworm" and machine.distribution.id == "debian"
 
 
-def _remote(environ: Mapping[str, str]) -> str:
-    """Return the engine address or context a person chose, or nothing for this machine's own."""
+def _chosen_host(environ: Mapping[str, str]) -> str:
+    """Return the address in DOCKER_HOST, or nothing when it is this machine's own engine."""
     host = environ.get("DOCKER_HOST", "")
-    if host:
-        return "" if host == "unix:///var/run/docker.sock" else host
+    return "" if host == OWN_ADDRESS else host
+
+
+def _chosen_context() -> str:
+    """Return the docker context that somebody chose, or nothing for the default one."""
     context = process.capture(["docker", "context", "show"]).strip()
     return "" if context == "default" else f"context {context}"
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from comfykiln import console, files
 from comfykiln.errors import NotPossibleError
 from comfykiln.process import ProgramError
-from comfykiln.setup import apt
+from comfykiln.setup import apt, daemon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,5 +73,5 @@ def _archive() -> str:
 
 def _write(path: Path, text: str, *, undo: ExitStack, why: str) -> None:
     files.write_text(path, text)
-    undo.callback(path.unlink, missing_ok=True)
+    undo.callback(daemon.take_back, path)
     console.note(f"changed: {path} ({why})")

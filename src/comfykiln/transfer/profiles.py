@@ -128,7 +128,9 @@ class Profiles:
             account_id=source.get("account_id", ""),
         )
         if not whole:
-            path_prefix = path_prefix or source.get("path_prefix", "") or base.get("path_prefix", "")
+            path_prefix = (
+                path_prefix or source.get("path_prefix", "") or base.get("path_prefix", "")
+            )
         profile = Profile(
             name=name,
             provider=preset.name,

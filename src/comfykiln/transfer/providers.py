@@ -39,9 +39,7 @@ PROVIDERS: dict[str, Provider] = {
         Provider(
             name="MinIO", endpoint="http://localhost:9000", region="us-east-1", path_style=True
         ),
-        Provider(
-            name="Wasabi", endpoint="https://s3.{region}.wasabisys.com", region="us-east-1"
-        ),
+        Provider(name="Wasabi", endpoint="https://s3.{region}.wasabisys.com", region="us-east-1"),
         Provider(
             name="DigitalOcean Spaces",
             endpoint="https://{region}.digitaloceanspaces.com",
