@@ -46,17 +46,17 @@ def snapshot_check(file: str, *, as_json: bool = False) -> None:
     console.out(_summary(parsed))
     for note in parsed.notes:
         console.out(f"  {note}")
-    for line in _advice_lines(advice):
+    for line in advice_lines(advice):
         console.out(f"  {line}")
 
 
-def _advice_lines(advice: Iterable[Note]) -> Iterable[str]:
+def advice_lines(advice: Iterable[Note]) -> Iterable[str]:
     """Group advice by rule; a rule that many places break is not told for each of them."""
     by_rule: dict[str, list[Note]] = {}
     for note in advice:
         by_rule.setdefault(note.rule, []).append(note)
     for rule, notes in by_rule.items():
-        yield f"{rule} ({_page(notes[0])}):"
+        yield f"{rule} ({advice_page(notes[0])}):"
         yield from (f"  {note.path}: {note.message}" for note in notes[:SHOWN])
         if len(notes) > SHOWN:
             yield f"  and {len(notes) - SHOWN} more; --json lists them all"
@@ -75,11 +75,11 @@ def _check_data(parsed: Parsed, advice: Iterable[Note]) -> dict[str, Any]:
         "models": len(environment.models),
         "workflows": len(environment.workflows),
         "notes": [asdict(note) for note in parsed.notes],
-        "advice": [{**asdict(note), "page": _page(note)} for note in advice],
+        "advice": [{**asdict(note), "page": advice_page(note)} for note in advice],
     }
 
 
-def _page(note: Note) -> str:
+def advice_page(note: Note) -> str:
     return f"docs/advice/{note.rule.removeprefix('advice.')}.md"
 
 
