@@ -80,6 +80,7 @@ def _check_data(parsed: Parsed, advice: Iterable[Note]) -> dict[str, Any]:
 
 
 def advice_page(note: Note) -> str:
+    """Return the page that explains a piece of advice."""
     return f"docs/advice/{note.rule.removeprefix('advice.')}.md"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, get_args
 
 from comfykiln import console, files
 from comfykiln.advice import advise
-from comfykiln.documents import manifest, manifest_commands
+from comfykiln.documents import manifest, manifest_steps
 from comfykiln.documents.capture_write import Packages
 from comfykiln.documents.commands import advice_lines, advice_page
 from comfykiln.documents.faults import FaultyDocumentError
@@ -44,7 +44,7 @@ def manifest_check(file: str, *, as_json: bool = False) -> None:
         console.out(f"  {line}")
 
 
-def manifest_commands_of(
+def manifest_commands(
     file: str, *, as_json: bool = False, platform: str = "", torch_backend: str = ""
 ) -> None:
     """Print the commands that make what a manifest describes; nothing is run.
@@ -53,16 +53,16 @@ def manifest_commands_of(
     """
     with _told(as_json=as_json):
         parsed, _ = _read(file)
-    made = manifest_commands.plan(
+    made = manifest_steps.plan(
         parsed.environment, _platform(platform), torch_backend=torch_backend
     )
     notes = (*parsed.notes, *([] if torch_backend else _cuda_wheels(parsed)))
     if as_json:
-        data = {"source": file, **manifest_commands.as_data(made), **_notes_data(notes)}
+        data = {"source": file, **manifest_steps.as_data(made), **_notes_data(notes)}
         console.out_json(data)
         return
     _tell(notes)
-    console.out(manifest_commands.text(made))
+    console.out(manifest_steps.text(made))
 
 
 def _cuda_wheels(parsed: Parsed) -> Iterator[Note]:
