@@ -6,6 +6,7 @@ Compares records field by field, so that nothing can be lost without being named
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents.faults import Note
@@ -63,6 +64,10 @@ def losses(before: Environment, after: Environment) -> tuple[Note, ...]:
     def tell(path: str, rule: str, what: str) -> None:
         found.setdefault((path, rule), {})[what] = None
 
+    kept = {_pin(package) for package in after.packages}
+    if before.torch.packages and all(_pin(package) in kept for package in before.torch.packages):
+        tell("torch.packages", "convert.moved", "packages")
+        after = replace(after, torch=replace(after.torch, packages=before.torch.packages))
     _compare(before, after, "", "", tell)
     return tuple(
         Note(path=path, rule=rule, message=_sentence(rule, list(names)))
@@ -85,6 +90,8 @@ def _compare(before: Any, after: Any, path: str, owner: str, tell: Callable[...,
             _compare(old, new, here, owner, tell)
         elif old is None or old == field.default:
             continue  # the new one says more
+        elif field.name == "cuda_stated" and before.cuda is not None:
+            continue  # told as `cuda`
         else:
             _compare_values(old, new, here, owner, tell)
 
@@ -101,19 +108,23 @@ def _compare_lists(
     rest: dict[str, list[Any]] = {}
     for one in new:
         rest.setdefault(key(one), []).append(one)
-    whole = True
     for one in old:
         name = _label(one)
         counterparts = rest.get(key(one), [])
         if not counterparts:
-            whole = False
             tell(path, "convert.left-out", masked(f"{name} ({owner})" if owner else name))
             continue
         best = next((other for other in counterparts if other == one), counterparts[0])
         counterparts.remove(best)
         _compare(one, best, f"{path}[]", name, tell)
-    if whole and [key(one) for one in old] != [key(one) for one in new][: len(old)]:
+    there, here = {key(one) for one in new}, {key(one) for one in old}
+    before, after = [key(one) for one in old], [key(one) for one in new]
+    if [one for one in before if one in there] != [one for one in after if one in here]:
         tell(path, "convert.order", owner)
+
+
+def _pin(package: Package) -> tuple[str, str | None]:
+    return normal_name(package.name), package.version
 
 
 def _label(record: Any) -> str:
@@ -125,7 +136,9 @@ def _label(record: Any) -> str:
 
 def _compare_values(old: Any, new: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
     text = _shown(old)
-    if new is None or new in ("", ()):
+    if path.endswith(".cuda_stated"):
+        tell("system.cuda", "convert.lost", "none (CPU)")
+    elif new is None or new in ("", ()):
         tell(path, "convert.lost", owner or text)
     else:
         tell(path, "convert.changed", f"{owner}: {text} → {_shown(new)}".removeprefix(": "))
@@ -141,6 +154,7 @@ def _sentence(rule: str, names: list[str]) -> str:
         "convert.left-out": "left out",
         "convert.lost": "not kept",
         "convert.changed": "changed",
+        "convert.moved": "now among",
         "convert.order": "in another order",
     }[rule]
     shown = [name for name in names if name]
