@@ -38,7 +38,8 @@ def snapshot_check(file: str, *, as_json: bool = False) -> None:
         if as_json:
             console.out_json({"valid": False, **error.as_data()})
         raise
-    size = Path(file).stat().st_size if parsed.kind is Kind.MANIFEST else None
+    is_manifest = parsed.kind is Kind.MANIFEST and Path(file).is_file()
+    size = Path(file).stat().st_size if is_manifest else None
     advice = advise(parsed.environment, manifest_bytes=size)
     if as_json:
         console.out_json(_check_data(parsed, advice))

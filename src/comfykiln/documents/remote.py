@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from comfykiln.documents.faults import Faults, FaultyDocumentError
 from comfykiln.documents.values import check_url, is_scp_address, masked
+from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
     from comfykiln.documents.kinds import Parsed
@@ -47,6 +48,10 @@ def _fetched(address: str) -> Parsed:
 
     settings = host_indexes(os.environ, Path.home())
     page = download.page(address, settings, patience=download.patience_of(os.environ))
+    if page.media_type == "text/html":
+        raise DocumentError(
+            f"{masked(address)}: answers with a web page, no document", remedy=_raw(address)
+        )
     with tempfile.TemporaryDirectory(prefix="comfykiln-document-") as folder:
         name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(address).path).rpartition("/")[2])
         path = Path(folder) / name.lstrip("-.")
@@ -55,3 +60,11 @@ def _fetched(address: str) -> Parsed:
             return replace(documents.read(path), source=masked(address))
         except FaultyDocumentError as error:
             raise FaultyDocumentError(masked(address), error.records) from error
+
+
+def _raw(address: str) -> str:
+    """Say which address holds the file itself, where that can be told."""
+    page = re.fullmatch(r"https://github\.com/([^/]+/[^/]+)/blob/([^?#]+).*", address)
+    if page:
+        return f"name https://raw.githubusercontent.com/{page[1]}/{page[2]}"
+    return "name the address of the file itself"
