@@ -64,7 +64,7 @@ def base(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Ite
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     monkeypatch.setenv("SSL_CERT_FILE", str(file))
     monkeypatch.setenv("no_proxy", "localhost")
