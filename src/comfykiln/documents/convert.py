@@ -47,6 +47,7 @@ def completed(
 ) -> Environment:
     """Return `environment` with versions that it does not tell itself.
 
+    A more exact version (3.11.7 for 3.11) is taken.
     Raises `DocumentError` for a version that it tells otherwise.
     """
     spec = environment.comfyui
@@ -55,7 +56,7 @@ def completed(
         ("--torch", torch, environment.torch.version),
         ("--comfyui", comfyui, spec.wanted),
     ):
-        if given and told and given != told:
+        if given and told and given != told and not given.startswith(f"{told}."):
             raise DocumentError(f"{flag} {given}: the document says {told}", remedy="leave it out")
     return replace(
         environment,

@@ -117,6 +117,8 @@ def _compare_lists(
         best = next((other for other in counterparts if other == one), counterparts[0])
         counterparts.remove(best)
         _compare(one, best, f"{path}[]", name, tell)
+    if isinstance(old[0], Package):
+        return  # packages are solved together
     there, here = {key(one) for one in new}, {key(one) for one in old}
     before, after = [key(one) for one in old], [key(one) for one in new]
     if [one for one in before if one in there] != [one for one in after if one in here]:
@@ -145,6 +147,8 @@ def _compare_values(old: Any, new: Any, path: str, owner: str, tell: Callable[..
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = ", ".join(_shown(one) for one in value)
     text = masked(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004  # half a line
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +26,7 @@ from comfykiln.environment import (
 from comfykiln.errors import DocumentError
 
 DATA = Path(__file__).parent / "data"
+ROOT = Path(__file__).parents[3]
 PIN = "0" * 40
 
 
@@ -130,3 +134,56 @@ def test_versions_that_a_document_does_not_tell() -> None:
     assert completed(environment, python="3.12") == environment
     with pytest.raises(DocumentError, match=r"the document says 3\.12"):
         completed(environment, python="3.11")
+
+
+@pytest.fixture(scope="module")
+def bench() -> dict[str, Any]:
+    return runpy.run_path(str(ROOT / "bench" / "conversions.py"))
+
+
+def test_the_page_says_what_really_survives(bench: dict[str, Any]) -> None:
+    page = (ROOT / "docs" / "conversions.md").read_text(encoding="utf-8")
+    tables = page.partition(f"{bench['BEGIN']}\n")[2].partition(bench["END"])[0]
+    assert tables == bench["tables"](), "run: python bench/conversions.py docs/conversions.md"
+
+
+def test_the_richest_kind_loses_nothing(bench: dict[str, Any]) -> None:
+    full = bench["FULL"]
+    converted = convert(full, Kind.EXPORT)
+    assert converted.losses == ()
+    assert reread(converted.written) == full
+
+
+def test_the_sample_uses_every_field(bench: dict[str, Any]) -> None:
+    used: dict[type, set[str]] = {}
+    _note_used(bench["FULL"], used)
+    unused = {
+        f"{record.__name__}.{field.name}"
+        for record, names in used.items()
+        for field in dataclasses.fields(record)
+        if field.compare and field.name not in names
+    }
+    assert unused == {
+        "ComfyUISpec.branch",
+        "ComfyUISpec.ref",
+        "Index.packages",
+        "Model.extras",
+        "Node.extras",
+        "Package.unknown",
+        "PlatformOverride.extras",
+        "Workflow.extras",
+        "Workflow.format",
+        "Workflow.unresolved",
+    }
+
+
+def _note_used(value: Any, used: dict[type, set[str]]) -> None:
+    if isinstance(value, tuple):
+        for one in value:
+            _note_used(one, used)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            inner = getattr(value, field.name)
+            if inner != field.default:
+                used.setdefault(type(value), set()).add(field.name)
+            _note_used(inner, used)
