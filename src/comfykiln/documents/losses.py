@@ -64,8 +64,7 @@ def losses(before: Environment, after: Environment) -> tuple[Note, ...]:
     def tell(path: str, rule: str, what: str) -> None:
         found.setdefault((path, rule), {})[what] = None
 
-    kept = {_pin(package) for package in after.packages}
-    if before.torch.packages and all(_pin(package) in kept for package in before.torch.packages):
+    if _torch_moved(before, after):
         tell("torch.packages", "convert.moved", "packages")
         after = replace(after, torch=replace(after.torch, packages=before.torch.packages))
     _compare(before, after, "", "", tell)
@@ -73,6 +72,13 @@ def losses(before: Environment, after: Environment) -> tuple[Note, ...]:
         Note(path=path, rule=rule, message=_sentence(rule, list(names)))
         for (path, rule), names in sorted(found.items())
     )
+
+
+def _torch_moved(before: Environment, after: Environment) -> bool:
+    """Say whether the torch family's pins are ordinary packages now."""
+    family = {_pin(package) for package in before.torch.packages}
+    ordinary = {_pin(package) for package in after.packages}
+    return bool(family) and not after.torch.packages and family <= ordinary
 
 
 def _compare(before: Any, after: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
