@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform as machine
 import sys
 from contextlib import contextmanager
@@ -53,15 +54,16 @@ def manifest_commands(
     """
     with _told(as_json=as_json):
         parsed, _ = _read(file)
-    made = manifest_steps.plan(
-        parsed.environment, _platform(platform), torch_backend=torch_backend
-    )
+    made = manifest_steps.plan(parsed.environment, _platform(platform), torch_backend=torch_backend)
     notes = (*parsed.notes, *([] if torch_backend else _cuda_wheels(parsed)))
     if as_json:
         data = {"source": file, **manifest_steps.as_data(made), **_notes_data(notes)}
         console.out_json(data)
         return
     _tell(notes)
+    for name in manifest_steps.GO_BEFORE:
+        if name in os.environ and any(name in command.unset for command in made.commands):
+            console.warn(f"{name} is set here and goes before --index-url: unset it for that step")
     console.out(manifest_steps.text(made))
 
 
