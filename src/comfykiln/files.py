@@ -49,7 +49,7 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
 
 
 def canonical_json(value: Any) -> bytes:
-    """Return `value` as JSON with sorted keys and one newline at the end: the form that is hashed."""
+    """Return `value` as JSON with sorted keys and a last newline: the form that is hashed."""
     return (json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 

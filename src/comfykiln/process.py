@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,25 @@ def stream(
         _end(child)
     if status != 0:
         raise ProgramError(argv, status, "".join(kept[-400:]))
+
+
+def start_detached(argv: Sequence[str], *, log: Path) -> None:
+    """Start a daemon in a session of its own, both its output streams appended to `log`.
+
+    It outlives this program, its terminal and its Ctrl-C. Whether it works is for the caller to
+    ask; only a missing program is noticed here, by `NotPossibleError`.
+    """
+    program = shutil.which(argv[0])
+    if program is None:
+        raise _missing(argv, FileNotFoundError(2, "no such program", argv[0]))
+    with log.open("ab") as file:
+        subprocess.run(
+            ["setsid", "--fork", program, *argv[1:]],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            check=True,
+        )
 
 
 def _end(child: subprocess.Popen[str]) -> None:

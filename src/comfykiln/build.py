@@ -1,0 +1,241 @@
+"""Build one image: plan → gather → bake → verify → seal → tag → export."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfykiln import console, disk, engine, files, process, receipt, render, verify
+from comfykiln.errors import KilnError
+from comfykiln.exports import export_build
+from comfykiln.gather import gather
+from comfykiln.locking import check_locks
+from comfykiln.network import settings_of_host, step_secrets
+from comfykiln.progress import BuildProgress
+from comfykiln.project import RESTORE, Project
+from comfykiln.staging import staged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    import docker
+
+    from comfykiln.gather import Gathered
+    from comfykiln.plan import BuildPlan
+
+SEAL_DOCKERFILE = """\
+FROM software
+COPY --link .kiln-receipt.json /app/.kiln-receipt.json
+"""
+UNFINISHED = "comfykiln-unfinished"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BuildOptions:
+    """What a person may choose about a build."""
+
+    tag: str | None = None
+    strict: bool = False
+    git_mirror: Path | None = None
+    ca_bundle: Path | None = None
+    export: bool = True
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Built:
+    """A verified image: its name, its digest in the engine, and its export tarball."""
+
+    ref: str
+    digest: str
+    export: Path | None
+
+
+def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
+    """Do the whole line for one plan; a failure on the way keeps no tag and no container."""
+    the_engine = engine.connect()
+    client = engine.client()
+    settings = settings_of_host(options.ca_bundle)
+    ref = plan.ref(options.tag or plan.tag)
+    with console.timed("gather"):
+        gathered = gather(
+            plan,
+            project.origins,
+            store=project.store,
+            settings=settings,
+            strict=options.strict,
+            mirror=options.git_mirror,
+        )
+    check_locks(plan.service, project.lock_inputs(plan.service, gathered.comfyui))
+    disk.require_space(
+        the_engine,
+        disk.bytes_needed(
+            project.targets.torch_gigabytes(gathered.torch.local_tag),
+            rebuild=engine.find_image(client, plan.latest) is not None,
+        ),
+    )
+    with (
+        _unfinished(client, plan) as software,
+        step_secrets(settings, gathered.base.apt_sources) as secrets,
+    ):
+        with console.timed("bake"):
+            digest = _bake(project.root, plan, gathered, software, secrets)
+        record = _verified_before(client, ref, digest)
+        if record is None:
+            record = _verify_and_seal(client, project.root, plan, gathered, software, digest, ref)
+        else:
+            console.step(f"{ref} is unchanged: verified when its software was new")
+    engine.tag(client, ref, plan.latest)
+    image = engine.require_image(client, ref)
+    export = None
+    if options.export:
+        with console.timed("export"):
+            export = export_build(
+                project.root,
+                plan,
+                gathered,
+                record,
+                tag=options.tag or plan.tag,
+                digest=str(image.id),
+                settings=settings,
+            )
+    return Built(ref=ref, digest=str(image.id), export=export)
+
+
+@contextmanager
+def _unfinished(client: docker.DockerClient, plan: BuildPlan) -> Iterator[str]:
+    """Yield a name for the image before it is verified; the name never outlives the build."""
+    name = f"{UNFINISHED}/{plan.service.name}:{plan.target.name}-{uuid.uuid4().hex[:12]}"
+    try:
+        yield name
+    finally:
+        engine.untag(client, name)
+
+
+def _bake(
+    root: Path,
+    plan: BuildPlan,
+    gathered: Gathered,
+    name: str,
+    secrets: Mapping[str, Path],
+) -> str:
+    """Build the software image and return its digest (containerd store) or id (overlay2)."""
+    own = {
+        "contexts": {"comfyui-source": str(gathered.comfyui)},
+        "labels": receipt.labels(plan, gathered),
+        "secret": [f"id={key},src={path}" for key, path in secrets.items()],
+        **_output([name]),
+    }
+    if gathered.base.override:
+        own["contexts"][plan.base_ref] = gathered.base.override
+    _expect_rendered(root, plan)
+    with staged(plan, gathered.torch, gathered.comfyui, root, RESTORE) as context:
+        override = context.context.with_name(f"{plan.name}-override.json")
+        files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
+        return _run_bake([root / "images" / render.BAKE_FILE, override], plan.name, root)
+
+
+def _run_bake(bake_files: list[Path], target: str, root: Path) -> str:
+    progress = BuildProgress(verbose=bool(os.environ.get("KILN_VERBOSE")))
+    metadata = root / ".kiln" / f"{target}-metadata.json"
+    try:
+        digest = engine.bake(bake_files, target, cwd=root, metadata=metadata, on_line=progress)
+    except process.ProgramError as error:
+        raise _explained(error, progress) from error
+    console.note(f"{progress.cached} step(s) reused, {progress.run} run")
+    return digest
+
+
+def _explained(error: process.ProgramError, progress: BuildProgress) -> KilnError:
+    """Turn a failed bake into one message: the step, its last lines, what to do."""
+    lines = progress.failure()
+    if not lines:
+        return error
+    told = "\n".join(f"    {line}" for line in lines[-25:])
+    return KilnError(
+        f"the build step {progress.failed_name()!r} failed:\n{told}",
+        remedy="mend the cause and build again: finished steps are reused "
+        "(KILN_VERBOSE=1 shows every line)",
+    )
+
+
+def _output(tags: list[str]) -> dict[str, Any]:
+    """Return how a target leaves BuildKit: named in the engine's store, as it is.
+
+    Uncompressed, because nothing is saved by packing what the same disk unpacks again; without
+    BuildKit's own attestations, because those change the digest of every build.
+    """
+    return {
+        "tags": tags,
+        "output": ["type=image,compression=uncompressed"],
+        "attest": ["type=provenance,disabled=true", "type=sbom,disabled=true"],
+    }
+
+
+def _expect_rendered(root: Path, plan: BuildPlan) -> None:
+    """Refuse to build from a Dockerfile that has drifted from its data."""
+    path = root / "images" / plan.target.name / plan.service.name / "Dockerfile"
+    text = render.dockerfile(plan, root / "templates")
+    render.check({path: text.encode()}, root, whole=False)
+
+
+def _verified_before(client: docker.DockerClient, ref: str, digest: str) -> dict[str, Any] | None:
+    """Return the receipt of `ref` when it was sealed over the very software `digest`."""
+    image = engine.find_image(client, ref)
+    if image is None or engine.labels(image).get(receipt.SOFTWARE_LABEL) != digest:
+        return None
+    return receipt.read(client, ref)
+
+
+def _verify_and_seal(
+    client: docker.DockerClient,
+    root: Path,
+    plan: BuildPlan,
+    gathered: Gathered,
+    software: str,
+    digest: str,
+    ref: str,
+) -> dict[str, Any]:
+    with console.timed("verify: no network, read-only root"):
+        answers = verify.question(client, software)
+        faults = verify.judge(answers, receipt.expectation(plan, gathered))
+        if faults:
+            raise verify.rejected(software, faults, answers)
+        console.note(
+            f"answered after {answers.start_seconds:.1f} s, "
+            f"ended {answers.stop_seconds:.1f} s after SIGTERM"
+        )
+    layers = engine.layer_digests(engine.require_image(client, software))
+    record = receipt.write(plan, gathered, answers, digest, layers)
+    with console.timed(f"seal and tag {ref}"):
+        _seal(root, software, record, {receipt.SOFTWARE_LABEL: digest}, ref)
+    return record
+
+
+def _seal(
+    root: Path, software: str, record: Mapping[str, Any], labels: dict[str, str], ref: str
+) -> None:
+    """Add the receipt as one more layer; only this gives the image its name."""
+    with tempfile.TemporaryDirectory(prefix="kiln-seal-") as folder:
+        context = Path(folder)
+        path = context / receipt.PATH.rpartition("/")[2]
+        files.write_bytes(path, files.canonical_json(record))
+        os.utime(path, (record["plan"]["epoch"], record["plan"]["epoch"]))
+        target = {
+            "context": folder,
+            "dockerfile-inline": SEAL_DOCKERFILE,
+            "contexts": {"software": f"docker-image://{software}"},
+            "args": {"SOURCE_DATE_EPOCH": str(record["plan"]["epoch"])},
+            "labels": labels | {receipt.RECEIPT_LABEL: receipt.digest(record)},
+            **_output([ref]),
+        }
+        bake_file = context.with_name(f"{context.name}.json")
+        try:
+            files.write_bytes(bake_file, files.canonical_json({"target": {"sealed": target}}))
+            _run_bake([bake_file], "sealed", root)
+        finally:
+            bake_file.unlink(missing_ok=True)

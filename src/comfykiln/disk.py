@@ -1,0 +1,41 @@
+"""Say before a build starts that the disk is too small for it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import NotPossibleError
+
+if TYPE_CHECKING:
+    from comfykiln.engine import Engine
+
+GB = 1_000_000_000
+# Beside the torch row: packages, ComfyUI and base, measured for core on cpu.
+COMMON_BYTES = int(2.2 * GB)
+# The build's own stages, the exported layers and the unpacked image each hold the content once.
+COPIES = 3
+# A build that finds its layers made needs room for little more than what changed.
+REBUILD_BYTES = 2 * GB
+
+
+def bytes_needed(torch_gigabytes: float, *, rebuild: bool) -> int:
+    """Return the free bytes that a build wants in the engine's data root."""
+    return REBUILD_BYTES if rebuild else COPIES * (COMMON_BYTES + int(torch_gigabytes * GB))
+
+
+def require_space(engine: Engine, needed: int) -> None:
+    """Raise `NotPossibleError` when the engine's data root has fewer than `needed` bytes free.
+
+    An engine on another machine cannot be asked: its data root does not exist here.
+    """
+    root = Path(engine.data_root)
+    if not root.is_dir():
+        return
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        raise NotPossibleError(
+            f"{root} has {free / GB:.1f} GB free, the build needs about {needed / GB:.1f} GB",
+            remedy="free space (`docker builder prune`, `docker image prune`), or move that folder",
+        )

@@ -1,0 +1,179 @@
+"""comfy-lock.yaml: models with addresses, a Manager snapshot, and credentials by reference.
+
+Forms: `basic` (with `basic:` settings, hashes that may be names) and `auth` (hosts to `${NAME}`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from comfykiln.documents import shape
+from comfykiln.documents.faults import Faults, child
+from comfykiln.documents.fields import Obj, put_extras
+from comfykiln.documents.kinds import Kind, Parsed, Written
+from comfykiln.documents.modelpaths import category_of, model_path
+from comfykiln.documents.reading import value as read_value
+from comfykiln.documents.snapshot import check_names, comfyui_of, read_body
+from comfykiln.documents.snapshotwriting import document_of
+from comfykiln.documents.values import check_url
+from comfykiln.environment import (
+    ComfyUISpec,
+    Credential,
+    Digest,
+    Environment,
+    Model,
+    ModelSource,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_KEYS = {"basic", "basics", "auth", "models", "custom_nodes"}
+_MODEL_KEYS = {"model", "url", "paths", "hashes", "type"}
+_BASIC = "comfylock.basic"
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?")
+
+
+def parse(data: bytes, source: str) -> Parsed:
+    """Return the comfy-lock in `data`. Raises `FaultyDocumentError` with every fault."""
+    faults = Faults(source)
+    value = read_value(data, source)
+    document = Obj(value)
+    shape.check(value, "comfylock", faults)
+    nodes = document.obj("custom_nodes")
+    shape.check(
+        nodes.value, "snapshot", faults, path=nodes.path, rules="comfylock", definition="manager"
+    )
+    environment = _environment(document, read_body(nodes, faults), faults)
+    check_names(environment.nodes, faults)
+    faults.stop()
+    return Parsed(
+        kind=Kind.COMFYLOCK,
+        source=source,
+        environment=environment,
+        form="auth" if "auth" in document else "basic",
+        notes=tuple(faults.notes),
+    )
+
+
+def write(environment: Environment) -> Written:
+    """Return a comfy-lock.yaml, with `auth` where the environment names credentials."""
+    from comfykiln.documents.yamlwriting import dump  # noqa: PLC0415  # 18 ms, writing only
+
+    body = document_of(replace(environment, models=(), extras=_snapshot_extras(environment)))
+    document: dict[str, Any] = {"basic": _basic(environment), "custom_nodes": body}
+    if environment.credentials:
+        document["auth"] = {one.host: f"${{{one.variable}}}" for one in environment.credentials}
+    document["models"] = [_model_value(model) for model in environment.models]
+    put_extras(document, environment.extras, Kind.COMFYLOCK)
+    return Written(kind=Kind.COMFYLOCK, filename="comfy-lock.yaml", data=dump(document).encode())
+
+
+def _environment(document: Obj, nodes: Environment, faults: Faults) -> Environment:
+    basic = document.obj("basic" if "basic" in document else "basics")
+    return replace(
+        nodes,
+        comfyui=_comfyui(basic, nodes.comfyui, faults),
+        models=tuple(_models(document, faults)),
+        credentials=tuple(_credentials(document.obj("auth"), faults)),
+        extras=(
+            *nodes.extras,
+            *basic.extras(_BASIC, {"comfyui_version"}),
+            *document.extras(Kind.COMFYLOCK, _KEYS),
+        ),
+    )
+
+
+def _comfyui(basic: Obj, spec: ComfyUISpec, faults: Faults) -> ComfyUISpec:
+    """Join `basic.comfyui_version` with `custom_nodes.comfyui`, which may hold the commit."""
+    version = comfyui_of(basic, "comfyui_version", faults).wanted
+    if version is None or version == spec.wanted:
+        return spec
+    if spec.version:
+        faults.add(
+            child(basic.path, "comfyui_version"),
+            "comfylock.comfyui",
+            f"ComfyUI is {version} here and {spec.version} in custom_nodes.comfyui",
+            expected="one version",
+            remedy="keep one of them",
+        )
+    return replace(spec, version=version)
+
+
+def _models(document: Obj, faults: Faults) -> Iterable[Model]:
+    for model in document.objs("models"):
+        url = model.text("url")
+        if url and not check_url(url, child(model.path, "url"), faults, ("https", "http", "s3")):
+            continue
+        paths = _paths(model, faults)
+        name = paths[0] if paths else (url or "").partition("?")[0]
+        yield Model(
+            filename=name.rstrip("/").rpartition("/")[2],
+            paths=paths,
+            category=category_of(paths[0]) if paths else None,
+            kind=model.text("type"),
+            label=model.text("model"),
+            digests=tuple(
+                Digest(algorithm=algorithm.lower(), value=digest.lower())
+                for one in model.objs("hashes")
+                if (digest := one.text("hash")) and (algorithm := one.text("type"))
+            ),
+            sources=(ModelSource(url=url),) if url else (),
+            extras=model.extras(Kind.COMFYLOCK, _MODEL_KEYS),
+            place=model.path,
+        )
+
+
+def _paths(model: Obj, faults: Faults) -> tuple[str, ...]:
+    found = [
+        model_path(text, child(one.path, "path"), faults)
+        for one in model.objs("paths")
+        if (text := one.text("path"))
+    ]
+    return tuple(path for path in found if path)
+
+
+def _credentials(auth: Obj, faults: Faults) -> Iterable[Credential]:
+    for host, value, path in auth:
+        if not _HOST.fullmatch(host):
+            faults.add(path, "comfylock.host", "no host name", expected="a host such as hf.co")
+        match = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+        if match:
+            yield Credential(host=host, variable=match[1])
+        elif isinstance(value, str):
+            faults.add(
+                path,
+                "comfylock.credential",
+                "a credential itself stands in the document (not shown)",
+                expected="a reference such as ${HF_TOKEN}",
+                remedy="put it into the environment, and take it back where it was issued",
+            )
+
+
+def _basic(environment: Environment) -> dict[str, Any]:
+    spec = environment.comfyui
+    basic: dict[str, Any] = {}
+    if spec.version and spec.commit:
+        basic["comfyui_version"] = spec.version
+    put_extras(basic, environment.extras, _BASIC)
+    return basic
+
+
+def _snapshot_extras(environment: Environment) -> tuple[Any, ...]:
+    return tuple(extra for extra in environment.extras if extra.kind == Kind.SNAPSHOT)
+
+
+def _model_value(model: Model) -> dict[str, Any]:
+    value: dict[str, Any] = {
+        "model": model.label or model.filename,
+        "url": model.sources[0].url if model.sources else None,
+        "paths": [{"path": path} for path in model.paths],
+        "hashes": [{"hash": one.value, "type": one.algorithm.upper()} for one in model.digests],
+        "type": model.kind,
+    }
+    value = {key: one for key, one in value.items() if one}
+    put_extras(value, model.extras, Kind.COMFYLOCK)
+    return value

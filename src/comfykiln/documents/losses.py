@@ -1,0 +1,143 @@
+"""What one environment holds and another lacks: the account of a conversion.
+
+Compares records field by field, so that nothing can be lost without being named.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from comfykiln.documents.faults import Note
+from comfykiln.documents.values import masked, normal_name
+from comfykiln.environment import (
+    Attachment,
+    Credential,
+    Digest,
+    Extra,
+    Index,
+    Model,
+    ModelSource,
+    ModelUse,
+    Node,
+    Package,
+    PlatformOverride,
+    Submodule,
+    WidgetUse,
+    Workflow,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from comfykiln.environment import Environment
+
+SHOWN = 5
+"""How many names a note lists before it says how many more there are."""
+
+_KEYS: dict[type, Callable[[Any], str]] = {
+    Attachment: lambda one: one.path,
+    Credential: lambda one: one.host,
+    Digest: lambda one: one.algorithm,
+    Extra: lambda one: one.path,
+    Index: lambda one: one.url,
+    Model: lambda one: one.paths[0] if one.paths else one.filename,
+    ModelSource: lambda one: one.url,
+    ModelUse: lambda one: one.workflow,
+    Node: lambda one: one.name,
+    Package: lambda one: normal_name(one.name) or one.path or one.url or "",
+    PlatformOverride: lambda one: one.platform,
+    Submodule: lambda one: one.path,
+    WidgetUse: lambda one: f"{one.node_id}/{one.index}",
+    Workflow: lambda one: one.name,
+}
+
+
+def losses(before: Environment, after: Environment) -> tuple[Note, ...]:
+    """Return a note for each field of `before` that `after` lacks or has otherwise.
+
+    A field's note names the things it was lost for; the path is the field's (`nodes[].ref`).
+    """
+    found: dict[tuple[str, str], list[str]] = {}
+
+    def tell(path: str, rule: str, what: str) -> None:
+        names = found.setdefault((path, rule), [])
+        if what not in names:
+            names.append(what)
+
+    _compare(before, after, "", "", tell)
+    return tuple(
+        Note(path=path, rule=rule, message=_sentence(rule, names))
+        for (path, rule), names in sorted(found.items())
+    )
+
+
+def _compare(before: Any, after: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
+    """Compare two records of one type, field by field."""
+    for field in dataclasses.fields(before):
+        if not field.compare:
+            continue
+        old, new = getattr(before, field.name), getattr(after, field.name)
+        here = f"{path}.{field.name}" if path else field.name
+        if old == new:
+            continue
+        if _are_records(old):
+            _compare_lists(old, new, here, owner, tell)
+        elif dataclasses.is_dataclass(old):
+            _compare(old, new, here, owner, tell)
+        elif old is None or old == field.default:
+            continue  # the new one says more
+        else:
+            _compare_values(old, new, here, owner, tell)
+
+
+def _are_records(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and dataclasses.is_dataclass(value[0])
+
+
+def _compare_lists(
+    old: tuple[Any, ...], new: tuple[Any, ...], path: str, owner: str, tell: Callable[..., None]
+) -> None:
+    """Compare lists of records by what identifies each; the order counts where all are there."""
+    key = _KEYS[type(old[0])]
+    rest: dict[str, list[Any]] = {}
+    for one in new:
+        rest.setdefault(key(one), []).append(one)
+    whole = True
+    for one in old:
+        name = key(one)
+        counterparts = rest.get(name, [])
+        if not counterparts:
+            whole = False
+            tell(path, "convert.left-out", name)
+            continue
+        best = next((other for other in counterparts if other == one), counterparts[0])
+        counterparts.remove(best)
+        _compare(one, best, f"{path}[]", name, tell)
+    if whole and [key(one) for one in old] != [key(one) for one in new][: len(old)]:
+        tell(path, "convert.order", owner)
+
+
+def _compare_values(old: Any, new: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
+    text = _shown(old)
+    if new is None or new in ("", ()):
+        tell(path, "convert.lost", owner or text)
+    else:
+        tell(path, "convert.changed", f"{owner}: {text} → {_shown(new)}".removeprefix(": "))
+
+
+def _shown(value: Any) -> str:
+    text = masked(value if isinstance(value, str) else repr(value))
+    return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004  # half a line
+
+
+def _sentence(rule: str, names: list[str]) -> str:
+    verb = {
+        "convert.left-out": "left out",
+        "convert.lost": "not kept",
+        "convert.changed": "changed",
+        "convert.order": "in another order",
+    }[rule]
+    shown = [name for name in names if name]
+    more = f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
+    return f"{verb}: {', '.join(shown[:SHOWN])}{more}" if shown else verb

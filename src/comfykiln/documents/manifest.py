@@ -1,0 +1,84 @@
+"""The migration manifest, version 1.0: read into an `Environment` and written from one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfykiln.documents import manifest_rules, manifest_torch, shape
+from comfykiln.documents.faults import Faults, FaultyDocumentError
+from comfykiln.documents.fields import Obj
+from comfykiln.documents.kinds import Kind, Parsed
+from comfykiln.documents.manifest_members import SCHEMA, minimal, unknown_members
+from comfykiln.documents.manifest_read import environment
+from comfykiln.documents.manifest_rules import MAX_BYTES
+from comfykiln.documents.manifest_write import compact, too_large, write
+from comfykiln.documents.reading import json_value
+from comfykiln.documents.values import shown
+
+__all__ = ["minimize", "parse", "write"]
+
+
+def parse(data: bytes, source: str) -> Parsed:
+    """Return the environment that a manifest describes.
+
+    Raises `FaultyDocumentError` with every fault: of size, syntax, shape and meaning.
+    """
+    faults = Faults(source)
+    if len(data) > MAX_BYTES:
+        faults.add(
+            "$",
+            "manifest.size",
+            f"the file has {len(data):,} bytes",
+            expected=f"at most {MAX_BYTES:,}",
+            remedy="run manifest.minimize, or leave packages to a lock beside it",
+        )
+    value = _checked(data, faults)
+    faults.stop()
+    _note_odd_members(value, faults)
+    return Parsed(
+        kind=Kind.MANIFEST,
+        source=source,
+        environment=environment(Obj(minimal(value))),
+        form="1.0",
+        notes=tuple(faults.notes),
+    )
+
+
+def minimize(data: bytes, source: str) -> bytes:
+    """Return the same manifest without what says nothing, on one line, keys in schema order.
+
+    The result is a valid manifest and minimizes to itself; what version 1.0 requires stays, null
+    or empty as it is. A manifest that is too large only before is accepted.
+    Raises `DocumentError` for every fault, or when the result is still too large.
+    """
+    faults = Faults(source)
+    manifest = minimal(_checked(data, faults))
+    faults.stop()
+    result = compact(manifest)
+    if len(result) > MAX_BYTES:
+        raise too_large(manifest, len(result))
+    parse(result, source)
+    return result
+
+
+def _checked(data: bytes, faults: Faults) -> dict[str, Any]:
+    """Return the manifest as JSON's types; every fault is in `faults` or raised with them."""
+    try:
+        value = json_value(data, faults.source)
+    except FaultyDocumentError as error:
+        raise FaultyDocumentError(faults.source, [*faults.records, *error.records]) from error
+    shape.check(value, SCHEMA, faults, rules="manifest")
+    root = Obj(value)
+    manifest_rules.check(root, faults)
+    manifest_torch.check(root, faults)
+    return root.value
+
+
+def _note_odd_members(value: dict[str, Any], faults: Faults) -> None:
+    """Tell of members that version 1.0 does not list, and that some say nothing."""
+    for key, path in unknown_members(value):
+        message = f"{shown(key)} is not in version 1.0: it is kept and has no effect"
+        faults.note(path, "manifest.unknown-member", message)
+    if minimal(value) != value:
+        message = "empty and null members say nothing; manifest.minimize removes them"
+        faults.note("$", "manifest.empty", message)

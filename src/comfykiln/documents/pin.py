@@ -1,0 +1,222 @@
+"""Moving names of a document become commits, in the file's own form and nothing else changed."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfykiln.documents import module_of
+from comfykiln.documents.detect import detect_bytes
+from comfykiln.documents.faults import child
+from comfykiln.documents.gitrefs import Resolved, resolve
+from comfykiln.documents.kinds import Kind
+from comfykiln.documents.reading import load
+from comfykiln.documents.spans import Spans, apply, set_text, spans
+from comfykiln.documents.values import masked
+from comfykiln.environment import Environment, is_commit
+from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from comfykiln.documents.kinds import Parsed
+    from comfykiln.environment import Node
+
+COMFYUI = "https://github.com/Comfy-Org/ComfyUI.git"
+AT_ONCE = 8
+_HASH_KEYS = {
+    Kind.SNAPSHOT: "hash",
+    Kind.COMFYLOCK: "hash",
+    Kind.COMFYPACK: "commit_hash",
+    Kind.MANIFEST: "ref",
+}
+_COMFYUI_OWNERS = {
+    Kind.COMFYLOCK: "$.custom_nodes",
+    Kind.COMFYPACK: "$",
+}
+_FORM_OWNERS = {
+    "manager": "$",
+    "map": "$",
+    "nested": "$.custom_nodes",
+    "launcher": "$.snapshot_json",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Site:
+    """A value to pin: `key` of the map at `path`, now `before` (None: not said)."""
+
+    name: str
+    url: str
+    path: str
+    key: str
+    before: str | None
+    may_stay: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Change:
+    """What a value became, and how that was found."""
+
+    name: str
+    path: str
+    before: str | None
+    commit: str
+    how: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pinned:
+    """A document before and after; equal texts when everything was pinned already.
+
+    `warnings` tell what stays unpinned and why.
+    """
+
+    before: str
+    after: str
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+
+
+def pin(path: Path, mirrors: Path | None = None) -> Pinned:
+    """Return the document at `path` with a commit in place of each moving name.
+
+    Every name is asked for before anything is changed. Raises `NotPossibleError` when a host
+    cannot be reached, `DocumentError` for names that do not exist or a document that is no list
+    of repositories.
+    """
+    data = load(path)
+    parsed = _parse(data, path)
+    sites = list(_sites(parsed))
+    answers = _ask_all(sites, mirrors)
+    text = data.decode()
+    found = spans(text, yaml=_is_yaml(path, text)) if answers else {}
+    after = apply(text, [_edit(text, found, site, one.commit) for site, one in answers])
+    _check(after, path, answers)
+    return Pinned(
+        before=text,
+        after=after,
+        changes=tuple(
+            Change(
+                name=site.name,
+                path=child(site.path, site.key),
+                before=site.before,
+                commit=one.commit,
+                how=one.how,
+            )
+            for site, one in answers
+        ),
+        warnings=(*_unpinnable(parsed.environment), *_kept(sites, answers)),
+    )
+
+
+def _parse(data: bytes, path: Path) -> Parsed:
+    kind = detect_bytes(data, str(path))
+    if kind not in _HASH_KEYS:
+        raise DocumentError(
+            f"{path}: a {kind} holds no refs that can be pinned in place",
+            remedy="convert it to a snapshot first",
+        )
+    parsed: Parsed = module_of(kind).parse(data, str(path))
+    return parsed
+
+
+def _sites(parsed: Parsed) -> Iterable[Site]:
+    owner = _COMFYUI_OWNERS.get(parsed.kind) or _FORM_OWNERS.get(parsed.form)
+    spec = parsed.environment.comfyui
+    name = spec.branch or spec.ref or spec.version
+    if owner and name and not spec.commit:
+        yield Site(
+            name="ComfyUI",
+            url=spec.repository or COMFYUI,
+            path=owner,
+            key="comfyui",
+            before=name,
+            may_stay=spec.version is not None,
+        )
+    for node in parsed.environment.nodes:
+        if node.source == "git" and node.url and not node.commit:
+            key = _HASH_KEYS[parsed.kind]
+            yield Site(name=node.name, url=node.url, path=node.place, key=key, before=node.ref)
+
+
+def _ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Resolved]]:
+    """Return each site with its answer; raises one error that names every failure."""
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        results = list(pool.map(lambda site: _ask(site, mirrors), sites))
+    failures = [
+        (site, result)
+        for site, result in zip(sites, results, strict=True)
+        if isinstance(result, KilnError) and not _may_stay(site, result)
+    ]
+    if failures:
+        raise _joined(failures)
+    return [
+        (site, result)
+        for site, result in zip(sites, results, strict=True)
+        if isinstance(result, Resolved)
+    ]
+
+
+def _may_stay(site: Site, error: KilnError) -> bool:
+    """Keep a release of ComfyUI where it cannot be asked for: it names one commit."""
+    return site.may_stay and isinstance(error, NotPossibleError)
+
+
+def _ask(site: Site, mirrors: Path | None) -> Resolved | KilnError:
+    try:
+        return resolve(site.url, site.before, mirrors)
+    except KilnError as error:
+        return error
+
+
+def _joined(failures: Sequence[tuple[Site, KilnError]]) -> KilnError:
+    lines = [f"{site.path}: {error.message}" for site, error in failures]
+    remedies = list(dict.fromkeys(error.remedy for _, error in failures if error.remedy))
+    count = f"{len(lines)} of the refs could not be pinned; nothing was written"
+    remedy = "; ".join(remedies)
+    if any(isinstance(error, NotPossibleError) for _, error in failures):
+        return NotPossibleError("\n  ".join([count, *lines]), remedy=remedy)
+    return DocumentError(count, faults=lines, remedy=remedy)
+
+
+def _is_yaml(path: Path, text: str) -> bool:
+    return path.suffix in (".yaml", ".yml") or text.lstrip()[:1] not in ("{", "[")
+
+
+def _edit(text: str, found: Spans, site: Site, commit: str) -> tuple[int, int, str]:
+    return set_text(text, found, site.path, site.key, commit)
+
+
+def _check(after: str, path: Path, answers: Sequence[tuple[Site, Resolved]]) -> None:
+    """Read the new text again: each value must be the commit that was found for it."""
+    environment = _parse(after.encode(), path).environment
+    commits = {node.place: node.commit for node in environment.nodes if is_commit(node.commit)}
+    for site, answer in answers:
+        now = environment.comfyui.commit if site.key == "comfyui" else commits.get(site.path)
+        if now is None and _ref_of(environment.nodes, site.path) == answer.commit:
+            continue
+        if now != answer.commit:
+            raise KilnError(
+                f"{path}: {site.path} could not be rewritten in place; nothing was written",
+                remedy=f"set its {site.key} to {answer.commit} by hand",
+            )
+
+
+def _ref_of(nodes: Iterable[Node], place: str) -> str | None:
+    return next((node.ref for node in nodes if node.place == place), None)
+
+
+def _unpinnable(environment: Environment) -> Iterable[str]:
+    for node in environment.nodes:
+        if node.source == "registry" and not node.version:
+            yield f"{node.place}: {node.name} has no registry version, which git cannot tell"
+
+
+def _kept(sites: Sequence[Site], answers: Sequence[tuple[Site, Resolved]]) -> Iterable[str]:
+    answered = {site.path for site, _ in answers if site.key == "comfyui"}
+    for site in sites:
+        if site.key == "comfyui" and site.path not in answered:
+            yield f"ComfyUI stays at the release {site.before}: {masked(site.url)} is out of reach"

@@ -1,0 +1,286 @@
+"""Requirement lines as packages and back: `pip freeze` lines, PEP 508, git, local, editable.
+
+A line that is an option (`--index-url …`, `-r …`) is refused: it would redirect every install.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote, urlencode
+
+from comfykiln.documents.fields import plain_json
+from comfykiln.documents.values import (
+    check_ref,
+    check_repository,
+    check_url,
+    is_package_name,
+    is_version,
+    is_windows_path,
+    shown,
+)
+from comfykiln.environment import Extra, Package
+
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
+
+    from comfykiln.documents.faults import Faults
+
+MAX_LINE = 2048
+
+_PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;,*@\[\]]+)")
+_NAMED_URL = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?\s*@\s*(\S+)(?:\s+;\s*(.+))?"
+)
+_VCS = re.compile(r"(?i)(git|hg|svn|bzr)\+")
+_EDITABLE = re.compile(r"(?:-e|--editable)[ =]\s*(.+)")
+_COMMENT = re.compile(r"(^|\s)#.*$")
+_FRAGMENT = {"egg", "subdirectory", "sha256"}
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+
+def parse_line(text: str, path: str, faults: Faults) -> Package | None:
+    """Return the package of one requirement line, None after a fault, a comment or a blank."""
+    line = text.strip()
+    if not line or line.startswith("#"):
+        return None
+    if len(line) > MAX_LINE or _CONTROL.search(line):
+        _refuse(line, path, faults, "no requirement")
+        return None
+    if match := _PINNED.fullmatch(line):
+        return _pinned(match, path, faults)
+    if match := _EDITABLE.fullmatch(line):
+        return _editable(match[1].strip(), path, faults)
+    if line.startswith("-"):
+        faults.add(
+            path,
+            "requirement.option",
+            f"{shown(line)} is an option, no requirement",
+            expected="name==version",
+            remedy="remove it; indexes belong to the configuration",
+        )
+        return None
+    return _other(line, path, faults)
+
+
+def _other(line: str, path: str, faults: Faults) -> Package | None:
+    if match := _NAMED_URL.fullmatch(line):
+        name, extras, url, marker = match.groups()
+        return from_url(url, path, faults, name=name, extras=_split(extras), marker=marker)
+    if _VCS.match(line) or re.match(r"(?i)(https?|file):", line):
+        return from_url(line, path, faults)
+    if line.startswith(("./", "../", "/", "~")) or is_windows_path(line):
+        return Package(name="", source="local", path=line, place=path)
+    return _pep508(line, path, faults)
+
+
+def from_url(  # the parts of one requirement
+    text: str,
+    path: str,
+    faults: Faults,
+    *,
+    name: str = "",
+    version: str | None = None,
+    extras: tuple[str, ...] = (),
+    marker: str | None = None,
+) -> Package | None:
+    """Return the package that is had from a URL: `git+https://…@ref#egg=x`, a wheel, `file:`."""
+    url, _, fragment = text.strip().partition("#")
+    options = dict(parse_qsl(fragment, keep_blank_values=True, separator="&"))
+    name = name or options.get("egg", "")
+    if name and not is_package_name(name):
+        _refuse(name, path, faults, "no package name")
+        return None
+    package = Package(
+        name=name,
+        version=version,
+        extras=extras,
+        marker=marker,
+        subdirectory=options.get("subdirectory"),
+        sha256=options.get("sha256"),
+        unknown=_unknown({key: options[key] for key in options.keys() - _FRAGMENT}),
+        place=path,
+    )
+    if match := _VCS.match(url):
+        found = _repository(match[1], url[match.end() :], path, faults)
+        return found and replace(package, source="git", url=found[0], ref=found[1])
+    if url.lower().startswith("file:"):
+        return replace(package, source="local", url=url)
+    if not check_url(url, path, faults, ("https", "http")):
+        return None
+    return replace(package, source="url", url=url)
+
+
+def _unknown(values: dict[str, Any]) -> tuple[Extra, ...]:
+    """Keep what has no field: other fragments of a URL, more hashes than one."""
+    return tuple(
+        Extra(kind="requirement", path=key, json=plain_json(values[key])) for key in sorted(values)
+    )
+
+
+def _repository(vcs: str, text: str, path: str, faults: Faults) -> tuple[str, str | None] | None:
+    """Split `https://host/owner/repo@ref`; an `@` before the path is a user name."""
+    if vcs.lower() != "git":
+        _refuse(f"{vcs}+…", path, faults, "only git repositories are supported")
+        return None
+    scheme, separator, rest = text.partition("://")
+    host, slash, tail = rest.partition("/")
+    tail, at, ref = tail.rpartition("@") if "@" in tail else (tail, "", "")
+    url = f"{scheme}{separator}{host}{slash}{tail}"
+    if not check_repository(url, path, faults):
+        return None
+    if at and not check_ref(ref, path, faults):
+        return None
+    return url, ref or None
+
+
+def _pinned(match: re.Match[str], path: str, faults: Faults) -> Package | None:
+    name, version = match.groups()
+    if is_package_name(name) and is_version(version):
+        return Package(name=name, version=version, place=path)
+    _refuse(match[0], path, faults, "no name==version")
+    return None
+
+
+def _editable(target: str, path: str, faults: Faults) -> Package | None:
+    if _VCS.match(target):
+        package = from_url(target, path, faults)
+        return package and replace(package, source="editable")
+    if target.startswith("-"):
+        _refuse(target, path, faults, "reads as an option")
+        return None
+    folder, _, fragment = target.partition("#")
+    name = dict(parse_qsl(fragment)).get("egg", "")
+    return Package(name=name, source="editable", path=folder, place=path)
+
+
+def _pep508(line: str, path: str, faults: Faults) -> Package | None:
+    from packaging.requirements import (  # noqa: PLC0415  # 25 ms that most documents never need
+        InvalidRequirement,
+        Requirement,
+    )
+
+    bare, hashes = _without_hashes(line)
+    try:
+        requirement = Requirement(bare)
+    except InvalidRequirement as error:
+        _refuse(line, path, faults, str(error).splitlines()[0])
+        return None
+    return _from_requirement(requirement, path, hashes)
+
+
+def _from_requirement(requirement: Requirement, path: str, hashes: list[str]) -> Package:
+    exact = [one for one in requirement.specifier if one.operator == "=="]
+    version = exact[0].version if len(exact) == 1 and len(requirement.specifier) == 1 else None
+    if version is not None and version.endswith("*"):
+        version = None
+    return Package(
+        name=requirement.name,
+        version=version,
+        specifier=(str(requirement.specifier) or None) if version is None else None,
+        extras=tuple(sorted(requirement.extras)),
+        marker=str(requirement.marker) if requirement.marker else None,
+        sha256=hashes[0] if len(hashes) == 1 else None,
+        unknown=_unknown({"hashes": hashes} if len(hashes) > 1 else {}),
+        place=path,
+    )
+
+
+def _without_hashes(line: str) -> tuple[str, list[str]]:
+    """Take `--hash=sha256:…` off the end of a line; they bind the line, they are no option."""
+    hashes = re.findall(r"\s--hash=sha256:([0-9a-f]{64})(?=\s|$)", line)
+    return re.sub(r"\s--hash=sha256:[0-9a-f]{64}(?=\s|$)", "", line).strip(), hashes
+
+
+def _refuse(line: str, path: str, faults: Faults, problem: str) -> None:
+    faults.add(
+        path,
+        "requirement.format",
+        f"{shown(line)}: {problem}",
+        expected="name==version, or a name with the address it comes from",
+        remedy="write it as `pip freeze` does",
+    )
+
+
+def _split(extras: str | None) -> tuple[str, ...]:
+    return tuple(sorted(one.strip() for one in (extras or "").split(",") if one.strip()))
+
+
+def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
+    """Return the packages of a requirements file; `name` begins the place of each fault."""
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        faults.add(name, "reading.utf8", "no UTF-8", expected="UTF-8", remedy="save it as UTF-8")
+        return []
+    packages = []
+    for number, line in _logical_lines(text):
+        place = f"{name} line {number}"
+        package = parse_line(_COMMENT.sub("", line), place, faults)
+        if package:
+            packages.append(package)
+    return packages
+
+
+def _logical_lines(text: str) -> list[tuple[int, str]]:
+    """Join lines that end in a backslash; return each with the number of its first line."""
+    lines: list[tuple[int, str]] = []
+    joining = False
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.rstrip("\r")
+        if joining:
+            first, head = lines[-1]
+            lines[-1] = (first, f"{head} {line.lstrip()}")
+        else:
+            lines.append((number, line))
+        joining = line.endswith("\\")
+        if joining:
+            lines[-1] = (lines[-1][0], lines[-1][1].rstrip("\\").rstrip())
+    return lines
+
+
+def line_of(package: Package) -> str:
+    """Return `package` as one requirement line that pip and uv accept."""
+    if package.source == "editable":
+        egg = f"#egg={package.name}" if package.name else ""
+        return f"-e {package.path}{egg}" if package.path else f"-e {address_of(package)}"
+    if package.path:
+        return package.path
+    head = package.name + (f"[{','.join(package.extras)}]" if package.extras else "")
+    if package.url:
+        line = f"{head} @ {address_of(package)}" if package.name else address_of(package)
+    else:
+        line = head + (f"=={package.version}" if package.version else package.specifier or "")
+    marker = f" ; {package.marker}" if package.marker else ""
+    return f"{line}{marker}{''.join(f' --hash=sha256:{one}' for one in _hashes(package))}"
+
+
+def _hashes(package: Package) -> list[str]:
+    if package.url:
+        return []
+    more: list[str] = next(
+        (json.loads(one.json) for one in package.unknown if one.path == "hashes"), []
+    )
+    return [package.sha256] if package.sha256 else more
+
+
+def address_of(package: Package) -> str:
+    """Return the address of a package had from a URL, with ref and fragment."""
+    repository = package.source in ("git", "editable")
+    options = {"egg": package.name} if package.source == "editable" and package.name else {}
+    if package.subdirectory:
+        options["subdirectory"] = package.subdirectory
+    if package.sha256:
+        options["sha256"] = package.sha256
+    options |= {one.path: json.loads(one.json) for one in package.unknown if one.path != "hashes"}
+    address = f"git+{package.url}" if repository else package.url or ""
+    if package.ref:
+        address += f"@{package.ref}"
+    return f"{address}#{urlencode(options, safe='/')}" if options else address
+
+
+def file_name(url: str) -> str:
+    """Return the decoded last part of a URL's path: the wheel's or archive's name."""
+    return unquote(url.partition("?")[0].rstrip("/").rpartition("/")[2])

@@ -1,0 +1,273 @@
+"""ComfyUI-Manager snapshots, JSON and YAML, in every form that occurs.
+
+Forms: `manager` (git_, cnr_ and file_custom_nodes, pips), `nested` (the same below
+`custom_nodes`, as Manager's YAML has it), `map` (the snapshot spec's map of addresses),
+`launcher` (a snapshot beside a workflow and files).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from comfykiln.documents import shape
+from comfykiln.documents.faults import Faults, child
+from comfykiln.documents.fields import Obj
+from comfykiln.documents.kinds import Kind, Parsed, Written
+from comfykiln.documents.modelpaths import model_at, model_path
+from comfykiln.documents.reading import value as read_value
+from comfykiln.documents.requirements import from_url, parse_line
+from comfykiln.documents.snapshotwriting import document_of
+from comfykiln.documents.values import (
+    check_name,
+    check_names_differ,
+    check_ref,
+    check_repository,
+    check_url,
+    directory_name,
+    is_package_name,
+    is_version,
+    repository_key,
+    shown,
+)
+from comfykiln.environment import ComfyUISpec, Environment, Model, ModelSource, Node, Package
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+NODE_KEYS = ("git_custom_nodes", "cnr_custom_nodes", "file_custom_nodes")
+_KEYS = {"comfyui", *NODE_KEYS, "pips", "models", "downloads"}
+_GIT_KEYS = {"url", "hash", "commit_hash", "branch", "name", "disabled", "state"}
+_NOTHING = {"", "unknown", "-", "none", "null"}
+_SHORT = re.compile(r"[0-9a-f]{7,39}")
+_RELEASE = re.compile(r"v?[0-9]+(\.[0-9]+)+([.-][0-9A-Za-z.-]+)?")
+_REGISTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+def parse(data: bytes, source: str) -> Parsed:
+    """Return the snapshot in `data`. Raises `FaultyDocumentError` with every fault."""
+    faults = Faults(source)
+    document = read_value(data, source)
+    form = form_of(document)
+    shape.check(document, "snapshot", faults, definition=form)
+    environment = _READERS[form](Obj(document), faults)
+    check_names(environment.nodes, faults)
+    faults.stop()
+    return Parsed(
+        kind=Kind.SNAPSHOT,
+        source=source,
+        environment=environment,
+        form=form,
+        notes=tuple(faults.notes),
+    )
+
+
+def write(environment: Environment) -> Written:
+    """Return the snapshot that ComfyUI-Manager restores, as JSON."""
+    text = json.dumps(document_of(environment), indent=4, ensure_ascii=False) + "\n"
+    return Written(kind=Kind.SNAPSHOT, filename="snapshot.json", data=text.encode())
+
+
+def as_yaml(written: Written) -> Written:
+    """Return a written snapshot in the YAML form, all of it below `custom_nodes`."""
+    from comfykiln.documents.yamlwriting import dump  # noqa: PLC0415  # 18 ms, YAML only
+
+    text = dump({"custom_nodes": json.loads(written.data)})
+    return Written(kind=Kind.SNAPSHOT, filename="snapshot.yaml", data=text.encode())
+
+
+def form_of(document: Any) -> str:
+    """Return which form of a snapshot a value is."""
+    if not isinstance(document, dict) or any(key in document for key in NODE_KEYS):
+        return "manager"
+    if "snapshot_json" in document:
+        return "launcher"
+    nodes = document.get("custom_nodes")
+    if isinstance(nodes, dict):
+        inner = {"comfyui", "pips", *NODE_KEYS}
+        return "nested" if not nodes or inner & nodes.keys() else "map"
+    return "map" if "custom_nodes" in document else "manager"
+
+
+def read_body(body: Obj, faults: Faults) -> Environment:
+    """Return what a snapshot's own keys say."""
+    nodes = [
+        *_git_nodes(body.obj("git_custom_nodes"), faults),
+        *_registry_nodes(body.obj("cnr_custom_nodes"), faults),
+        *_file_nodes(body, faults),
+    ]
+    return Environment(
+        comfyui=comfyui_of(body, "comfyui", faults),
+        nodes=tuple(nodes),
+        packages=tuple(_packages(body.obj("pips"), faults)),
+        models=tuple(_models(body, faults)),
+        extras=body.extras(Kind.SNAPSHOT, _KEYS),
+    )
+
+
+def _nested(document: Obj, faults: Faults) -> Environment:
+    inner = read_body(document.obj("custom_nodes"), faults)
+    return replace(inner, extras=(*inner.extras, *document.extras(Kind.SNAPSHOT, {"custom_nodes"})))
+
+
+def _map(document: Obj, faults: Faults) -> Environment:
+    return Environment(
+        comfyui=comfyui_of(document, "comfyui", faults),
+        nodes=tuple(_git_nodes(document.obj("custom_nodes"), faults)),
+        packages=tuple(_packages(document.obj("pips"), faults)),
+        models=tuple(_models(document, faults)),
+        extras=document.extras(Kind.SNAPSHOT, {*_KEYS, "custom_nodes"}),
+    )
+
+
+def _launcher(document: Obj, faults: Faults) -> Environment:
+    from comfykiln.documents.launcher import launcher  # noqa: PLC0415  # only this rare form
+
+    return launcher(document, read_body(document.obj("snapshot_json"), faults), faults)
+
+
+_READERS: dict[str, Callable[[Obj, Faults], Environment]] = {
+    "manager": read_body,
+    "nested": _nested,
+    "map": _map,
+    "launcher": _launcher,
+}
+
+
+def check_names(nodes: Iterable[Node], faults: Faults) -> None:
+    """Add a fault for folders and files of `custom_nodes/` whose names differ by case only.
+
+    A registry node and a clone of the same pack often do so: that is told as advice.
+    """
+    names = [(node.name, node.place) for node in nodes if node.source != "registry"]
+    check_names_differ(names, faults)
+
+
+def comfyui_of(body: Obj, key: str, faults: Faults) -> ComfyUISpec:
+    """Return what `key` says of ComfyUI: a commit, a release, an abbreviated commit, a branch."""
+    commit, ref = pin_of(body, faults, key)
+    if commit or not ref:
+        return ComfyUISpec(commit=commit)
+    if _RELEASE.fullmatch(ref):
+        return ComfyUISpec(version=ref)
+    return ComfyUISpec(ref=ref) if _SHORT.fullmatch(ref) else ComfyUISpec(branch=ref)
+
+
+def pin_of(body: Obj, faults: Faults, *keys: str) -> tuple[str | None, str | None]:
+    """Return the commit and the moving name under the first of `keys`; both None if unknown."""
+    text = body.text(*keys)
+    if text is None or text.lower() in _NOTHING:
+        return None, None
+    if re.fullmatch(r"[0-9a-fA-F]{40}", text):
+        return text.lower(), None
+    key = next(key for key in keys if body.text(key))
+    return None, text if check_ref(text, child(body.path, key), faults) else None
+
+
+def _git_nodes(nodes: Obj, faults: Faults) -> Iterable[Node]:
+    for address, value, path in nodes:
+        node = Obj(value, path)
+        url = node.text("url") or address.strip()
+        if not check_repository(url, path, faults):
+            continue
+        inner = node.text("url")
+        named = None if _is_address(address) else address
+        if inner and not named and repository_key(inner) != repository_key(address):
+            problem = f"{shown(inner)} is another repository than the key names"
+            faults.add(child(path, "url"), "snapshot.url", problem, remedy="keep one of them")
+        name = node.text("name") or named or directory_name(url)
+        if check_name(name, path, faults):
+            yield _git_node(node, name, url, faults)
+
+
+def _is_address(text: str) -> bool:
+    return ":" in text or "/" in text
+
+
+def _git_node(node: Obj, name: str, url: str, faults: Faults) -> Node:
+    commit, ref = pin_of(node, faults, "hash", "commit_hash")
+    _, branch = pin_of(node, faults, "branch")
+    state = node.text("state")
+    return Node(
+        name=name,
+        source="git",
+        url=url,
+        commit=commit,
+        ref=ref or branch,
+        disabled=state == "disabled" if state else bool(node.flag("disabled")),
+        extras=node.extras(Kind.SNAPSHOT, _GIT_KEYS),
+        place=node.path,
+    )
+
+
+def _registry_nodes(nodes: Obj, faults: Faults) -> Iterable[Node]:
+    for identifier, value, path in nodes:
+        if not _REGISTRY_ID.fullmatch(identifier):
+            problem = f"{shown(identifier)} is no registry id"
+            faults.add(path, "snapshot.registry-id", problem, expected="letters, digits, . _ -")
+            continue
+        text = value.strip() if isinstance(value, str) else ""
+        moving = text.lower() in ("nightly", "latest")
+        known = bool(text) and text.lower() not in _NOTHING and not moving
+        if known and not is_version(text):
+            problem = f"{shown(text)} is no registry version"
+            faults.add(path, "snapshot.version", problem, expected='a version such as "1.2.3"')
+        yield Node(
+            name=identifier,
+            source="registry",
+            registry_id=identifier,
+            version=text if known else None,
+            ref=text if moving else None,
+            place=path,
+        )
+
+
+def _file_nodes(body: Obj, faults: Faults) -> Iterable[Node]:
+    for node in body.objs("file_custom_nodes"):
+        name = node.value.get("filename")
+        path = child(node.path, "filename")
+        if isinstance(name, str) and check_name(name, path, faults):
+            disabled = bool(node.flag("disabled"))
+            extras = node.extras(Kind.SNAPSHOT, {"filename", "disabled"})
+            yield Node(name=name, source="file", disabled=disabled, extras=extras, place=node.path)
+
+
+def _packages(pips: Obj, faults: Faults) -> Iterable[Package]:
+    for key, value, path in pips:
+        text = value.strip() if isinstance(value, str) else ""
+        package = _package(key.strip(), text, path, faults)
+        if package:
+            yield package
+        elif key.strip().startswith("#"):
+            faults.note(path, "snapshot.pip-comment", "a comment, left out")
+
+
+def _package(key: str, text: str, path: str, faults: Faults) -> Package | None:
+    """Return the package of one entry: the key is a line, the value empty, an address or a version.
+
+    The version form is the snapshot spec's own (`"numpy": "1.26.4"`).
+    """
+    if not text:
+        return parse_line(key, path, faults)
+    name, _, version = key.partition("==")
+    if not is_package_name(name) or (version and not is_version(version)):
+        faults.add(path, "requirement.format", f"{shown(key)} is no package", expected="a name")
+        return None
+    if is_version(text) and not version:
+        return Package(name=name, version=text, place=path)
+    return from_url(text, path, faults, name=name, version=version or None)
+
+
+def _models(body: Obj, faults: Faults) -> Iterable[Model]:
+    for key in ("models", "downloads"):
+        for where, value, path in body.obj(key):
+            url = value if isinstance(value, str) else Obj(value, path).text("url")
+            target = model_path(where, path, faults)
+            if url and not check_url(url, path, faults, ("https", "http", "s3")):
+                continue
+            if target:
+                extras = Obj(value, path).extras(Kind.SNAPSHOT, {"url"})
+                sources = (ModelSource(url=url),) if url else ()
+                yield model_at(target, sources=sources, extras=extras, place=path)

@@ -1,0 +1,90 @@
+"""From a verified build to its export tarball in dist/."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from comfykiln import console, locking
+from comfykiln.indexes import step_environment
+from comfykiln.receipt import expectation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from comfykiln.exporting.records import ExportInput
+    from comfykiln.gather import Gathered
+    from comfykiln.indexes import IndexSettings
+    from comfykiln.origins.records import ComfyUISpec
+    from comfykiln.plan import BuildPlan
+
+
+def export_build(
+    root: Path,
+    plan: BuildPlan,
+    gathered: Gathered,
+    receipt: Mapping[str, Any],
+    *,
+    tag: str,
+    digest: str,
+    settings: IndexSettings,
+) -> Path:
+    """Write `dist/<image>-<target>-<tag>.tar.gz` with its `.sha256`, and return its path."""
+    from comfykiln.export import export_tarball  # noqa: PLC0415  # tomlkit, where it is used
+
+    what = _input(plan, gathered, receipt, tag=tag, digest=digest)
+    environment = os.environ | step_environment(settings)
+    if settings.ca_bundle is not None:
+        environment["SSL_CERT_FILE"] = str(settings.ca_bundle)
+    done = export_tarball(what, root / "dist", cache=root / ".kiln" / "locks", uv_env=environment)
+    state = "written" if done.changed else "unchanged"
+    console.note(f"{done.path.relative_to(root)} {state}: {done.size} bytes, sha256 {done.sha256}")
+    return done.path
+
+
+def _input(
+    plan: BuildPlan,
+    gathered: Gathered,
+    receipt: Mapping[str, Any],
+    *,
+    tag: str,
+    digest: str,
+) -> ExportInput:
+    from comfykiln.exporting.records import ExportInput, ExportNode  # noqa: PLC0415  # as above
+
+    packages = expectation(plan, gathered).packages
+    return ExportInput(
+        image=plan.service.name,
+        target=plan.target.name,
+        tag=tag,
+        image_digest=digest,
+        comfyui_version=plan.service.comfyui,
+        comfyui_commit=plan.comfyui.commit,
+        comfyui_repository=_repository(plan.comfyui),
+        python=plan.service.python,
+        torch=dict(line.split("==") for line in gathered.torch.requirements),
+        torch_backend=plan.target.torch.local,
+        torch_index=plan.target.torch.index,
+        dependencies=_dependencies(plan, gathered),
+        locked=[f"{name}=={version}" for name, version in sorted(packages.items())],
+        epoch=plan.epoch,
+        receipt=receipt,
+        nodes=[
+            ExportNode(name=pack.name, source="development") for pack in plan.service.local_nodes
+        ],
+        dev_nodes={pack.name: pack for pack in plan.service.local_nodes},
+    )
+
+
+def _dependencies(plan: BuildPlan, gathered: Gathered) -> list[str]:
+    """Return ComfyUI's own requirement lines without the torch family."""
+    lines = locking.requirement_lines(gathered.comfyui / "requirements.txt").splitlines()
+    return [line for line in lines if line not in plan.target.torch.versions]
+
+
+def _repository(spec: ComfyUISpec) -> str:
+    """Return where the release's commit can be fetched from: its first git origin."""
+    from comfykiln.origins.records import GitOrigin  # noqa: PLC0415  # as above
+
+    return next(origin.url for origin in spec.origins if isinstance(origin, GitOrigin))

@@ -1,0 +1,60 @@
+"""Gather on the host what a plan needs from outside, from the first origin that has it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfykiln import console
+from comfykiln.origins.base import obtain_base
+from comfykiln.origins.comfyui import obtain_comfyui
+from comfykiln.origins.torch import choose_torch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from comfykiln.indexes import IndexSettings
+    from comfykiln.origins.base import BaseImage
+    from comfykiln.origins.records import Origins, OriginUse
+    from comfykiln.origins.torch import TorchChoice
+    from comfykiln.plan import BuildPlan
+    from comfykiln.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gathered:
+    """Everything from outside, on this machine, and which origin gave it."""
+
+    base: BaseImage
+    comfyui: Path
+    torch: TorchChoice
+    uses: tuple[OriginUse, ...]
+
+
+def gather(
+    plan: BuildPlan,
+    origins: Origins,
+    *,
+    store: Store,
+    settings: IndexSettings,
+    strict: bool,
+    mirror: Path | None,
+) -> Gathered:
+    """Obtain torch's index, ComfyUI and the base, and say which origin each came from.
+
+    The cheapest questions come first, so that what is not possible here is known soonest.
+    `strict` forbids every origin but the first; raises `NotPossibleError` where none is left.
+    """
+    torch, torch_use = choose_torch(
+        plan.target.torch, origins.torch, settings=settings, strict=strict
+    )
+    comfyui, comfyui_use = obtain_comfyui(
+        plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror
+    )
+    base, base_use = obtain_base(plan.base, store=store, settings=settings, strict=strict)
+    uses = (base_use, comfyui_use, torch_use)
+    for use in uses:
+        console.note(f"{use.thing}: {use.detail}")
+        if use.warning:
+            console.warn(use.warning)
+    return Gathered(base=base, comfyui=comfyui, torch=torch, uses=uses)

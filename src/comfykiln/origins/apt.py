@@ -1,0 +1,114 @@
+"""What apt on this host knows: Debian sources for a suite, and how they are reached."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from comfykiln import process
+from comfykiln.download import UnavailableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from comfykiln.indexes import IndexSettings
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+# Names that a Debian source may go by; the archive of each also has every other suite.
+RELEASES = {"bullseye", "bookworm", "trixie", "forky", "sid"}
+RELEASES |= {"oldstable", "stable", "testing", "unstable"}
+POCKETS = ("", "-updates", "-security")
+FORMAT = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)"
+# What apt must know to reach the archive, beside the sources.
+NETWORK = re.compile(
+    r"Acquire::(https?)::(Proxy(-Auto-Detect)?|ProxyAutoDetect|CAInfo|CAPath|Verify-\w+"
+    r"|SslCert|SslKey|Timeout|User-Agent)(::[\w.*-]+(::[\w-]+)?)?|Acquire::Retries"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """One archive that apt reads: its address and the suite (`trixie`, `trixie-updates`)."""
+
+    uri: str
+    release: str
+    origin: str
+
+    @property
+    def base(self) -> str:
+        """The release without its pocket."""
+        return re.sub("-(updates|security)$", "", self.release)
+
+    def doubts(self, suite: str) -> tuple[bool, ...]:
+        """Sort key: the suite's own entries first, then what is surely Debian's archive."""
+        path = urlsplit(self.uri).path
+        named = path.endswith(("/debian", "/debian-security"))
+        return (self.base != suite, self.origin != "Debian", not named)
+
+
+def debian_sources(suite: str, options: Sequence[str] = ()) -> str:
+    """Return the text of a sources.list for `suite`, from this host's own Debian sources.
+
+    Where the host has the suite, its own entries serve; else those of another Debian release, with
+    the suite swapped. `options` are further arguments for apt (tests point it at other folders).
+    The addresses may hold credentials. Raises `UnavailableError` when apt knows no Debian archive.
+    """
+    known = [source for source in _sources(options) if source.base in {suite, *RELEASES}]
+    known.sort(key=lambda source: source.doubts(suite))
+    lines = [
+        f"deb [signed-by={KEYRING}] {uri} {suite}{pocket} main\n"
+        for pocket in POCKETS
+        if (uri := _uri_of(known, suite, pocket))
+    ]
+    if not any(f" {suite} main" in line for line in lines):
+        raise UnavailableError(
+            f"apt on this host names no Debian archive for {suite}: add one to "
+            f"/etc/apt/sources.list.d (Suites: {suite}, Signed-By: {KEYRING})"
+        )
+    return "".join(lines)
+
+
+def _uri_of(known: Iterable[_Source], suite: str, pocket: str) -> str:
+    """Return the archive that has a pocket of the release, or ''."""
+    fitting = (source for source in known if source.release.removeprefix(source.base) == pocket)
+    return next((source.uri for source in fitting), "")
+
+
+def _sources(options: Sequence[str]) -> list[_Source]:
+    argv = ["apt-get", *options, "indextargets", f"--format={FORMAT}", "Created-By: Packages"]
+    rows = [line.split("|") for line in process.capture(argv, timeout=60).splitlines()]
+    return [
+        _Source(uri=uri.rstrip("/"), release=release, origin=origin)
+        for uri, release, component, origin in rows
+        if component == "main"
+        and origin in {"", "Debian", "$(ORIGIN)"}
+        and urlsplit(uri).scheme in {"http", "https"}
+    ]
+
+
+def network_conf(settings: IndexSettings, options: Sequence[str] = ()) -> str:
+    """Return the apt configuration that reaches the archive from here: proxies, CA, patience.
+
+    The host's own apt settings win over the environment's proxies, as they do for apt itself.
+    """
+    lines = [
+        f'Acquire::{scheme}::Proxy "{_quotable(proxy)}";'
+        for scheme in ("http", "https")
+        if (proxy := settings.proxies.get(f"{scheme}_proxy"))
+    ]
+    if settings.ca_bundle:
+        lines.append(f'Acquire::https::CAInfo "{_quotable(str(settings.ca_bundle))}";')
+    lines += ['Acquire::http::Timeout "20";', 'Acquire::https::Timeout "20";']
+    dump = process.capture(["apt-config", *options, "dump", "--no-empty"], timeout=60)
+    lines += [line for line in dump.splitlines() if NETWORK.fullmatch(line.partition(" ")[0])]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _quotable(value: str) -> str:
+    """Refuse what would end a quoted value of apt's configuration."""
+    if any(sign in value for sign in '"\n\\'):
+        raise UnavailableError("a proxy or CA path holds a quote, which apt cannot be told")
+    return value

@@ -1,0 +1,108 @@
+"""The base image: the registry's by digest, else the same Debian suite bootstrapped on this host."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln import engine
+from comfykiln.download import patience_of
+from comfykiln.indexes import IndexSettings, host_indexes
+from comfykiln.origins import apt, bootstrap, registry, rootfs_image
+from comfykiln.origins.attempts import Attempt, first_available
+from comfykiln.origins.records import BaseSpec, OriginUse
+
+if TYPE_CHECKING:
+    import docker
+
+    from comfykiln.origins.bootstrap import Rootfs
+    from comfykiln.store import Store
+
+REPOSITORY = "comfykiln-base"
+# Days after which a kept base is called old: the registry's changes about once a month.
+OLD = 30
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BaseImage:
+    """A base that the engine has.
+
+    `override` is None where the reference itself can be built from; otherwise it is the value of
+    the named context, keyed by the reference, that replaces it. `apt_sources` is then the text of
+    a sources.list for the steps that install packages, since such a base holds none of its own: to
+    be handed over as a secret, as it may hold credentials.
+    """
+
+    override: str | None = None
+    apt_sources: str = ""
+
+
+def obtain_base(
+    spec: BaseSpec, *, store: Store, strict: bool, settings: IndexSettings | None = None
+) -> tuple[BaseImage, OriginUse]:
+    """Make the engine hold the base of `spec`, and say where it came from.
+
+    Raises `NotPossibleError` when no allowed origin can be used, `KilnError` when the registry
+    answers that it has no such digest.
+    """
+    settings = settings or host_indexes(os.environ, Path.home())
+    source = _Source(spec=spec, store=store, settings=settings, client=engine.client())
+    known = {"registry": _from_registry, "mmdebstrap": _from_mmdebstrap}
+    attempts = [
+        Attempt(
+            origin=origin,
+            detail=spec.ref,
+            fallback=number > 0,
+            get=partial(known[origin], source, fallback=number > 0),
+        )
+        for number, origin in enumerate(spec.origins)
+    ]
+    (image, use), _ = first_available(f"the base {spec.ref}", attempts, strict=strict)
+    return image, use
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """What every origin needs to be asked."""
+
+    spec: BaseSpec
+    store: Store
+    settings: IndexSettings
+    client: docker.DockerClient
+
+
+def _from_registry(source: _Source, *, fallback: bool) -> tuple[BaseImage, OriginUse]:
+    ref = source.spec.ref
+    registry.ensure_pulled(source.client, ref, patience_of(os.environ))
+    use = OriginUse(thing="base", identity=ref, origin="registry", detail=ref, fallback=fallback)
+    return BaseImage(), use
+
+
+def _from_mmdebstrap(source: _Source, *, fallback: bool) -> tuple[BaseImage, OriginUse]:
+    spec = source.spec
+    bootstrap.require_engine_architecture(source.client.version()["Arch"])
+    apt_sources = apt.debian_sources(spec.suite)
+    rootfs = bootstrap.bootstrapped(spec, source.store, source.settings)
+    name = f"{REPOSITORY}:{spec.suite}-{rootfs.sha256[:12]}"
+    tar = source.store.path(rootfs.sha256)
+    rootfs_image.ensure_loaded(source.client, name, tar, rootfs.sha256, epoch=bootstrap.EPOCH)
+    use = OriginUse(
+        thing="base",
+        identity=f"sha256:{rootfs.sha256}",
+        origin="mmdebstrap",
+        detail=f"Debian {spec.suite}, bootstrapped on {rootfs.made}, {len(rootfs.packages)} packages",
+        fallback=fallback,
+        warning=_warning(source, rootfs) if fallback else "",
+    )
+    return BaseImage(override=f"docker-image://{name}", apt_sources=apt_sources), use
+
+
+def _warning(source: _Source, rootfs: Rootfs) -> str:
+    spec = source.spec
+    text = f"the base is not {spec.ref} but the same suite with the packages of {rootfs.made}"
+    if rootfs.age > OLD:
+        text += f"; that is old: remove {bootstrap.note_of(spec, source.store)} to make it anew"
+    return text

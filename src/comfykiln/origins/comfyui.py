@@ -1,0 +1,223 @@
+"""ComfyUI's tree, from git or an archive that holds the same files: proven by the pinned list."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln import console, files
+from comfykiln.download import Patience, UnavailableError, chunks, patience_of, redacted
+from comfykiln.errors import KilnError
+from comfykiln.indexes import IndexSettings, host_indexes
+from comfykiln.origins import git
+from comfykiln.origins.archive import TreeArchive, extract, pieces
+from comfykiln.origins.attempts import Attempt, first_available
+from comfykiln.origins.filelist import faults_of, read_list
+from comfykiln.origins.records import ComfyUISpec, GitOrigin, OriginUse, SdistOrigin
+from comfykiln.origins.simple import places_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from comfykiln.origins.filelist import PinnedFile
+    from comfykiln.store import Store
+
+# Every file of the tree carries this time, in seconds, whichever origin it came from.
+MTIME = 1_760_000_000
+SHOWN = 5
+
+
+def obtain_comfyui(
+    spec: ComfyUISpec,
+    *,
+    store: Store,
+    strict: bool,
+    mirror: Path | None = None,
+    settings: IndexSettings | None = None,
+) -> tuple[Path, OriginUse]:
+    """Return a folder with exactly the pinned files of `spec`, and where they came from.
+
+    The folder belongs to the store and is not to be written; it is hashed at each call. `mirror` is
+    a folder of git mirrors (host/owner/repo.git), asked first. Raises `NotPossibleError` when no
+    allowed origin can be used, `KilnError` when one yields other files than pinned.
+    """
+    final = store.root / "comfyui" / spec.content
+    pinned = read_list(spec.files)
+    with store.lock(f"comfyui-{spec.content}"):
+        use = _kept(spec, final, pinned)
+        if use is None or (strict and use.fallback):
+            source = _Source(
+                spec=spec,
+                store=store,
+                settings=settings or host_indexes(os.environ, Path.home()),
+                patience=patience_of(os.environ),
+            )
+            use = _fetch(source, final, pinned, strict=strict, mirror=mirror)
+    return final, use
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """What every origin needs to be asked."""
+
+    spec: ComfyUISpec
+    store: Store
+    settings: IndexSettings
+    patience: Patience
+
+
+def _kept(spec: ComfyUISpec, final: Path, pinned: Mapping[str, PinnedFile]) -> OriginUse | None:
+    """Return where the tree in the store came from, or None when it is missing or damaged."""
+    note = _note(final)
+    if not final.is_dir() or not note.is_file():
+        return None
+    faults = faults_of(final, pinned)
+    if faults:
+        shown = "; ".join(faults[:SHOWN])
+        console.warn(f"the store's ComfyUI {spec.version} is damaged, fetched again: {shown}")
+        return None
+    return OriginUse(**json.loads(note.read_bytes()))
+
+
+def _fetch(
+    source: _Source,
+    final: Path,
+    pinned: Mapping[str, PinnedFile],
+    *,
+    strict: bool,
+    mirror: Path | None,
+) -> OriginUse:
+    spec = source.spec
+    with source.store.scratch(f"comfyui-{spec.content}-work") as work:
+        attempts = list(_attempts(source, work, mirror))
+        archive, taken = first_available(f"ComfyUI {spec.version}", attempts, strict=strict)
+        with source.store.new_folder(final) as folder:
+            extract(archive, folder, pinned)
+            _require_equal(spec, folder, pinned)
+            _settle(folder)
+    use = OriginUse(
+        thing="comfyui",
+        identity=f"{spec.commit} sha256:{spec.content}",
+        origin=taken.origin,
+        detail=taken.detail,
+        fallback=taken.fallback,
+    )
+    files.write_bytes(_note(final), files.canonical_json(asdict(use)))
+    return use
+
+
+def _attempts(source: _Source, work: Path, mirror: Path | None) -> Iterator[Attempt[TreeArchive]]:
+    """Yield the origins in order: the mirrors first where a folder of them was named."""
+    repositories = [origin for origin in source.spec.origins if isinstance(origin, GitOrigin)]
+    for origin in repositories:
+        if mirror is None:
+            break
+        repository = git.mirrored(mirror, origin.url)
+        yield Attempt(
+            origin="git-mirror",
+            detail=f"mirror of {origin.url} at {source.spec.commit}",
+            fallback=True,
+            get=partial(_from_repository, source, repository, work),
+        )
+    for number, place in enumerate(source.spec.origins):
+        yield _attempt(source, place, work, fallback=number > 0)
+
+
+def _attempt(
+    source: _Source, origin: GitOrigin | SdistOrigin, work: Path, *, fallback: bool
+) -> Attempt[TreeArchive]:
+    if isinstance(origin, GitOrigin):
+        return Attempt(
+            origin="git",
+            detail=f"{origin.url} at {source.spec.commit}",
+            fallback=fallback,
+            get=partial(_from_git, source, origin, work),
+        )
+    changed = f", {len(origin.corrections)} line(s) corrected" if origin.corrections else ""
+    return Attempt(
+        origin="sdist",
+        detail=f"{origin.folder} of {origin.file}, sha256 {origin.sha256}{changed}",
+        fallback=fallback,
+        get=partial(_from_sdist, source, origin),
+    )
+
+
+def _from_git(source: _Source, origin: GitOrigin, work: Path) -> TreeArchive:
+    with console.timed(f"fetching ComfyUI {source.spec.version} from {origin.url}"):
+        repository = git.fetch_commit(
+            origin.url,
+            source.spec.commit,
+            work / "repository.git",
+            settings=source.settings,
+            patience=source.patience,
+        )
+        return _from_repository(source, repository, work)
+
+
+def _from_repository(source: _Source, repository: Path, work: Path) -> TreeArchive:
+    commit = source.spec.commit
+    git.require_commit(repository, commit, source.settings)
+    archive = work / "tree.tar"
+    git.export(repository, commit, archive, source.settings)
+    return TreeArchive(path=archive, title=f"the commit {commit} of {repository.name}")
+
+
+def _from_sdist(source: _Source, origin: SdistOrigin) -> TreeArchive:
+    path = source.store.path(origin.sha256)
+    if not source.store.has(origin.sha256):
+        with console.timed(f"fetching {origin.file} from the package index"):
+            _download(source, origin)
+    return TreeArchive(
+        path=path,
+        title=origin.file,
+        folder=origin.folder,
+        strip=1,
+        corrections=origin.corrections,
+    )
+
+
+def _download(source: _Source, origin: SdistOrigin) -> None:
+    """Put the file into the store from the first place that gives all of it."""
+    reasons: list[str] = []
+    for place in places_of(origin.project, origin.file, source.settings, source.patience):
+        try:
+            source.store.put(
+                _bytes_at(source, origin, place), origin.sha256, source=redacted(place)
+            )
+        except UnavailableError as error:
+            reasons.append(error.message)
+        else:
+            return
+    raise UnavailableError("; ".join(reasons))
+
+
+def _bytes_at(source: _Source, origin: SdistOrigin, place: str) -> Iterator[bytes]:
+    if "://" not in place:
+        return pieces(Path(place))
+    return chunks(place, source.settings, size=origin.size, patience=source.patience)
+
+
+def _require_equal(spec: ComfyUISpec, folder: Path, pinned: Mapping[str, PinnedFile]) -> None:
+    faults = faults_of(folder, pinned)
+    if faults:
+        raise KilnError(
+            f"ComfyUI {spec.version} as written is not the pinned tree: {'; '.join(faults[:SHOWN])}",
+            remedy="look at the disk that holds the store; name another folder in COMFYKILN_STORE",
+        )
+
+
+def _settle(folder: Path) -> None:
+    """Give every file and folder of the tree one time and readable modes, whatever the umask."""
+    for parent, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            os.utime(Path(parent) / name, (MTIME, MTIME))
+        Path(parent).chmod(0o755)
+        os.utime(parent, (MTIME, MTIME))
+
+
+def _note(final: Path) -> Path:
+    return final.with_name(f"{final.name}.json")

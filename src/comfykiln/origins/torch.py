@@ -1,0 +1,140 @@
+"""The torch family: from the target's own index, else from the package index where that serves."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from comfykiln.download import UnavailableError, patience_of, redacted
+from comfykiln.errors import NotPossibleError
+from comfykiln.indexes import IndexSettings, host_indexes
+from comfykiln.origins.attempts import Attempt, first_available
+from comfykiln.origins.records import OriginUse, TorchFamily, TorchSpec
+from comfykiln.origins.simple import project_files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class TorchRow(Protocol):
+    """What is asked of a target's torch row (`comfykiln.targets.TorchRow`)."""
+
+    @property
+    def target(self) -> str:
+        """The target's name, such as `cpu`."""
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        """Package → exact version without local tag, torch among them."""
+
+    @property
+    def index(self) -> str:
+        """The address of the target's own index."""
+
+    @property
+    def local(self) -> str:
+        """The local version tag of the target's builds, such as `cpu` or `cu130`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchChoice:
+    """What is installed: from which index (None: the package index), which exact requirements.
+
+    `local_tag` is what `torch.__version__` ends with in the image.
+    """
+
+    index: str | None
+    requirements: tuple[str, ...]
+    local_tag: str
+
+
+def choose_torch(
+    row: TorchRow, spec: TorchSpec, *, strict: bool, settings: IndexSettings | None = None
+) -> tuple[TorchChoice, OriginUse]:
+    """Return which torch family to install for a target, and what is known of its origin.
+
+    The target's index is asked for the exact build first. Raises `NotPossibleError` when it cannot
+    be used and the package index carries nothing that serves the target, or `strict` forbids it.
+    """
+    settings = settings or host_indexes(os.environ, Path.home())
+    family = _family(row, spec)
+    attempts = [
+        Attempt(
+            origin="index",
+            detail=redacted(row.index),
+            fallback=False,
+            get=lambda: _from_index(row, settings),
+        )
+    ]
+    if family is not None:
+        attempts.append(
+            Attempt(
+                origin="package-index",
+                detail=f"the Python package index, which carries the {family.local} build",
+                fallback=True,
+                get=lambda: _choice(row.versions, family.local, None),
+            )
+        )
+    try:
+        choice, taken = first_available(f"torch for {row.target}", attempts, strict=strict)
+    except NotPossibleError as error:
+        raise _with_remedy(error, row, family, strict=strict) from error
+    warning = _warning(row, family) if family is not None and taken.fallback else ""
+    return choice, OriginUse(
+        thing="torch",
+        identity=" ".join(
+            f"{name}=={version}+{choice.local_tag}" for name, version in row.versions.items()
+        ),
+        origin=taken.origin,
+        detail=taken.detail,
+        fallback=taken.fallback,
+        warning=warning,
+    )
+
+
+def _family(row: TorchRow, spec: TorchSpec) -> TorchFamily | None:
+    """Return the family of the package index that serves the target with the same versions."""
+    for family in spec.families:
+        serves = family.local == row.local or row.target in family.stands_in_for
+        if serves and dict(family.versions) == dict(row.versions):
+            return family
+    return None
+
+
+def _from_index(row: TorchRow, settings: IndexSettings) -> TorchChoice:
+    """Return the target's own choice when its index answers and lists the exact build."""
+    wanted = f"torch-{row.versions['torch']}+{row.local}-"
+    files = project_files(row.index, "torch", settings, patience_of(os.environ))
+    if not any(name.startswith(wanted) for name in files):
+        raise UnavailableError(f"{redacted(row.index)}: has no {wanted.removesuffix('-')}")
+    return _choice(row.versions, row.local, row.index)
+
+
+def _choice(versions: Mapping[str, str], local: str, index: str | None) -> TorchChoice:
+    tag = f"+{local}" if index else ""
+    requirements = tuple(f"{name}=={version}{tag}" for name, version in versions.items())
+    return TorchChoice(index=index, requirements=requirements, local_tag=local)
+
+
+def _warning(row: TorchRow, family: TorchFamily) -> str:
+    cost = family.stands_in_for.get(row.target, "")
+    if family.local == row.local or not cost:
+        return ""
+    return f"{row.target} gets the {family.local} build of torch: {cost}"
+
+
+def _with_remedy(
+    error: NotPossibleError, row: TorchRow, family: TorchFamily | None, *, strict: bool
+) -> NotPossibleError:
+    if family is None:
+        remedy = (
+            f"build {row.target} where {redacted(row.index)} can be reached, or name a mirror of "
+            "it as the target's index in images/targets.yaml; the package index has no such build"
+        )
+    elif strict:
+        remedy = f"mend the way to {redacted(row.index)}, or build without --origins strict"
+    else:
+        remedy = error.remedy
+    return NotPossibleError(error.message, remedy=remedy)

@@ -1,0 +1,104 @@
+"""The repository at hand: its targets, services and origins, each read when it is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import DocumentError
+from comfykiln.services import load_service, service_names
+from comfykiln.targets import load_targets
+
+if TYPE_CHECKING:
+    from comfykiln.locking import LockInputs
+    from comfykiln.origins.records import Origins
+    from comfykiln.plan import BuildPlan
+    from comfykiln.services import Service
+    from comfykiln.store import Store
+    from comfykiln.targets import Targets
+
+RESTORE = Path(__file__).parent / "restore"
+DEFAULT_IMAGE = "complete"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """The repository at `root`."""
+
+    root: Path
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The accelerators of images/targets.yaml."""
+        return load_targets(self.root / "images" / "targets.yaml")
+
+    @cached_property
+    def origins(self) -> Origins:
+        """The origins of images/origins.yaml."""
+        from comfykiln.origins.records import load_origins  # noqa: PLC0415  # where it is used
+
+        return load_origins(self.root / "images" / "origins.yaml")
+
+    @cached_property
+    def store(self) -> Store:
+        """The content-addressed store of this user."""
+        from comfykiln.store import Store  # noqa: PLC0415  # where it is used
+
+        return Store.of_user()
+
+    def service(self, image: str | None) -> Service:
+        """Return what is inside the image; None means the default image."""
+        return load_service(self.root, image or DEFAULT_IMAGE)
+
+    def comfyui_tree(self, service: Service, mirror: Path | None = None) -> Path:
+        """Return the pinned ComfyUI tree of the service on this machine."""
+        from comfykiln.network import settings_of_host  # noqa: PLC0415  # where it is used
+        from comfykiln.origins.comfyui import obtain_comfyui  # noqa: PLC0415  # where it is used
+
+        spec = self.origins.comfyui(service.comfyui)
+        tree, _ = obtain_comfyui(
+            spec, store=self.store, settings=settings_of_host(None), strict=False, mirror=mirror
+        )
+        return tree
+
+    def lock_inputs(self, service: Service, tree: Path) -> LockInputs:
+        """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""
+        from comfykiln.locking import lock_inputs  # noqa: PLC0415  # where it is used
+
+        return lock_inputs(service, self.targets, tree, self.root / "pyproject.toml")
+
+    def package_index_build(self) -> str:
+        """Return the local tag of the torch build that the package index has: what a lock solves.
+
+        Raises `DocumentError` when origins.yaml names none for the family of targets.yaml.
+        """
+        wanted = {target.torch.requirements for target in self.targets.by_name.values()}
+        for family in self.origins.torch.families:
+            lines = tuple(f"{name}=={version}" for name, version in family.versions.items())
+            if {lines} == wanted:
+                return family.local
+        raise DocumentError(
+            "images/origins.yaml names no build of this torch family on the package index",
+            faults=[" ".join(lines) for lines in sorted(wanted)],
+            remedy="add it below torch.package_index, with the local tag it reports",
+        )
+
+    def plan(self, target: str | None, image: str | None) -> BuildPlan:
+        """Return the plan of one image; every fault in the data files is known after this."""
+        from comfykiln.plan import make_plan  # noqa: PLC0415  # where it is used
+
+        chosen = self.targets.get(target)
+        service = self.service(image)
+        base = self.origins.base(service.suite)
+        comfyui = self.origins.comfyui(service.comfyui)
+        return make_plan(service, chosen, base, comfyui, RESTORE)
+
+    def plans(self) -> list[BuildPlan]:
+        """Return the plans of all images for all targets, as images/ holds them."""
+        return [
+            self.plan(target, image)
+            for target in self.targets.by_name
+            for image in service_names(self.root)
+        ]

@@ -1,0 +1,47 @@
+"""`verify REF`: question a built image again and hold the answers against its own receipt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfykiln import console, engine, receipt, verify
+from comfykiln.errors import KilnError
+
+
+def verify_ref(ref: str) -> dict[str, Any]:
+    """Return the receipt of `ref` when image and receipt still agree, else raise `KilnError`."""
+    engine.connect()
+    client = engine.client()
+    image = engine.require_image(client, ref)
+    record = receipt.read(client, ref)
+    if engine.labels(image).get(receipt.RECEIPT_LABEL) != receipt.digest(record):
+        raise KilnError(
+            f"the receipt inside {ref} is not the one that its label names",
+            remedy="the image was changed after it was sealed: build or pull it again",
+        )
+    layers = engine.layer_digests(image)
+    sealed = record["software"]["layers"]
+    if layers[: len(sealed)] != sealed or len(layers) != len(sealed) + 1:
+        raise KilnError(
+            f"the layers of {ref} are not those that were verified",
+            remedy="the image was changed after it was sealed: build or pull it again",
+        )
+    with console.timed("verify: no network, read-only root"):
+        answers = verify.question(client, ref)
+        faults = verify.judge(answers, expectation(record))
+    if faults:
+        raise verify.rejected(ref, faults, answers)
+    return record
+
+
+def expectation(record: dict[str, Any]) -> verify.Expectation:
+    """Return what an image with this receipt must answer again."""
+    found = record["found"]
+    version, _, local = found["torch"].partition("+")
+    return verify.Expectation(
+        comfyui=found["comfyui"],
+        torch={"torch": version},
+        local_tag=local,
+        packages={receipt.normalized(name): version for name, version in found["packages"].items()},
+        packs=found["packs"],
+    )

@@ -1,0 +1,62 @@
+"""`run`: docker run with the right devices, port and volumes for a target."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln import engine
+from comfykiln.errors import DocumentError, NotPossibleError
+
+if TYPE_CHECKING:
+    from comfykiln.targets import Target
+
+STATE_VOLUMES = ("user", "input", "output", "temp")
+
+
+def command(target: Target, ref: str, *, port: int, models: Path | None) -> list[str]:
+    """Return the argument list of `docker run` for `ref`; pure but for the owners of device files.
+
+    The port is published on loopback only; state lives in volumes named after the image.
+    """
+    name = ref.replace("/", "-").replace(":", "-")
+    argv = ["docker", "run", "--rm", "--init=false", "--read-only", "--tmpfs=/tmp"]
+    argv += ["--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    argv += [f"--publish=127.0.0.1:{port}:{port}", f"--env=COMFY_PORT={port}"]
+    if "CLI_ARGS" in os.environ:
+        argv.append("--env=CLI_ARGS")
+    argv += [f"--volume={name}-{state}:/app/{state}" for state in STATE_VOLUMES]
+    if models is not None:
+        argv.append(f"--mount=type=bind,source={models},target=/app/models")
+    argv += [*target.run, *(f"--group-add={group}" for group in device_groups(target))]
+    return [*argv, ref]
+
+
+def device_groups(target: Target) -> list[int]:
+    """Return the group ids that own the target's device files on this machine."""
+    return sorted({Path(node).stat().st_gid for node in target.device_nodes if Path(node).exists()})
+
+
+def require_runnable(target: Target, ref: str, port: int) -> None:
+    """Raise one clear error when the image, the port or the target's devices are not to be had."""
+    if not 0 < port < 65536:  # noqa: PLR2004  # the range of TCP ports
+        raise DocumentError(f"--port is {port}", remedy="use a number from 1 to 65535")
+    engine.connect()
+    engine.require_image(engine.client(), ref)
+    missing = [node for node in target.device_nodes if not Path(node).exists()]
+    if missing:
+        raise NotPossibleError(
+            f"this machine has no {' and no '.join(missing)}, which {target.name} needs",
+            remedy="install the GPU's kernel driver, or use --target cpu (./kiln doctor says more)",
+        )
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise NotPossibleError(
+                f"port {port} of 127.0.0.1 is taken: {error.strerror}",
+                remedy="end what uses it, or choose another: --port 8190",
+            ) from error

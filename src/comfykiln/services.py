@@ -1,0 +1,77 @@
+"""The records of services/comfy/<image>/service.yaml: what is inside an image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfykiln.datafiles import load_yaml
+from comfykiln.errors import DocumentError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """One image's content: the ComfyUI release, its base, its snapshot and local node packs."""
+
+    name: str
+    folder: Path
+    title: str
+    comfyui: str
+    suite: str
+    python: str
+    apt: tuple[str, ...]
+    snapshot: Path
+    local_nodes: tuple[Path, ...]
+    requirements: tuple[str, ...]
+
+    @property
+    def package_lock(self) -> Path:
+        """The lock of all packages that are equal on every target."""
+        return self.folder / "locks" / "packages.txt"
+
+    def torch_lock(self, name: str) -> Path:
+        """Return the lock of the torch build `name` (a local tag such as `cu130`)."""
+        return self.folder / "locks" / f"torch-{name}.txt"
+
+
+def service_names(root: Path) -> list[str]:
+    """Return the images that the repository at `root` describes."""
+    return sorted(path.parent.name for path in root.glob("services/comfy/*/service.yaml"))
+
+
+def load_service(root: Path, name: str) -> Service:
+    """Read the service of the image `name`; raises `DocumentError` with every fault."""
+    known = service_names(root)
+    if name not in known:
+        remedy = f"use one of: {', '.join(known)}"
+        raise DocumentError(f"there is no image {name!r}", remedy=remedy)
+    folder = root / "services" / "comfy" / name
+    raw = load_yaml(folder / "service.yaml", "service")
+    service = Service(
+        name=name,
+        folder=folder,
+        title=raw["title"],
+        comfyui=raw["comfyui"],
+        suite=raw["suite"],
+        python=raw["python"],
+        apt=tuple(raw["apt"]),
+        snapshot=folder / raw["snapshot"],
+        local_nodes=tuple(root / path for path in raw["local_nodes"]),
+        requirements=tuple(raw["requirements"]),
+    )
+    _require_files(service)
+    return service
+
+
+def _require_files(service: Service) -> None:
+    wanted = [service.snapshot, *(pack / "pyproject.toml" for pack in service.local_nodes)]
+    missing = [f"{path} does not exist" for path in wanted if not path.is_file()]
+    if missing:
+        raise DocumentError(
+            f"{service.folder / 'service.yaml'} names files that are not there",
+            faults=missing,
+            remedy="restore the files, or take their lines out of service.yaml",
+        )

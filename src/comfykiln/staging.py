@@ -1,0 +1,119 @@
+"""Write the build context of a plan: every value from documents travels in its files."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln import files
+from comfykiln.errors import NotPossibleError
+from comfykiln.plan import BASE_PACKAGES, BUILDER_PACKAGES, source_files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from comfykiln.origins.torch import TorchChoice
+    from comfykiln.plan import BuildPlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Staged:
+    """The folders that a build reads: the context, the ComfyUI tree, the tools."""
+
+    context: Path
+    comfyui: Path
+    tools: Path
+
+
+@contextmanager
+def staged(
+    plan: BuildPlan, torch: TorchChoice, comfyui: Path, root: Path, restore: Path
+) -> Iterator[Staged]:
+    """Lay out the context below .kiln/context and hold it against other builds of the same name."""
+    folder = root / ".kiln" / "context"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{plan.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NotPossibleError(
+                f"another build of {plan.name} is running", remedy="wait until it has ended"
+            ) from error
+        context = folder / plan.name
+        shutil.rmtree(context, ignore_errors=False) if context.exists() else None
+        _write_context(plan, torch, context, restore)
+        tools = folder / f"{plan.name}-tools"
+        _copy_uv(tools)
+        link = folder / f"{plan.name}-comfyui"
+        link.unlink(missing_ok=True)
+        link.symlink_to(comfyui, target_is_directory=True)
+        yield Staged(context=context, comfyui=comfyui, tools=tools)
+
+
+def _write_context(plan: BuildPlan, torch: TorchChoice, context: Path, restore: Path) -> None:
+    _write_apt(plan, context / "apt", restore)
+    _write_program(context / "kiln" / "comfykiln", restore)
+    _write_locks(plan, torch, context / "locks")
+    _write_nodes(plan, context / "nodes")
+    _copy(plan.service.folder / "startup.py", context / "services" / "startup.py")
+
+
+def _write_apt(plan: BuildPlan, folder: Path, restore: Path) -> None:
+    lists = {
+        "base": (*BASE_PACKAGES, *plan.service.apt),
+        "builder": BUILDER_PACKAGES,
+        "target": plan.target.apt,
+    }
+    for name, packages in lists.items():
+        files.write_text(folder / f"{name}.txt", "".join(f"{package}\n" for package in packages))
+    _copy(restore / "apt-install.sh", folder / "install.sh")
+
+
+def _write_program(folder: Path, restore: Path) -> None:
+    _copy(restore.parent / "__init__.py", folder / "__init__.py")
+    for path in restore.glob("*.py"):
+        _copy(path, folder / "restore" / path.name)
+
+
+def _write_locks(plan: BuildPlan, torch: TorchChoice, folder: Path) -> None:
+    """Write the package lock and the torch row; a lock of the torch build in use goes beside it."""
+    _copy(plan.service.package_lock, folder / "packages.txt")
+    lock = plan.service.torch_lock(torch.local_tag)
+    if torch.index is None and lock.is_file():
+        _copy(lock, folder / "torch.txt")
+    choice = {"requirements": list(torch.requirements), "index": torch.index}
+    files.write_bytes(folder / "torch.json", files.canonical_json(choice))
+
+
+def _write_nodes(plan: BuildPlan, folder: Path) -> None:
+    _copy(plan.service.snapshot, folder / "production-snapshot.json")
+    (folder / "mirrors").mkdir()
+    for pack in plan.service.local_nodes:
+        for path in source_files(pack):
+            _copy(path, folder / "local" / pack.name / path.relative_to(pack))
+    restore = {
+        "snapshot": "production-snapshot.json",
+        "git": [],
+        "local": [pack.name for pack in plan.service.local_nodes],
+    }
+    files.write_bytes(folder / "restore.json", files.canonical_json(restore))
+
+
+def _copy_uv(folder: Path) -> None:
+    """Bring the uv program that the toolkit itself uses into a folder of its own."""
+    import uv  # noqa: PLC0415  # only to find the program
+
+    folder.mkdir(exist_ok=True)
+    source, target = Path(uv.find_uv_bin()), folder / "uv"
+    if not target.is_file() or files.sha256_file(source) != files.sha256_file(target):
+        _copy(source, target, mode=0o755)
+
+
+def _copy(source: Path, target: Path, *, mode: int = 0o644) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(mode)

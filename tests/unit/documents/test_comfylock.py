@@ -1,0 +1,183 @@
+"""comfy-lock.yaml in both its forms, on real files (see data/README-documents.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from comfykiln.documents import Kind, read, write
+from comfykiln.documents.comfylock import parse
+from comfykiln.documents.faults import FaultyDocumentError
+from comfykiln.environment import (
+    ComfyUISpec,
+    Credential,
+    Digest,
+    Environment,
+    Extra,
+    Model,
+    ModelSource,
+    Node,
+)
+
+DATA = Path(__file__).parent / "data"
+KJNODES = Node(
+    name="ComfyUI-KJNodes",
+    source="git",
+    url="https://github.com/kijai/ComfyUI-KJNodes",
+    commit="a40cf52c4779454451c4480c95947045e3f31c94",
+)
+
+
+def test_the_basic_form() -> None:
+    parsed = read(DATA / "comfy-lock-basic.yaml")
+    assert parsed.kind is Kind.COMFYLOCK
+    assert parsed.form == "basic"
+    assert parsed.environment == Environment(
+        comfyui=ComfyUISpec(version="v0.3.43"),
+        nodes=(
+            Node(
+                name="ComfyUI-Manager",
+                source="git",
+                url="https://github.com/ltdrdata/ComfyUI-Manager",
+                ref="latest",
+            ),
+        ),
+        extras=(Extra(kind="comfylock.basic", path="workspace", json='"/home/ubuntu/app"'),),
+    )
+
+
+def test_the_form_with_auth() -> None:
+    parsed = read(DATA / "comfy-lock-auth.yaml")
+    environment = parsed.environment
+    assert parsed.form == "auth"
+    assert environment.nodes == (KJNODES,)
+    assert environment.comfyui == ComfyUISpec(commit="8f40b43e0204d5b9780f3e9618e140e929e80594")
+    assert environment.credentials == (
+        Credential(host="civitai.com", variable="CIVITAI_TOKEN"),
+        Credential(host="huggingface.co", variable="HF_TOKEN"),
+        Credential(host="github.com", variable="GITHUB_TOKEN"),
+    )
+    assert environment.models[3] == Model(
+        filename="RealESRGAN_x4plus.pth",
+        paths=("models/upscale_models/RealESRGAN_x4plus.pth",),
+        category="upscale_models",
+        kind="upscale_model",
+        label="RealESRGAN_x4plus.pth",
+        digests=(
+            Digest(
+                algorithm="sha256",
+                value="4fa0d38905f75ac06eb49a7951b426670021be3018265fd191d2125df9d682f1",
+            ),
+        ),
+        sources=(
+            ModelSource(
+                url="https://github.com/xinntao/Real-ESRGAN/releases/download/v0.1.0/"
+                "RealESRGAN_x4plus.pth"
+            ),
+        ),
+    )
+
+
+def test_a_model_with_several_paths_and_nodes_without_hashes() -> None:
+    environment = read(DATA / "comfy-lock-basic-models.yaml").environment
+    by_label = {model.label: model for model in environment.models}
+    refs = {node.name: (node.commit, node.ref) for node in environment.nodes}
+    assert len(environment.models) == 26
+    assert by_label["TAESD"].paths == (
+        "models/vae_approx/taesd_decoder.safetensors",
+        "models/vae_approx/taesd_encoder.safetensors",
+    )
+    assert refs["comfystream"] == (None, None)
+    assert refs["ComfyUI_TensorRT"] == (None, "patch-1")
+    assert refs["ComfyUI-Stream-Pack"] == (None, "main")
+
+
+@pytest.mark.parametrize("name", ["basic", "auth", "basic-models"])
+def test_writing_and_reading_again_gives_the_same(name: str) -> None:
+    environment = read(DATA / f"comfy-lock-{name}.yaml").environment
+    written = write(environment, Kind.COMFYLOCK)
+    assert written.filename == "comfy-lock.yaml"
+    assert parse(written.data, "comfy-lock.yaml").environment == environment
+
+
+def test_what_is_written() -> None:
+    environment = Environment(
+        comfyui=ComfyUISpec(version="v0.3.64", commit="c" * 40),
+        nodes=(KJNODES,),
+        models=(
+            Model(
+                filename="a.safetensors",
+                paths=("models/vae/a.safetensors",),
+                kind="vae",
+                digests=(Digest(algorithm="sha256", value="d" * 64),),
+                sources=(ModelSource(url="https://h/a"), ModelSource(url="https://h/b")),
+            ),
+        ),
+        credentials=(Credential(host="h", variable="TOKEN"),),
+    )
+    assert yaml.safe_load(write(environment, Kind.COMFYLOCK).data) == {
+        "basic": {"comfyui_version": "v0.3.64"},
+        "custom_nodes": {
+            "comfyui": "c" * 40,
+            "git_custom_nodes": {
+                "https://github.com/kijai/ComfyUI-KJNodes": {
+                    "hash": "a40cf52c4779454451c4480c95947045e3f31c94",
+                    "disabled": False,
+                }
+            },
+            "cnr_custom_nodes": {},
+            "file_custom_nodes": [],
+            "pips": {},
+        },
+        "auth": {"h": "${TOKEN}"},
+        "models": [
+            {
+                "model": "a.safetensors",
+                "url": "https://h/a",
+                "paths": [{"path": "models/vae/a.safetensors"}],
+                "hashes": [{"hash": "d" * 64, "type": "SHA256"}],
+                "type": "vae",
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "rule"),
+    [
+        ("basic: 1", "$.basic", "comfylock.type"),
+        ("basic: {comfyui_version: 0.3}", "$.basic.comfyui_version", "comfylock.type"),
+        (
+            "basic: {comfyui_version: v0.3.1}\ncustom_nodes: {comfyui: v0.3.2}",
+            "$.basic.comfyui_version",
+            "comfylock.comfyui",
+        ),
+        ("models: [{url: 'file:///etc/x'}]", "$.models[0].url", "url.transport"),
+        ("models: [{paths: [{}]}]", "$.models[0].paths[0]", "comfylock.required"),
+        ("models: [{paths: [{path: ../x}]}]", "$.models[0].paths[0].path", "name.reserved"),
+        (
+            "models: [{hashes: [{hash: xyz, type: SHA256}]}]",
+            "$.models[0].hashes[0].hash",
+            "comfylock.pattern",
+        ),
+        ("auth: {h: hf_abcdef}", "$.auth.h", "comfylock.credential"),
+        ("auth: {'a b': '${X}'}", '$.auth["a b"]', "comfylock.host"),
+        (
+            "basic: {}\ncustom_nodes: {git_custom_nodes: {'https://h/r': {hash: 12345678}}}",
+            '$.custom_nodes.git_custom_nodes["https://h/r"].hash',
+            "snapshot.hash",
+        ),
+    ],
+)
+def test_each_fault_has_its_place_and_rule(text: str, path: str, rule: str) -> None:
+    with pytest.raises(FaultyDocumentError) as caught:
+        parse(text.encode(), "comfy-lock.yaml")
+    assert [(fault.path, fault.rule) for fault in caught.value.records] == [(path, rule)]
+
+
+def test_a_credential_in_the_document_is_not_repeated() -> None:
+    with pytest.raises(FaultyDocumentError) as caught:
+        parse(b"auth: {huggingface.co: hf_canary}", "comfy-lock.yaml")
+    assert "hf_canary" not in str(caught.value)
