@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import NoReturn
 
@@ -38,10 +39,19 @@ def _usage(error: ParseError) -> NoReturn:
     raise Exit(f"error: {wrong}", wrong.exit_code) from error
 
 
+def _help_first(words: list[str]) -> list[str]:
+    """Return the words with `TASK --help` as `--help TASK`, which no positional argument takes."""
+    asked = {"--help", "-h"} & set(words)
+    task = next((word for word in words if re.fullmatch(r"[a-z][a-z.-]*", word)), None)
+    options = words[: words.index(task)] if task else words
+    return [*options, "--help", task] if asked and task else words
+
+
 def main() -> None:
     """Run the tasks named on the command line."""
     try:
-        Kiln(name="kiln", binary="kiln", version=__version__).run(["kiln", *sys.argv[1:]])
+        words = _help_first(sys.argv[1:])
+        Kiln(name="kiln", binary="kiln", version=__version__).run(["kiln", *words])
     except BrokenPipeError:  # whoever reads has seen enough, as in `./kiln --list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

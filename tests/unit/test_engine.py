@@ -14,9 +14,10 @@ from comfykiln import disk, engine
 from comfykiln.errors import NotPossibleError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-INFO = {
+INFO: dict[str, object] = {
     "ServerVersion": "26.1.5+dfsg1",
     "Driver": "overlayfs",
     "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
@@ -37,7 +38,7 @@ def write(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
-def answering(info: dict[str, object], buildx: str = "github.com/docker/buildx 0.13.1 x") -> str:
+def answering(info: Mapping[str, object], buildx: str = "github.com/docker/buildx 0.13.1 x") -> str:
     return f"case $1 in buildx) echo '{buildx}' ;; *) echo '{json.dumps(info)}' ;; esac\n"
 
 
