@@ -78,7 +78,10 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
             rebuild=engine.find_image(client, plan.latest) is not None,
         ),
     )
-    with _unfinished(client, plan) as software, step_secrets(settings, gathered.base.apt_sources) as secrets:
+    with (
+        _unfinished(client, plan) as software,
+        step_secrets(settings, gathered.base.apt_sources) as secrets,
+    ):
         with console.timed("bake"):
             digest = _bake(project.root, plan, gathered, software, secrets)
         record = _verified_before(client, ref, digest)
@@ -98,6 +101,7 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
                 record,
                 tag=options.tag or plan.tag,
                 digest=str(image.id),
+                settings=settings,
             )
     return Built(ref=ref, digest=str(image.id), export=export)
 

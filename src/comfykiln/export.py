@@ -143,15 +143,21 @@ def _refuse_credentials(members: Mapping[str, bytes]) -> None:
 
 def _save(path: Path, data: bytes) -> bool:
     """Write tarball and checksum; return whether the tarball's bytes are new."""
-    before = path.read_bytes() if path.is_file() else None
+    sidecar = path.with_name(f"{path.name}.sha256")
+    line = f"{files.sha256(data)}  {path.name}\n".encode()
+    try:
+        before = path.read_bytes() if path.is_file() else None
+        if before != data:
+            files.write_bytes(path, data)
+        if not sidecar.is_file() or sidecar.read_bytes() != line:
+            files.write_bytes(sidecar, line)
+    except OSError as error:
+        raise KilnError(
+            f"{path}: cannot be written: {error.strerror}",
+            remedy="make room on the disk, or see to the folder's owner and mode",
+        ) from error
     if before not in {None, data}:
         console.note(f"replaced {path}, whose content was another")
-    if before != data:
-        files.write_bytes(path, data)
-    sidecar = path.with_name(f"{path.name}.sha256")
-    line = f"{files.sha256(data)}  {path.name}\n"
-    if not sidecar.is_file() or sidecar.read_text(encoding="utf-8") != line:
-        files.write_text(sidecar, line)
     return before != data
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import console, locking
+from comfykiln.indexes import step_environment
 from comfykiln.receipt import expectation
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
     from comfykiln.exporting.records import ExportInput
     from comfykiln.gather import Gathered
+    from comfykiln.indexes import IndexSettings
     from comfykiln.origins.records import ComfyUISpec
     from comfykiln.plan import BuildPlan
 
@@ -25,12 +28,16 @@ def export_build(
     *,
     tag: str,
     digest: str,
+    settings: IndexSettings,
 ) -> Path:
     """Write `dist/<image>-<target>-<tag>.tar.gz` with its `.sha256`, and return its path."""
     from comfykiln.export import export_tarball  # noqa: PLC0415  # tomlkit, where it is used
 
     what = _input(plan, gathered, receipt, tag=tag, digest=digest)
-    done = export_tarball(what, root / "dist")
+    environment = os.environ | step_environment(settings)
+    if settings.ca_bundle is not None:
+        environment["SSL_CERT_FILE"] = str(settings.ca_bundle)
+    done = export_tarball(what, root / "dist", cache=root / ".kiln" / "locks", uv_env=environment)
     state = "written" if done.changed else "unchanged"
     console.note(f"{done.path.relative_to(root)} {state}: {done.size} bytes, sha256 {done.sha256}")
     return done.path
@@ -57,7 +64,7 @@ def _input(
         comfyui_repository=_repository(plan.comfyui),
         python=plan.service.python,
         torch=dict(line.split("==") for line in gathered.torch.requirements),
-        torch_backend=gathered.torch.local_tag,
+        torch_backend=plan.target.torch.local,
         torch_index=plan.target.torch.index,
         dependencies=_dependencies(plan, gathered),
         locked=[f"{name}=={version}" for name, version in sorted(packages.items())],

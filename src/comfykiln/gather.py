@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.indexes import IndexSettings
+    from comfykiln.origins.base import BaseImage
     from comfykiln.origins.records import Origins, OriginUse
     from comfykiln.origins.torch import TorchChoice
     from comfykiln.plan import BuildPlan
@@ -45,7 +46,7 @@ def gather(
     `strict` forbids every origin but the first; raises `NotPossibleError` where none is left.
     """
     torch, torch_use = choose_torch(
-        plan.target.torch, origins.torch, settings=settings, store=store, strict=strict
+        plan.target.torch, origins.torch, settings=settings, strict=strict
     )
     comfyui, comfyui_use = obtain_comfyui(
         plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror

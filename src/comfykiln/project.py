@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,9 +44,9 @@ class Project:
     @cached_property
     def store(self) -> Store:
         """The content-addressed store of this user."""
-        from comfykiln.store import default_store  # noqa: PLC0415  # where it is used
+        from comfykiln.store import Store  # noqa: PLC0415  # where it is used
 
-        return default_store(os.environ)
+        return Store.of_user()
 
     def service(self, image: str | None) -> Service:
         """Return what is inside the image; None means the default image."""
@@ -76,7 +75,7 @@ class Project:
         Raises `DocumentError` when origins.yaml names none for the family of targets.yaml.
         """
         wanted = {target.torch.requirements for target in self.targets.by_name.values()}
-        for family in self.origins.torch.package_index:
+        for family in self.origins.torch.families:
             lines = tuple(f"{name}=={version}" for name, version in family.versions.items())
             if {lines} == wanted:
                 return family.local

@@ -55,16 +55,18 @@ def wheel(name: str, version: str, *requires: str) -> tuple[str, bytes]:
 def serving(
     sites: Mapping[str, Sequence[tuple[str, bytes]]],
     *,
+    pages: Mapping[str, bytes] | None = None,
     login: str = "",
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[Index]:
     """Serve `sites`, path prefix (`/simple`, `/whl/cpu`) to wheels, until the block ends.
 
+    `pages` are served as they are, path to bytes.
     With `login` (`user:password`) nobody else gets an answer; files then carry a token.
     """
     requests: list[str] = []
     wheels = {prefix: dict(files) for prefix, files in sites.items()}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(wheels, login, requests))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(wheels, pages or {}, login, requests))
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = Thread(target=server.serve_forever, args=(0.01,), daemon=True)
@@ -80,7 +82,7 @@ def serving(
 
 
 def _handler(
-    sites: Mapping[str, Wheels], login: str, requests: list[str]
+    sites: Mapping[str, Wheels], pages: Mapping[str, bytes], login: str, requests: list[str]
 ) -> type[BaseHTTPRequestHandler]:
     wanted = f"Basic {base64.b64encode(login.encode()).decode()}"
 
@@ -90,8 +92,9 @@ def _handler(
             if login and self.headers.get("Authorization") != wanted:
                 self._answer(401, b"", {"WWW-Authenticate": "Basic"})
                 return
-            body = _page(sites, unquote(urlsplit(self.path).path), token=bool(login))
-            kind = "text/html" if self.path.endswith("/") else "application/octet-stream"
+            path = unquote(urlsplit(self.path).path)
+            body = pages.get(path) or _page(sites, path, token=bool(login))
+            kind = "text/html" if path.endswith("/") else "application/octet-stream"
             self._answer(404 if body is None else 200, body or b"", {"Content-Type": kind})
 
         do_HEAD = do_GET  # noqa: N815  # http.server names it so

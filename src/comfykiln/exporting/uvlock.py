@@ -75,12 +75,21 @@ def make(what: ExportInput, *, cache: Path | None, env: Mapping[str, str]) -> Lo
     key = files.sha256(files.canonical_json([_FORMAT, uv, tables]))
     kept = cache / f"{key}.json" if cache else None
     if kept and kept.is_file():
-        record = json.loads(kept.read_bytes())
-        return Lock(**{**record, "extra": tuple(record["extra"])})
+        return _read(kept)
     lock = _solve(what, uv, env)
     if kept:
         files.write_bytes(kept, files.canonical_json(asdict(lock)))
     return lock
+
+
+def _read(kept: Path) -> Lock:
+    try:
+        record = json.loads(kept.read_bytes())
+        return Lock(**{**record, "extra": tuple(record["extra"])})
+    except (ValueError, TypeError, KeyError) as error:
+        raise KilnError(
+            f"{kept}: the kept lock is damaged", remedy="delete this file; it is made again"
+        ) from error
 
 
 def versions(text: str) -> dict[str, set[str]]:

@@ -311,7 +311,7 @@ def served(mirrors: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"https://localhost:{server.server_port}/example-nodes", certificate
     server.shutdown()
@@ -343,7 +343,7 @@ def test_only_https_is_spoken(tmp_path: Path) -> None:
     for url in ("http://localhost/o/r", "/tmp/r"):  # noqa: S108  # no file is made
         with pytest.raises(DocumentError, match="unencrypted or local transport"):
             resolve(url, "main")
-    env = gitrefs._env("https")
+    env = gitrefs.git_env("https")
     assert env["GIT_ALLOW_PROTOCOL"] == "https"
     assert env["GIT_TERMINAL_PROMPT"] == "0"
     del tmp_path

@@ -226,3 +226,21 @@ def test_a_lock_that_is_not_the_image_is_an_error() -> None:
         "  a==1 in the image, 2 in the lock",
         "  B_c==3 in the image, none in the lock",
     ]
+
+
+def test_a_damaged_kept_lock_is_told(pack: Path, tmp_path: Path, uv_env: dict[str, str]) -> None:
+    export_tarball(made_input(pack), tmp_path / "dist", cache=tmp_path / "locks", uv_env=uv_env)
+    (kept,) = (tmp_path / "locks").iterdir()
+    kept.write_text("{}")
+    with pytest.raises(KilnError, match="the kept lock is damaged") as caught:
+        export_tarball(made_input(pack), tmp_path / "dist", cache=tmp_path / "locks", uv_env=uv_env)
+    assert caught.value.remedy == "delete this file; it is made again"
+
+
+def test_a_folder_that_cannot_be_written_is_told(
+    pack: Path, tmp_path: Path, cache: Path, uv_env: dict[str, str]
+) -> None:
+    (tmp_path / "dist").write_text("a file")
+    with pytest.raises(KilnError, match="cannot be written: ") as caught:
+        export_tarball(made_input(pack), tmp_path / "dist", cache=cache, uv_env=uv_env)
+    assert caught.value.exit_code == 1

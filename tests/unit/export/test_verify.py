@@ -36,7 +36,7 @@ NAME = st.text("abcxyz019-_é", min_size=1, max_size=12)
     receipt=st.dictionaries(NAME, st.one_of(st.none(), st.text(), st.floats(allow_nan=False))),
     tag=st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,40}", fullmatch=True),
 )
-def test_whatever_is_exported_verifies(  # noqa: PLR0917  # hypothesis and fixtures
+def test_whatever_is_exported_verifies(  # hypothesis and fixtures
     workflows: dict[str, bytes],
     extra: dict[str, str],
     receipt: dict[str, Any],
