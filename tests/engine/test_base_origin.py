@@ -67,23 +67,25 @@ def hosted() -> Iterator[tuple[Site, Image, str]]:
     with site(made.answers) as host:
         ref = f"{host.url.removeprefix('http://')}/kiln/base:slim@{made.digest}"
         yield host, made, ref
-        subprocess.run(["docker", "rmi", "--force", ref], capture_output=True, check=False)
+        name = f"comfykiln-base:trixie-{made.digest.removeprefix('sha256:')[:12]}"
+        subprocess.run(["docker", "rmi", "--force", ref, name], capture_output=True, check=False)
 
 
 def test_a_registry_serves_once_and_is_not_needed_again(
     hosted: tuple[Site, Image, str], store: Store, tmp_path: Path
 ) -> None:
-    host, _, ref = hosted
+    host, made, ref = hosted
+    name = f"comfykiln-base:trixie-{made.digest.removeprefix('sha256:')[:12]}"
     first = obtain_base(spec_of(ref), store=store, strict=True, settings=SETTINGS)
     assert first == (
-        BaseImage(),
+        BaseImage(override=f"docker-image://{name}"),
         OriginUse(thing="base", identity=ref, origin="registry", detail=ref, fallback=False),
     )
     host.answers.clear()
     asked = len(host.asked)
 
     assert obtain_base(spec_of(ref), store=store, strict=True, settings=SETTINGS) == first
-    assert len(built(ref, tmp_path)) == 2
+    assert len(built(ref, tmp_path, first[0].override)) == 2
     assert len(host.asked) == asked
 
 
@@ -157,7 +159,6 @@ def test_a_bootstrapped_base_stands_in_and_is_kept(
 ) -> None:
     ref = f"{closed().removeprefix('http://')}/kiln/base:slim@sha256:{'2' * 64}"
     image_, use = obtain_base(spec_of(ref), store=bootstrap_store, strict=False)
-    assert image_.override is not None
     name = image_.override.removeprefix("docker-image://")
     try:
         sha256 = use.identity.removeprefix("sha256:")

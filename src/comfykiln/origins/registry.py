@@ -49,6 +49,11 @@ def holds(client: docker.DockerClient, ref: str) -> bool:
     return True
 
 
+def name_locally(client: docker.DockerClient, ref: str, repository: str, tag: str) -> None:
+    """Give the image `ref`, which the engine has, the local name `repository:tag` too."""
+    client.images.get(ref).tag(repository, tag)
+
+
 def _ask(client: docker.DockerClient, ref: str, patience: Patience) -> None:
     from docker.errors import APIError  # noqa: PLC0415  # as above
 
@@ -56,7 +61,7 @@ def _ask(client: docker.DockerClient, ref: str, patience: Patience) -> None:
         ask = partial(client.api.inspect_distribution, ref)
         within(patience.probe, ask, _registry(ref))
     except APIError as error:
-        raise _fault(ref, error.status_code, error.explanation or str(error)) from error
+        raise _fault(ref, error.status_code or 0, error.explanation or str(error)) from error
 
 
 def _pull(client: docker.DockerClient, ref: str, patience: Patience) -> None:
@@ -87,7 +92,7 @@ def _login(client: docker.DockerClient, ref: str) -> dict[str, str]:
     from docker import auth  # noqa: PLC0415  # 130 ms, only with an engine
 
     header = auth.get_config_header(client.api, _registry(ref))
-    return {"X-Registry-Auth": header} if header else {}
+    return {"X-Registry-Auth": header.decode()} if header else {}
 
 
 def _watch(ref: str, lines: Iterable[bytes], patience: Patience) -> None:
