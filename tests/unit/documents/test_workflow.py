@@ -322,6 +322,22 @@ def test_what_is_no_workflow_is_refused(document: Any) -> None:
         parsed(document)
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"nodes": [node("A")] * 10_001},
+        {"nodes": [], "definitions": {"subgraphs": [{"id": "x", "nodes": [node("A")] * 10_001}]}},
+        {str(number): {"class_type": "A"} for number in range(10_001)},
+    ],
+)
+def test_a_graph_of_too_many_nodes_is_refused(document: Any) -> None:
+    with pytest.raises(FaultyDocumentError) as caught:
+        parsed(document)
+    assert str(caught.value) == (
+        "flow.json: 1 fault\n  $: 10,001 nodes; expected at most 10,000 [workflow.length]"
+    )
+
+
 PACK = Node(name="my-pack", source="registry", registry_id="my-pack", version="1.2.3")
 
 
