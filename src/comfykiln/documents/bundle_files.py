@@ -26,7 +26,7 @@ MANIFEST = "manifest.json"
 RECEIPT = "receipt.json"
 WORKFLOWS = "workflows/"
 DEV_NODES = "dev_nodes/"
-LIMITS = Limits(total=64 * MIB)
+LIMITS = Limits(total=64 * MIB, members=10_000)
 """An export is read whole, so what it unpacks to is bounded more tightly than any tarball."""
 _FILES = (PROJECT, LOCK, PYTHON, PACKAGES, RECORD, MANIFEST, RECEIPT)
 _FOLDERS = (WORKFLOWS, DEV_NODES, "overlays/", "workflow_api/")

@@ -180,6 +180,13 @@ def test_every_fault_of_every_file_at_once() -> None:
     ]
 
 
+def test_more_workflows_than_anybody_has_are_refused() -> None:
+    many = {f"workflows/{number}.json": b"{" for number in range(1000)}
+    assert faults(HEAD, **many) == [("workflows/", "bundle.length")]
+    large = {f"workflows/{number}.json": b" " * (10 << 20) for number in range(2)}
+    assert faults(HEAD, **large) == [("workflows/", "bundle.length")]
+
+
 def test_a_python_that_two_files_tell_differently() -> None:
     found = parsed(HEAD + 'python_version = "3.12"\n', **{".python-version": b"3.11\n"})
     assert found.environment.system.python == "3.12"
