@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -110,10 +111,12 @@ def client() -> docker.DockerClient:
     """Return a docker-py client of the engine that the docker command uses."""
     import docker as docker_py  # noqa: PLC0415  # 130 ms
 
+    if "DOCKER_HOST" in os.environ:
+        return docker_py.from_env(timeout=120, use_ssh_client=True)
     host = process.capture(
         ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], timeout=20
     ).strip()
-    return docker_py.DockerClient(base_url=host, timeout=120)
+    return docker_py.DockerClient(base_url=host, timeout=120, use_ssh_client=True)
 
 
 def find_image(engine: docker.DockerClient, ref: str) -> Image | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shlex
 import shutil
 import tarfile
@@ -46,7 +48,7 @@ FORGET = (
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rootfs:
-    """A bootstrapped root file system: the sha256 of its tar, the Debian it holds, when it was made.
+    """A bootstrapped root file system: the sha256 of its tar, its suite, when it was made.
 
     `packages` are `name=version` lines of everything installed, sorted; `made` is a date, Y-m-d.
     """
@@ -97,8 +99,9 @@ def _key(spec: BaseSpec) -> str:
 
 
 def architecture() -> str:
-    """Return Debian's name of this host's architecture, such as `amd64`."""
-    return process.capture(["dpkg", "--print-architecture"], timeout=20).strip()
+    """Return the name that Debian and Docker have for this host's architecture."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def _kept(note: Path, store: Store) -> Rootfs | None:
@@ -122,13 +125,14 @@ def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
         process.stream(command(spec, sources, network, tar), lines.append, env=_environment())
     except process.ProgramError as error:
         faults = [line for line in lines if line.startswith(("E:", "Err:"))] or lines[-5:]
-        detail = "\n    ".join(faults)
+        # An address may hold a password.
+        detail = re.sub(r"//[^/@\s]+@", "//", "\n    ".join(faults))
         raise UnavailableError(f"mmdebstrap {spec.suite} failed:\n    {detail}") from error
     return tar
 
 
 def command(spec: BaseSpec, sources: Path, network: Path, tar: Path) -> list[str]:
-    """Return the mmdebstrap command line; addresses travel in files, since they may hold secrets."""
+    """Return the mmdebstrap command line; addresses travel in files: they may hold secrets."""
     copy = f"copy-in {shlex.quote(str(network))} /etc/apt/apt.conf.d"
     return [
         *("mmdebstrap", "--variant=minbase", "--format=tar", "--skip=output/dev"),

@@ -112,7 +112,7 @@ def _is_address(host: str) -> bool:
 
 
 def _checked(url: str) -> str:
-    """Return `url` without a slash at its end; its text never appears in an error (it may hold a key)."""
+    """Return `url` without a slash at its end; no error repeats it, since it may hold a key."""
     problem = _fault_of(url)
     if problem:
         raise ProfileError(

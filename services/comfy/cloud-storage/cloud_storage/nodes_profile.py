@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .compat import schema, system_directory
-from .shared.errors import ProfileError
-from .shared.profiles import Profiles
+from . import compat
+from .fingerprints import digest
+from .runtime import FROM_ENV, FROM_PROFILE, S3Profile, profiles
+from .shared.errors import ProfileError, StorageError
+from .shared.profiles import Profile
 from .shared.providers import PROVIDERS
-
-FROM_ENV = "(env vars)"
-FROM_PROFILE = "(from profile)"
-S3Profile = io.Custom("S3_PROFILE")
-
-
-def profiles() -> Profiles:
-    """Return the sources of profiles of this ComfyUI."""
-    return Profiles(path=system_directory() / "profiles.json")
 
 
 class CloudStorageProfile(io.ComfyNode):
@@ -25,33 +18,39 @@ class CloudStorageProfile(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         """Describe the node."""
-        return schema(
+        return compat.schema(
             node_id="CloudStorageProfile",
             display_name="Cloud Storage Profile",
             category="cloud_storage",
             description="Names the bucket and the keys for the other cloud storage nodes. "
-            "The keys stay on the server; no workflow holds them.",
+            "The keys stay on the server: no workflow holds them.",
             search_aliases=["s3", "bucket", "credentials", "backblaze", "r2", "minio", "wasabi"],
             inputs=[
-                io.Combo.Input("profile", options=cls._choices(), default=FROM_ENV),
+                io.Combo.Input(
+                    "profile",
+                    options=_choices(),
+                    default=FROM_ENV,
+                    tooltip="A profile of profiles.json, or the COMFY_S3_… environment variables.",
+                ),
                 io.Combo.Input(
                     "provider",
                     options=[FROM_PROFILE, *PROVIDERS],
                     default=FROM_PROFILE,
                     optional=True,
+                    tooltip="Chooses where the environment names no provider; must agree otherwise.",
                 ),
-                io.String.Input("bucket", default="", optional=True),
-                io.String.Input("path_prefix", default="", optional=True),
+                io.String.Input(
+                    "bucket", default="", optional=True, tooltip="Instead of the profile's bucket."
+                ),
+                io.String.Input(
+                    "path_prefix",
+                    default="",
+                    optional=True,
+                    tooltip="Comes before every key, instead of the profile's prefix.",
+                ),
             ],
             outputs=[S3Profile.Output("profile", display_name="profile")],
         )
-
-    @classmethod
-    def _choices(cls) -> list[str]:
-        try:
-            return [FROM_ENV, *profiles().names()]
-        except ProfileError:  # said in full by validate_inputs and when the node runs
-            return [FROM_ENV]
 
     @classmethod
     def validate_inputs(cls, profile: str) -> bool | str:
@@ -62,7 +61,23 @@ class CloudStorageProfile(io.ComfyNode):
             known = profiles().names()
         except ProfileError as error:
             return str(error)
-        return profile in known or f"no profile {profile!r} in profiles.json"
+        return profile in known or f"there is no profile {profile!r} in profiles.json"
+
+    @classmethod
+    def fingerprint_inputs(
+        cls,
+        profile: str | None,
+        provider: str | None = FROM_PROFILE,
+        bucket: str | None = "",
+        path_prefix: str | None = "",
+    ) -> str:
+        """Change whenever the profile leads to another place."""
+        if None in (profile, provider, bucket, path_prefix):
+            return compat.always()
+        try:
+            return digest(resolve(profile, provider, bucket, path_prefix))
+        except StorageError:
+            return compat.always()
 
     @classmethod
     def execute(
@@ -73,10 +88,27 @@ class CloudStorageProfile(io.ComfyNode):
         path_prefix: str = "",
     ) -> io.NodeOutput:
         """Resolve the profile; raise `ProfileError` with a remedy where it is incomplete."""
-        resolved = profiles().resolve(
-            "" if profile == FROM_ENV else profile,
-            provider="" if provider == FROM_PROFILE else provider,
-            bucket=bucket.strip(),
-            path_prefix=path_prefix,
-        )
+        resolved = resolve(profile, provider, bucket, path_prefix)
         return io.NodeOutput(resolved, ui={"text": [str(resolved)]})
+
+
+def resolve(
+    profile: str | None = FROM_ENV,
+    provider: str | None = FROM_PROFILE,
+    bucket: str | None = "",
+    path_prefix: str | None = "",
+) -> Profile:
+    """Return the profile that the node's widgets stand for."""
+    return profiles().resolve(
+        "" if profile in (FROM_ENV, None) else str(profile),
+        provider="" if provider in (FROM_PROFILE, None) else str(provider),
+        bucket=(bucket or "").strip(),
+        path_prefix=path_prefix or "",
+    )
+
+
+def _choices() -> list[str]:
+    try:
+        return [FROM_ENV, *profiles().names()]
+    except ProfileError:  # said in full by validate_inputs
+        return [FROM_ENV]

@@ -1,3 +1,4 @@
+# Generated from src/comfykiln/transfer: change it there, then run `invoke render`.
 """Object storage and ranged downloads, shared with the node pack as a verified copy.
 
 Every module here needs the standard library alone (boto3 inside the functions that use it),

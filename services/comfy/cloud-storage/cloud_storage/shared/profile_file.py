@@ -1,3 +1,4 @@
+# Generated from src/comfykiln/transfer: change it there, then run `invoke render`.
 """Read `profiles.json`: private to its owner, whole, every fault at once."""
 
 from __future__ import annotations
@@ -101,5 +102,7 @@ def _read(document: Any, profiles: dict[str, dict[str, str]]) -> list[str]:
             for key, value in entry.items()
             if key in FIELDS and value is not None and not isinstance(value, str)
         ]
-        profiles[name] = {k: v.strip() for k, v in entry.items() if isinstance(v, str) and v.strip()}
+        profiles[name] = {
+            k: v.strip() for k, v in entry.items() if isinstance(v, str) and v.strip()
+        }
     return faults

@@ -1,3 +1,4 @@
+# Generated from src/comfykiln/transfer: change it there, then run `invoke render`.
 """Who we are to the store: one profile, from the environment or from `profiles.json`.
 
 What travels between nodes is a `Profile`, which has no secret in it;
@@ -9,6 +10,7 @@ Only `bucket` and `path_prefix` are resolved in layers: environment, named profi
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -97,7 +99,11 @@ class Profiles:
         no graph can send one provider's keys to another.
         """
         return self._unit(
-            profile.name, bucket=profile.bucket, path_prefix=profile.path_prefix, whole=True
+            profile.name,
+            provider=profile.provider,
+            bucket=profile.bucket,
+            path_prefix=profile.path_prefix,
+            whole=True,
         )
 
     def _unit(
@@ -128,7 +134,9 @@ class Profiles:
             account_id=source.get("account_id", ""),
         )
         if not whole:
-            path_prefix = path_prefix or source.get("path_prefix", "") or base.get("path_prefix", "")
+            path_prefix = (
+                path_prefix or source.get("path_prefix", "") or base.get("path_prefix", "")
+            )
         profile = Profile(
             name=name,
             provider=preset.name,
@@ -178,7 +186,7 @@ def _agreed_provider(source: Mapping[str, str], wanted: str, name: str) -> str:
         raise ProfileError(
             f"The node asks for {wanted}, but {_place(name)} "
             f"is for {told or AWS}; keys are never sent to another provider.",
-            remedy="set the node's provider to (from profile), or choose a profile of that provider",
+            remedy="set the node to (from profile), or choose a profile of that provider",
         )
     return wanted
 
@@ -215,7 +223,7 @@ def _credentials(source: Mapping[str, str], name: str, *, on_aws: bool) -> Crede
 
 def _bucket(name: str) -> str:
     """Return `name` if it can be a bucket's name anywhere."""
-    if 1 <= len(name) <= 255 and name.replace("-", "").replace(".", "").replace("_", "").isalnum():
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}", name):
         return name
     raise ProfileError(
         f"{name!r} cannot be the name of a bucket.",

@@ -1,3 +1,4 @@
+# Generated from src/comfykiln/transfer: change it there, then run `invoke render`.
 """The presets: how each provider of S3-compatible storage is reached."""
 
 from __future__ import annotations
@@ -39,9 +40,7 @@ PROVIDERS: dict[str, Provider] = {
         Provider(
             name="MinIO", endpoint="http://localhost:9000", region="us-east-1", path_style=True
         ),
-        Provider(
-            name="Wasabi", endpoint="https://s3.{region}.wasabisys.com", region="us-east-1"
-        ),
+        Provider(name="Wasabi", endpoint="https://s3.{region}.wasabisys.com", region="us-east-1"),
         Provider(
             name="DigitalOcean Spaces",
             endpoint="https://{region}.digitaloceanspaces.com",
@@ -114,7 +113,7 @@ def _is_address(host: str) -> bool:
 
 
 def _checked(url: str) -> str:
-    """Return `url` without a slash at its end; its text never appears in an error (it may hold a key)."""
+    """Return `url` without a slash at its end; no error repeats it, since it may hold a key."""
     problem = _fault_of(url)
     if problem:
         raise ProfileError(

@@ -1,0 +1,131 @@
+"""Names of objects: tokens, prefixes, and a first free number where a name is taken."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .shared.errors import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TOKEN = re.compile(r"%([A-Za-z_]+)(?::([^%]*))?%")
+COUNTER = "counter"
+LONGEST_KEY = 1024
+# How ComfyUI's own %date:…% writes its parts.
+DATE_PARTS = (
+    ("yyyy", "%Y"),
+    ("yy", "%y"),
+    ("MM", "%m"),
+    ("dd", "%d"),
+    ("hh", "%H"),
+    ("mm", "%M"),
+    ("ss", "%S"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Naming:
+    """How the objects of one run are named.
+
+    `prefix` and `template` may hold tokens; `number` of a taken name is counted up from there.
+    """
+
+    prefix: str
+    template: str
+    suffix: str
+    count: int = 1
+    width: int = 0
+    height: int = 0
+    now: datetime = field(default_factory=lambda: datetime.now().astimezone())
+    run: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    def __post_init__(self) -> None:
+        if not self.template.strip():
+            raise StorageError("The filename is empty.", remedy="type one, for example ComfyUI")
+
+    @property
+    def counts(self) -> bool:
+        """Say whether the names have a counter of their own."""
+        return any(match[1] == COUNTER for match in TOKEN.finditer(self.prefix + self.template))
+
+    def key(self, index: int, number: int) -> str:
+        """Return the key of item `index` (from 0); `number` is 0 for the name as it was typed."""
+        name = self._expand(self.template, index, number)
+        if self.count > 1 and not self._differs:
+            name = f"{name}_{index}"
+        if number and not self.counts:
+            name = f"{name}_{number:05d}"
+        return checked_key(self._expand(self.prefix, index, number) + name + self.suffix)
+
+    @property
+    def _differs(self) -> bool:
+        used = {match[1] for match in TOKEN.finditer(self.prefix + self.template)}
+        return bool(used & {"batch_num", "uuid", COUNTER})
+
+    def _expand(self, text: str, index: int, number: int) -> str:
+        values = {
+            "batch_num": str(index),
+            "counter": f"{number + index + 1:05d}",
+            "uuid": uuid.uuid5(uuid.UUID(self.run), f"{index}.{number}").hex,
+            "width": str(self.width),
+            "height": str(self.height),
+            "time": self.now.strftime("%H-%M-%S"),
+            "year": self.now.strftime("%Y"),
+            "month": self.now.strftime("%m"),
+            "day": self.now.strftime("%d"),
+            "hour": self.now.strftime("%H"),
+            "minute": self.now.strftime("%M"),
+            "second": self.now.strftime("%S"),
+        }
+
+        def replaced(match: re.Match[str]) -> str:
+            if match[1] == "date":
+                return self._date(match[2] or "yyyy-MM-dd")
+            if match[1] not in values:
+                known = ", ".join(f"%{name}%" for name in ("date", *values))
+                raise StorageError(
+                    f"Unknown token {match[0]} in the name.", remedy=f"there are: {known}"
+                )
+            return values[match[1]]
+
+        return TOKEN.sub(replaced, text)
+
+    def _date(self, pattern: str) -> str:
+        for part, code in DATE_PARTS:
+            pattern = pattern.replace(part, self.now.strftime(code))
+        return pattern
+
+
+def checked_key(key: str) -> str:
+    """Return `key` if every store keeps it as it is; raise `StorageError` otherwise."""
+    parts = key.split("/")
+    if "" in parts or "." in parts or ".." in parts:
+        problem = "has an empty part, . or .. between slashes"
+    elif not key.isprintable() or "\\" in key:
+        problem = "has a backslash or a character that cannot be printed"
+    elif len(key.encode("utf-8", "replace")) > LONGEST_KEY:
+        problem = f"is longer than {LONGEST_KEY} bytes"
+    else:
+        return key
+    raise StorageError(f"The key {key!r} {problem}.", remedy="change key_prefix or filename")
+
+
+def first_free(taken: Callable[[int], bool]) -> int:
+    """Return a number that is not `taken`, with about 2 log n questions for n taken ones."""
+    if not taken(0):
+        return 0
+    low, high = 0, 1
+    while taken(high):
+        low, high = high, high * 2
+    while high - low > 1:
+        middle = (low + high) // 2
+        if taken(middle):
+            low = middle
+        else:
+            high = middle
+    return high

@@ -1,0 +1,151 @@
+"""What the nodes share: profiles, stores, and work in a thread that shows progress and can stop."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from comfy_api.latest import io
+
+from . import compat
+from .shared.errors import Cancelled, ProfileError
+from .shared.profiles import Profile, Profiles
+from .shared.ranged import Watch
+from .shared.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FROM_ENV = "(env vars)"
+FROM_PROFILE = "(from profile)"
+POLL = 0.2
+STORES = 16
+S3Profile = io.Custom("S3_PROFILE")
+
+T = TypeVar("T")
+_stores: OrderedDict[Any, Store] = OrderedDict()
+_lock = Lock()
+
+
+def profiles() -> Profiles:
+    """Return the sources of profiles of this ComfyUI."""
+    return Profiles(path=compat.system_directory() / "profiles.json")
+
+
+def profile_input() -> io.Input:
+    """Return the socket for a profile that every node has; unconnected it means the environment."""
+    return S3Profile.Input(
+        "profile",
+        optional=True,
+        tooltip="Connect a Cloud Storage Profile; without one the environment variables count.",
+    )
+
+
+def open_store(profile: object) -> Store:
+    """Return the store behind what came over the wire; None means the environment variables.
+
+    Raises `ProfileError` for an incomplete profile, or for a value that is none of ours.
+    """
+    if profile is not None and not isinstance(profile, Profile):
+        raise ProfileError(
+            "What is connected to profile comes from another node pack.",
+            remedy="connect the Cloud Storage Profile node of this pack",
+        )
+    source = profiles()
+    current, credentials = source.credentials(profile or source.resolve())
+    key = (current, credentials.kind, credentials.aws_profile, credentials.secrets)
+    with _lock:
+        store = _stores.pop(key, None) or Store(current, credentials)
+        _stores[key] = store
+        while len(_stores) > STORES:
+            _stores.popitem(last=False)
+    return store
+
+
+def full_key(profile: Profile, key: str) -> str:
+    """Return the object's whole key: the profile's prefix comes first unless it is there already.
+
+    A slash at the begin means the bucket's root.
+    """
+    key = key.strip()
+    if key.startswith("/"):
+        return key.lstrip("/")
+    prefix = folder(profile.path_prefix)
+    return key if prefix and key.startswith(prefix) else prefix + key
+
+
+def folder(prefix: str) -> str:
+    """Return a prefix so that a name can follow: with a slash at its end, none at its begin."""
+    prefix = prefix.strip().lstrip("/")
+    return prefix if not prefix or prefix.endswith("/") else prefix + "/"
+
+
+@dataclass(slots=True)
+class Task:
+    """What a thread and the node that waits for it share."""
+
+    node: str = field(default_factory=compat.current_node)
+    value: float = 0.0
+    total: float = 1.0
+    text: str = ""
+    stopped: bool = False
+    _since: float = field(default_factory=time.monotonic)
+
+    def expect(self, total: float) -> None:
+        """Say how much there is to do, in whatever unit `reach` uses."""
+        self.value, self.total = 0.0, max(total, 1.0)
+        self._since = time.monotonic()
+
+    def reach(self, value: float, text: str = "") -> None:
+        """Say how far it is."""
+        self.value, self.text = value, text or self.text
+
+    def bytes(self, done: int) -> None:
+        """Say how many of the expected bytes are in place."""
+        rate = done / max(time.monotonic() - self._since, 0.001)
+        self.reach(done, f"{human(done)} of {human(self.total)}, {human(rate)}/s")
+
+    def watch(self) -> Watch:
+        """Return the callbacks for a transfer."""
+        return Watch(progress=self.bytes, cancelled=lambda: self.stopped)
+
+
+async def in_thread(work: Callable[[Task], T]) -> T:
+    """Run `work` beside the server's own work and return its result.
+
+    Its progress is shown five times a second at most, from this side alone.
+    When the person stops the prompt, `work` is told and waited for, then ComfyUI's own exception
+    goes on.
+    """
+    task = Task()
+    job = asyncio.ensure_future(asyncio.to_thread(work, task))
+    try:
+        shown: tuple[float, str] = (-1.0, "")
+        while not job.done():
+            await asyncio.wait({job}, timeout=POLL)
+            task.stopped = task.stopped or compat.interrupted()
+            if (task.value, task.text) != shown:
+                shown = (task.value, task.text)
+                compat.show_progress(task.node, task.value, task.total, task.text)
+    except asyncio.CancelledError:
+        task.stopped = True
+        await asyncio.wait({job})
+        raise
+    try:
+        return job.result()
+    except Cancelled:
+        compat.stop_if_interrupted()
+        raise
+
+
+def human(size: float) -> str:
+    """Return a number of bytes for people."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:  # noqa: PLR2004  # what a unit is
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.2f} GiB"

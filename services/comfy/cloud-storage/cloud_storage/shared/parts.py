@@ -1,0 +1,68 @@
+# Generated from src/comfykiln/transfer: change it there, then run `invoke render`.
+"""What is fetched and how it is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .connections import Request
+
+MIB = 1 << 20
+
+
+class Hasher(Protocol):
+    """Whatever takes the bytes in order: a hash, or a list of them behind one `update`."""
+
+    def update(self, data: memoryview, /) -> object:
+        """Take the next bytes."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Remote:
+    """An object that can be read in ranges.
+
+    `label` names it in messages and holds no secret; `size` is in bytes; `etag` as the server
+    writes it, "" if it gives none; `request` returns a GET that is valid now, without a range.
+    """
+
+    label: str
+    size: int
+    etag: str
+    request: Callable[[], Request] = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """How a transfer behaves. Memory is about `(workers + 2) * part_size` bytes."""
+
+    part_size: int = 16 * MIB
+    workers: int = 6
+    attempts: int = 6
+    read_seconds: float = 30.0
+    progress_seconds: float = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Bytes `start` to `stop` (excluded) of the object."""
+
+    index: int
+    start: int
+    stop: int
+
+    @property
+    def size(self) -> int:
+        """Return the number of bytes."""
+        return self.stop - self.start
+
+
+def cut(size: int, part_size: int) -> list[Part]:
+    """Return the parts of an object of `size` bytes, in order; none for an empty one."""
+    return [
+        Part(index, start, min(start + part_size, size))
+        for index, start in enumerate(range(0, size, part_size))
+    ]

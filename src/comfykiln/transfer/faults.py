@@ -1,0 +1,181 @@
+"""From what boto3 raises to errors that say what to do, without a secret in them."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .errors import (
+    AccessError,
+    ExistsError,
+    MissingError,
+    ProfileError,
+    RegionError,
+    StorageError,
+    UnreachableError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .profiles import Credentials, Profile
+
+LONGEST = 300
+FORBIDDEN, SERVER_FAULT = 403, 500
+NO_KEYS = ("NoCredentialsError", "CredentialRetrievalError", "PartialCredentialsError")
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What a code of the store means: the class of error, what to say, what to do."""
+
+    kind: type[StorageError]
+    message: str
+    remedy: str
+
+
+_NO_BUCKET = _Meaning(
+    MissingError,
+    "Bucket not found: {bucket}",
+    "check the bucket and the region ({region}) of {profile}",
+)
+_NO_OBJECT = _Meaning(
+    MissingError, "Object not found: {where}", "check the key and the path_prefix of {profile}"
+)
+_EXISTS = _Meaning(ExistsError, "{where} exists already.", "choose another name")
+_WRONG_KEY = _Meaning(
+    AccessError,
+    "Invalid access key. ({code})",
+    "check COMFY_S3_ACCESS_KEY, or access_key in the profile",
+)
+_WRONG_SECRET = _Meaning(
+    AccessError,
+    "Access denied: the secret key does not belong to the access key. ({code})",
+    "check COMFY_S3_SECRET_KEY, or secret_key in the profile",
+)
+_EXPIRED = _Meaning(
+    AccessError,
+    "The session token is no longer valid. ({code})",
+    "get new temporary keys and set COMFY_S3_SESSION_TOKEN, or session_token in the profile",
+)
+_CLOCK = _Meaning(AccessError, "The clock of this machine is wrong. ({code})", "set the clock")
+_DENIED = _Meaning(
+    AccessError,
+    "Access denied. Check credentials and bucket policy. ({code}, {where})",
+    "give the key the right to read, write and list this bucket",
+)
+_BUSY = _Meaning(UnreachableError, "S3 error [{code}]: {text}", "try again later")
+_OTHER = _Meaning(StorageError, "S3 error [{code}]: {text}", "the request was about {where}")
+
+_MEANINGS = {
+    "NoSuchBucket": _NO_BUCKET,
+    "NoSuchKey": _NO_OBJECT,
+    "NotFound": _NO_OBJECT,
+    "404": _NO_OBJECT,
+    "PreconditionFailed": _EXISTS,
+    "ConditionalRequestConflict": _EXISTS,
+    "412": _EXISTS,
+    "InvalidAccessKeyId": _WRONG_KEY,
+    "InvalidClientTokenId": _WRONG_KEY,
+    "SignatureDoesNotMatch": _WRONG_SECRET,
+    "ExpiredToken": _EXPIRED,
+    "InvalidToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "RequestTimeTooSkewed": _CLOCK,
+    "AccessDenied": _DENIED,
+    "SlowDown": _BUSY,
+    "RequestTimeout": _BUSY,
+}
+_ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "301")
+
+
+@contextlib.contextmanager
+def explained(profile: Profile, credentials: Credentials, key: str = "") -> Iterator[None]:
+    """Turn every exception of boto3 about `key` (or the bucket) into a `StorageError`.
+
+    The original is dropped on purpose: its text can hold whatever the server chose to send.
+    """
+    import botocore.exceptions  # noqa: PLC0415  # only users of storage pay for it
+
+    fault: StorageError | None = None
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        fault = _told(error.response, profile, credentials, key)
+    except botocore.exceptions.BotoCoreError as error:
+        fault = _untold(type(error).__name__, profile)
+    if fault is not None:
+        raise fault
+
+
+def _told(answer: Any, profile: Profile, credentials: Credentials, key: str) -> StorageError:
+    """Return the error for what the server answered."""
+    code = _clean(str(answer.get("Error", {}).get("Code", "")), credentials)[:60]
+    if code in _ELSEWHERE:
+        return _elsewhere(answer, profile)
+    meaning = _meaning(code, answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), key)
+    values = {
+        "bucket": profile.bucket,
+        "region": profile.region,
+        "profile": profile.shown_name,
+        "where": f"s3://{profile.bucket}/{key}".rstrip("/"),
+        "code": code,
+        "text": _clean(str(answer.get("Error", {}).get("Message", "")), credentials),
+    }
+    return meaning.kind(
+        meaning.message.format_map(values), remedy=meaning.remedy.format_map(values), code=code
+    )
+
+
+def _meaning(code: str, status: int, key: str) -> _Meaning:
+    meaning = _MEANINGS.get(code)
+    if meaning is _NO_OBJECT and not key:
+        return _NO_BUCKET
+    if meaning is not None:
+        return meaning
+    if status == FORBIDDEN:
+        return _DENIED
+    return _BUSY if status >= SERVER_FAULT else _OTHER
+
+
+def _elsewhere(answer: Any, profile: Profile) -> RegionError:
+    headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+    region = headers.get("x-amz-bucket-region", "")
+    return RegionError(
+        f"The bucket {profile.bucket} is in another region{f' ({region})' if region else ''}.",
+        remedy="set the region of the profile to the bucket's",
+        region=region,
+    )
+
+
+def _untold(name: str, profile: Profile) -> StorageError:
+    """Return the error for a request that got no answer; `name` is the exception's class."""
+    host = profile.endpoint or f"AWS S3 in {profile.region}"
+    if name in NO_KEYS:
+        return ProfileError(
+            "Cloud storage access key not configured: the AWS chain (environment, files, role of "
+            f"the instance) has none either. ({name})",
+            remedy="set COMFY_S3_ACCESS_KEY and COMFY_S3_SECRET_KEY, or create a profile",
+        )
+    if name == "SSLError":
+        return UnreachableError(
+            f"The certificate of {host} is not trusted.",
+            remedy="set AWS_CA_BUNDLE to the file with your organisation's certificates",
+        )
+    if name.endswith("ValidationError"):
+        return StorageError(
+            f"{profile.shown_name} asks for something impossible. ({name})",
+            remedy="check bucket, key and region",
+        )
+    return UnreachableError(
+        f"{host} cannot be reached. ({name})",
+        remedy="check the network, and the endpoint and the region of the profile",
+    )
+
+
+def _clean(text: str, credentials: Credentials) -> str:
+    """Return the server's words, short, printable and without any value that is ours alone."""
+    for secret in credentials.secrets:
+        text = text.replace(secret, "***")
+    return "".join(c if c.isprintable() else " " for c in text)[:LONGEST].strip()
