@@ -35,10 +35,11 @@ def read(source: str | Path, *, ref: str | None = None) -> Parsed:
     `ref` is the branch, tag or commit, where `source` is a git repository.
     Raises `DocumentError` (exit code 2) that names every fault with its place.
     """
-    from comfykiln.documents import remote  # noqa: PLC0415  # it reads by `read` itself
+    if isinstance(source, str) and ":" in source:
+        from comfykiln.documents import remote  # noqa: PLC0415  # addresses; it reads by `read`
 
-    if isinstance(source, str) and remote.is_address(source):
-        return remote.read(source, ref)
+        if remote.is_address(source):
+            return remote.read(source, ref)
     if ref is not None:
         from comfykiln.documents.bundle import read_repository  # noqa: PLC0415  # exports only
 

@@ -34,6 +34,8 @@ def read(path: Path) -> Parsed:
         if not (path / PROJECT).is_file():
             return read_repository(str(path))
         return _parsed(bundle_files.from_folder(path), str(path), sealed=False)
+    if path.name == PROJECT:
+        return _parsed(bundle_files.from_folder(path.resolve().parent), str(path), sealed=False)
     if path.suffix == ".toml":
         return _parsed(Files(members={PROJECT: load(path)}), str(path), sealed=False)
     return _parsed(bundle_files.from_tarball(path), str(path), sealed=True)

@@ -12,7 +12,7 @@ from comfykiln.documents.gitrefs import fetch, git_env
 from comfykiln.errors import DocumentError
 from comfykiln.exporting.devnodes import is_cache, is_secret
 from comfykiln.process import capture
-from comfykiln.tarballs import DEFAULT_LIMITS, name_fault, read_members
+from comfykiln.tarballs import MIB, Limits, name_fault, read_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +26,8 @@ MANIFEST = "manifest.json"
 RECEIPT = "receipt.json"
 WORKFLOWS = "workflows/"
 DEV_NODES = "dev_nodes/"
+LIMITS = Limits(total=64 * MIB, members=10_000)
+"""An export is read whole, so what it unpacks to is bounded more tightly than any tarball."""
 _FILES = (PROJECT, LOCK, PYTHON, PACKAGES, RECORD, MANIFEST, RECEIPT)
 _FOLDERS = (WORKFLOWS, DEV_NODES, "overlays/", "workflow_api/")
 
@@ -47,7 +49,7 @@ class Files:
 
 def from_tarball(path: Path) -> Files:
     """Return the files of a tarball. Raises `DocumentError` for one that is damaged or hostile."""
-    return _sorted_out(read_members(path))
+    return _sorted_out(read_members(path, LIMITS))
 
 
 def from_folder(folder: Path) -> Files:
@@ -62,7 +64,7 @@ def from_folder(folder: Path) -> Files:
     for name, path in _walk(folder, "", faults):
         status = path.stat()
         total += status.st_size
-        if total > DEFAULT_LIMITS.total or len(members) >= DEFAULT_LIMITS.members:
+        if total > LIMITS.total or len(members) >= LIMITS.members:
             raise DocumentError(
                 f"{folder}: too large for an export, at {name}",
                 remedy="name the folder of the export itself; models do not belong into it",

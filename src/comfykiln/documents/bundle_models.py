@@ -30,6 +30,8 @@ _MODEL_KEYS = ("filename", "size", "relative_path", "category", "sha256", "sourc
 _WORKFLOW_KEYS = ("path", "nodes", "models", "custom_node_map")
 _SCHEMES = ("https", "http", "s3")
 _KEY_DIGITS = 16
+MAX_WORKFLOWS = 1_000
+MAX_WORKFLOW_BYTES = 20 * 1024 * 1024
 
 
 def read_models(table: Obj, uses: Obj, peer: str, faults: Faults) -> tuple[Model, ...]:
@@ -138,6 +140,16 @@ def read_workflows(
 
     `names` gives the folder of each node key.
     """
+    sizes = [len(data) for name, data in members.items() if name.startswith("workflows/")]
+    if len(sizes) > MAX_WORKFLOWS or sum(sizes) > MAX_WORKFLOW_BYTES:
+        faults.add(
+            "workflows/",
+            "bundle.length",
+            f"{len(sizes):,} files of {sum(sizes):,} bytes",
+            expected=f"at most {MAX_WORKFLOWS:,} of {MAX_WORKFLOW_BYTES:,}",
+            remedy="export only the workflows that are needed",
+        )
+        return ()
     found = []
     taken = set()
     for name, _, path in table:

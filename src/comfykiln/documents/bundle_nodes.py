@@ -38,9 +38,16 @@ def read_nodes(table: Obj, with_code: Collection[str], faults: Faults) -> tuple[
             message = f"{node.name}: its code is not in the export, so no build can restore it"
             faults.note(path, "bundle.no-code", message)
     names = [(node.name, node.place) for node in nodes]
+    first: dict[str, str] = {}
     for name, path in names:
-        if [other for other, _ in names].count(name) > 1:
-            faults.add(path, "bundle.duplicate-node", f"{shown(name)} is the name of two nodes")
+        if first.setdefault(name, path) != path:
+            faults.add(
+                path,
+                "bundle.duplicate-node",
+                f"{shown(name)} is the name of {first[name]} too",
+                expected="one node per folder",
+                remedy="remove one of them",
+            )
     values.check_names_differ(names, faults)
     return tuple(nodes)
 

@@ -151,7 +151,7 @@ def dependencies_of(environment: Environment) -> list[str]:
     ]
     names = {normal_name(package.name) for package in environment.packages}
     torch = (one.name for one in environment.torch.packages if normal_name(one.name) not in names)
-    return sorted({*found, *torch}, key=str.lower)
+    return [*dict.fromkeys(found), *torch]
 
 
 def is_requirement(package: Package) -> bool:

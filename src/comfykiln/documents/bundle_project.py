@@ -51,13 +51,14 @@ _PYTHON = re.compile(r"[0-9]{1,2}\.[0-9]{1,3}(\.[0-9]{1,3})?")
 
 def read(files: Files, faults: Faults) -> tuple[Environment, str]:
     """Return the environment and which peer's tables describe it; faults are added."""
-    root = _toml(PROJECT, files, faults)
     config = _toml(PACKAGES, files, faults)
     before = len(faults.records)
-    shape.check(root.value, SCHEMA, faults, path=root.path)
+    root = _toml(PROJECT, files, faults)
+    if len(faults.records) == before:
+        shape.check(root.value, SCHEMA, faults, path=root.path)
     tool = root.obj("tool")
     peer = next((name for name in PEERS if name in tool), "")
-    if not peer and not before and len(faults.records) == before:
+    if not peer and len(faults.records) == before:
         faults.add(
             root.path,
             "bundle.table",

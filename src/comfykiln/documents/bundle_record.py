@@ -30,7 +30,7 @@ def check_digests(files: Files, faults: Faults, *, sealed: bool) -> None:
     if MANIFEST not in files.members:
         return
     try:
-        manifest = Obj(json_value(files.members[MANIFEST], faults.source, max_items=None))
+        manifest = Obj(json_value(files.members[MANIFEST], faults.source))
     except FaultyDocumentError as error:
         faults.records += [replace(one, path=f"{MANIFEST}: {one.path}") for one in error.records]
         return
@@ -71,7 +71,7 @@ def written(environment: Environment, members: Mapping[str, bytes]) -> bytes:
 
 def read(files: Files, source: str, faults: Faults) -> Environment | None:
     """Return the environment as it was written, None where other files were changed since."""
-    root = Obj(json_value(files.members[RECORD], f"{source}: {RECORD}", max_items=None))
+    root = Obj(json_value(files.members[RECORD], f"{source}: {RECORD}"))
     others = {name: sha256(data) for name, data in files.members.items() if name != RECORD}
     listed = root.value.get("files")
     others.pop(MANIFEST, None)

@@ -108,15 +108,17 @@ def _node(node: Node, path: str, faults: Faults) -> None:
         values.check_ref(submodule.commit, f"{path}.submodules", faults)
 
 
-def _path(text: str | None, path: str, faults: Faults) -> None:
-    if text is not None and (text.startswith("-") or _CONTROL.search(text) or ".." in text):
+def _path(text: str | None, path: str, faults: Faults, *, inner: bool = True) -> None:
+    """Check a path; an `inner` one may not climb."""
+    climbs = inner and text is not None and ".." in text.split("/")
+    if text is not None and (text.startswith("-") or _CONTROL.search(text) or climbs):
         faults.add(path, "record.path", f"{values.shown(text)} is no usable path")
 
 
 def _package(package: Package, path: str, faults: Faults) -> None:
     """Check a package as the requirement line that it becomes, and what that line leaves out."""
     if package.path is not None:
-        _path(package.path, f"{path}.path", faults)
+        _path(package.path, f"{path}.path", faults, inner=False)
     else:
         parse_line(line_of(package), path, faults)
     if package.name and not values.is_package_name(package.name):

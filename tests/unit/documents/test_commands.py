@@ -195,3 +195,17 @@ def test_checking_json_loads_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stderr == b"[]\n"
+
+
+def test_convert_to_a_manifest_and_to_an_export(tmp_path: Path) -> None:
+    out = tmp_path / "comfyui_migration.json"
+    with pytest.raises(DocumentError, match="python_version"):
+        snapshot_convert(NESTED, "manifest", str(out))
+    assert not out.exists()
+    snapshot_convert(NESTED, "manifest", str(out), python="3.12.3", torch="2.6.0+cu124")
+    assert read(out).environment.system.python == "3.12.3"
+    export = tmp_path / "e.tar.gz"
+    snapshot_convert(NESTED, "export", str(export))
+    assert read(export).environment == read(NESTED).environment
+    with pytest.raises(DocumentError, match="no single text"):
+        snapshot_convert(NESTED, "export")
