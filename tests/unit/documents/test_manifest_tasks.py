@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from tests.support.manifests import changed, encoded
+from tests.support.manifests import changed, encoded, whole
 
 from comfykiln.documents import manifest_tasks
 from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.errors import DocumentError
 
 DATA = Path(__file__).parent / "data"
+INDEX = "--index https://packages.example.org/simple"
 CPU = str(DATA / "manifest-cpu.json")
 
 
@@ -95,6 +96,19 @@ def test_commands_for_people_and_what_to_know_about_them(
     )
     manifest_tasks.manifest_commands(CPU, torch_backend="cpu")
     assert "cpu-cuda-wheels" not in capsys.readouterr().err
+
+
+def test_relative_paths_begin_at_the_manifest(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "inner"
+    folder.mkdir()
+    (folder / "m.json").write_bytes(encoded(whole()))
+    manifest_tasks.manifest_commands(str(folder / "m.json"), platform="linux")
+    lines = capsys.readouterr().out.splitlines()
+    assert f"uv pip install {INDEX} -e {tmp_path}/sampler" in lines
+    wheel = f"{folder}/wheels/six-1.16.0-py3-none-any.whl#sha256={'ab' * 32}"
+    assert f"uv pip install {INDEX} 'six @ {wheel}'" in lines
 
 
 def test_commands_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
