@@ -196,7 +196,7 @@ def test_wrong_keys_are_named_without_being_shown(
 
 def test_a_refused_head_is_an_access_error(rclone: Server) -> None:
     store = Store(rclone.profile("b"), keys(secret_key="wrong-secret"))
-    with pytest.raises(AccessError):
+    with pytest.raises(AccessError, match="the secret key does not belong"):
         store.head("x")
     assert store.exists("x") is False
 
