@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
-from invoke import Collection, Context
+from invoke import Collection, Context, Task
 
 ROOT = Path(__file__).parent.resolve()
 sys.path.insert(0, str(ROOT / "src"))
 
-from comfykiln.cli import task  # noqa: E402  # the package lies beside this file, not installed
+from comfykiln.cli import task, task_on  # noqa: E402  # the package lies beside this file, not installed
 
 
 @task
@@ -66,13 +67,23 @@ def build(
     git_mirror: str | None = None,
     ca_bundle: str | None = None,
     export: bool = True,
+    cache: bool = True,
     json: bool = False,
 ) -> None:
     """Build one image, verify it, tag it and write its export tarball to dist/."""
     from comfykiln import commands
 
     commands.build(
-        ROOT, target, image, tag, origins, git_mirror, ca_bundle, export=export, as_json=json
+        ROOT,
+        target,
+        image,
+        tag,
+        origins,
+        git_mirror,
+        ca_bundle,
+        export=export,
+        cache=cache,
+        as_json=json,
     )
 
 
@@ -116,8 +127,139 @@ def lint(_: Context) -> None:
     quality.run_lint()
 
 
+@task_on("file")
+def snapshot_check(_: Context, file: str, *, json: bool = False) -> None:
+    """Check any document of an environment; every fault with its place, then advice."""
+    from comfykiln.documents import commands
+
+    commands.snapshot_check(file, as_json=json)
+
+
+@task_on("file")
+def snapshot_convert(
+    _: Context,
+    file: str,
+    *,
+    to: str = "snapshot",
+    out: str | None = None,
+    packages: str = "all",
+    python: str | None = None,
+    torch: str | None = None,
+    comfyui: str | None = None,
+    json: bool = False,
+) -> None:
+    """Write a document as another kind: --to snapshot, manifest, export or comfylock."""
+    from comfykiln.documents import commands
+
+    commands.snapshot_convert(
+        file, to, out, packages=packages, python=python, torch=torch, comfyui=comfyui, as_json=json
+    )
+
+
+@task_on("file")
+def snapshot_pin(
+    _: Context, file: str, *, git_mirror: str | None = None, write: bool = True, json: bool = False
+) -> None:
+    """Replace every branch, tag and short hash by its commit, shown as a diff."""
+    from comfykiln.documents import commands
+
+    commands.snapshot_pin(file, git_mirror, write=write, as_json=json)
+
+
+@task_on("a", "b")
+def snapshot_diff(
+    _: Context,
+    a: str,
+    b: str,
+    *,
+    format: str = "text",  # noqa: A002  # the flag's name
+    git_mirror: str | None = None,
+) -> None:
+    """Show what changed between two documents (--format text, markdown, json)."""
+    from comfykiln.documents import commands
+
+    commands.snapshot_diff(a, b, format, git_mirror)
+
+
+@task_on("ref")
+def snapshot_save(
+    _: Context, ref: str, *, out: str | None = None, folder: str = "", json: bool = False
+) -> None:
+    """Write the snapshot of what is really on disk in a container or an image."""
+    from comfykiln.documents import commands
+
+    commands.snapshot_save(ref, out, folder=folder, as_json=json)
+
+
+@task_on("file")
+def manifest_check(_: Context, file: str, *, json: bool = False) -> None:
+    """Check a migration manifest 1.0; every fault with its place."""
+    from comfykiln.documents import manifest_tasks
+
+    manifest_tasks.manifest_check(file, as_json=json)
+
+
+@task_on("file")
+def manifest_commands(
+    _: Context, file: str, *, platform: str = "", torch_backend: str = "", json: bool = False
+) -> None:
+    """Print the uv and git commands that make what a manifest describes."""
+    from comfykiln.documents import manifest_tasks
+
+    manifest_tasks.manifest_commands(
+        file, as_json=json, platform=platform, torch_backend=torch_backend
+    )
+
+
+@task_on("file")
+def manifest_minimize(_: Context, file: str, *, out: str = "") -> None:
+    """Write the smallest manifest that says the same."""
+    from comfykiln.documents import manifest_tasks
+
+    manifest_tasks.manifest_minimize(file, out=out)
+
+
+@task_on("source")
+def manifest_capture(
+    _: Context,
+    source: str,
+    *,
+    out: str = "comfyui_migration.json",
+    packages: str = "direct",
+    folder: str = "",
+    json: bool = False,
+) -> None:
+    """Write the manifest of what is really in a folder, a container or an image."""
+    from comfykiln.documents import manifest_tasks
+
+    manifest_tasks.manifest_capture(source, out=out, packages=packages, folder=folder, as_json=json)
+
+
+def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:
+    made = Collection(name)
+    for word, one in tasks.items():
+        made.add_task(one, name=word, default=word == default)
+    return made
+
+
 ns = Collection(doctor, plan, render, build, run, verify, test, lint)
-locking = Collection("lock")
-locking.add_task(lock, name="make", default=True)
-locking.add_task(lock_check, name="check")
-ns.add_collection(locking)
+ns.add_collection(_collection("lock", "make", make=lock, check=lock_check))
+ns.add_collection(
+    _collection(
+        "snapshot",
+        check=snapshot_check,
+        convert=snapshot_convert,
+        pin=snapshot_pin,
+        diff=snapshot_diff,
+        save=snapshot_save,
+    )
+)
+ns.add_collection(
+    _collection(
+        "manifest",
+        check=manifest_check,
+        commands=manifest_commands,
+        minimize=manifest_minimize,
+        capture=manifest_capture,
+    )
+)

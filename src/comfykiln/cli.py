@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import signal
-import sys
 from typing import TYPE_CHECKING, ParamSpec
 
 import invoke
@@ -13,7 +12,7 @@ from comfykiln import console
 from comfykiln.errors import KilnError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 P = ParamSpec("P")
 INTERRUPTED = 130
@@ -22,9 +21,26 @@ INTERRUPTED = 130
 def task(function: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
     """Make an invoke task whose errors become one message and an exit code.
 
-    No argument is positional: with one that is, `invoke build --help` would take `--help` for it.
+    No argument is positional: invoke would make every required one so.
     """
+    return _made(function, ())
 
+
+def task_on(
+    *positional: str,
+) -> Callable[[Callable[P, None]], invoke.Task[Callable[P, None]]]:
+    """Make such a task whose arguments named here are given without their flags, in this order."""
+    return lambda function: _made(function, positional)
+
+
+def _made(function: Callable[P, None], positional: Sequence[str]) -> invoke.Task[Callable[P, None]]:
+    made: invoke.Task[Callable[P, None]] = invoke.task(positional=list(positional))(
+        _caught(function)
+    )
+    return made
+
+
+def _caught(function: Callable[P, None]) -> Callable[P, None]:
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         signal.signal(signal.SIGTERM, _as_interrupt)
@@ -38,10 +54,20 @@ def task(function: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
             )
             raise invoke.Exit(code=INTERRUPTED) from error
         except BrokenPipeError:
-            sys.stderr.close()
+            raise
+        except OSError as error:
+            raise invoke.Exit(f"error: {_told(error)}", KilnError.exit_code) from error
 
-    made: invoke.Task[Callable[P, None]] = invoke.task(positional=[])(wrapped)
-    return made
+    return wrapped
+
+
+def _told(error: OSError) -> KilnError:
+    """Return what a failed call of the system means: the file, the reason, what to look at."""
+    place = f"{error.filename}: " if error.filename else ""
+    return KilnError(
+        f"{place}{error.strerror or error}",
+        remedy="look at the file's owner, its mode and the free space beside it",
+    )
 
 
 def _as_interrupt(_number: int, _frame: object) -> None:

@@ -159,6 +159,7 @@ class _Redirects(HTTPRedirectHandler):
     ) -> Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme not in {"http", "https"} or (old.scheme == "https" and new.scheme == "http"):
+            fp.close()
             raise UnavailableError(
                 f"{redacted(req.full_url)}: redirects to {new.scheme}, which is refused"
             )

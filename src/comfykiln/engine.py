@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -85,16 +86,23 @@ def _require(what: str, version: str, oldest: tuple[int, int]) -> None:
 
 
 def bake(
-    files: Sequence[Path], target: str, *, cwd: Path, metadata: Path, on_line: Callable[[str], None]
+    files: Sequence[Path],
+    target: str,
+    *,
+    cwd: Path,
+    metadata: Path,
+    on_line: Callable[[str], None],
+    cache: bool = True,
 ) -> str:
     """Run `docker buildx bake` on `target` and return the digest (or id) of the image it made.
 
-    The bake files are merged in order. Raises `ProgramError` when a step fails, `KilnError` when
+    The bake files are merged in order; without `cache` every step runs anew. Raises `ProgramError` when a step fails, `KilnError` when
     buildx reports success without naming an image.
     """
     metadata.unlink(missing_ok=True)
     argv = ["docker", "buildx", "bake", "--progress=plain", f"--metadata-file={metadata}"]
     argv += [f"--file={path}" for path in files]
+    argv += [] if cache else ["--no-cache"]
     process.stream([*argv, target], on_line, cwd=cwd)
     facts = json.loads(metadata.read_text("utf-8")).get(target, {}) if metadata.is_file() else {}
     digest = facts.get("containerimage.digest") or facts.get("containerimage.config.digest")
@@ -110,10 +118,12 @@ def client() -> docker.DockerClient:
     """Return a docker-py client of the engine that the docker command uses."""
     import docker as docker_py  # noqa: PLC0415  # 130 ms
 
+    if "DOCKER_HOST" in os.environ:
+        return docker_py.from_env(timeout=120, use_ssh_client=True)
     host = process.capture(
         ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"], timeout=20
     ).strip()
-    return docker_py.DockerClient(base_url=host, timeout=120)
+    return docker_py.DockerClient(base_url=host, timeout=120, use_ssh_client=True)
 
 
 def find_image(engine: docker.DockerClient, ref: str) -> Image | None:

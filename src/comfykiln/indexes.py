@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import netrc
 import re
+import sys
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,7 +118,8 @@ def effective_index(settings: IndexSettings) -> str:
     """Return the default index: the host's setting, else the one built into uv, asked from uv."""
     if settings.default_index:
         return settings.default_index
-    argv = [uv_program(), "pip", "compile", "--quiet", "--no-header", "--no-config"]
+    argv = [uv_program(), "pip", "compile", "--quiet", "--no-header", "--no-config", "--offline"]
+    argv += ["--python", sys.executable]
     text = process.capture([*argv, "--emit-index-url", "-"], stdin="", env={}, timeout=30)
     for line in text.splitlines():
         if line.startswith("--index-url "):

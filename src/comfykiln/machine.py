@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfykiln import pipsettings
 from comfykiln.errors import KilnError
-from comfykiln.process import capture
+from comfykiln.indexes import uv_program
+from comfykiln.process import ProgramError, capture
 from comfykiln.reach import Reach, reach_origins
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ CONTAINERD_DATA = Path("/var/lib/containerd")  # where an engine with a containe
 CDI_FOLDERS = (Path("/etc/cdi"), Path("/var/run/cdi"))
 RENDER_NODES = Path("/sys/class/drm")
 DEVICES = Path("/dev")
+IMAGES = ("docker", "image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
 VENDORS = {"0x1002": "amd", "0x10de": "nvidia", "0x8086": "intel"}
 
 
@@ -71,6 +73,7 @@ class Machine:
     python: Version
     git: Version
     uv: Version
+    images: tuple[str, ...]  # names with tags of those the engine has
     mmdebstrap: bool
     apt: bool
     devices: Devices
@@ -80,8 +83,13 @@ class Machine:
     proxies: tuple[str, ...]  # without their passwords
 
 
-def read_machine(environ: Mapping[str, str] = os.environ) -> Machine:
-    """Read all facts; takes as long as the slowest origin may (a few seconds at most)."""
+def read_machine(
+    addresses: Mapping[str, str], *, environ: Mapping[str, str] = os.environ
+) -> Machine:
+    """Read all facts; takes as long as the slowest origin may (a few seconds at most).
+
+    `addresses` are the origins to ask, by the name they are reported under.
+    """
     settings = pipsettings.pip_settings(environ)
     bundle = pipsettings.ca_bundle(environ, settings)
     information, complaint = _docker_info()
@@ -95,11 +103,12 @@ def read_machine(environ: Mapping[str, str] = os.environ) -> Machine:
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         python=version_of(platform.python_version()),
         git=version_of(_ask(["git", "--version"])),
-        uv=version_of(_ask(["uv", "--version"])),
+        uv=version_of(_ask([uv_program(), "--version"])),
+        images=tuple(_ask(IMAGES).split()) if not complaint else (),
         mmdebstrap=shutil.which("mmdebstrap") is not None,
         apt=shutil.which("apt-get") is not None,
         devices=read_devices(),
-        reach=reach_origins(environ, settings, bundle),
+        reach=reach_origins(addresses, environ, settings, bundle),
         ca_bundle=bundle,
         ca_bundle_readable=bundle is not None and os.access(bundle, os.R_OK),
         proxies=tuple(
@@ -170,8 +179,8 @@ def read_devices(
 
 
 def without_password(address: str) -> str:
-    """Return `address` with the user and password of a URL replaced by stars."""
-    return re.sub(r"//[^/@]+@", "//***@", address)
+    """Return `NAME=address` with everything before the last `@`, user and password, as stars."""
+    return re.sub(r"=(\w+://)?.*@", r"=\1***@", address)
 
 
 def _vendor(node: Path) -> str:
@@ -181,16 +190,28 @@ def _vendor(node: Path) -> str:
 
 
 def _docker_info() -> tuple[Mapping[str, Any], str]:
-    """Return what `docker info` says, and the complaint where it reaches no engine."""
+    """Return what `docker info` says, and the complaint where it reaches no engine.
+
+    Without an engine the client still tells of itself and its plugins.
+    """
     try:
-        text = capture(["docker", "info", "--format", "{{json .}}"], timeout=20, statuses=(0, 1))
+        text = capture(["docker", "info", "--format", "{{json .}}"], timeout=20)
+    except ProgramError as error:
+        return split_info(error.output)
     except KilnError as error:
         return {}, error.message
-    information: dict[str, Any] = json.loads(text) if text.startswith("{") else {}
-    faults = information.get("ServerErrors") or []
-    if not information.get("ServerVersion"):
-        return information, "\n".join(faults) or "the engine gave no answer"
-    return information, ""
+    return split_info(text)
+
+
+def split_info(text: str) -> tuple[Mapping[str, Any], str]:
+    """Split what `docker info` printed on both streams into its JSON and its complaint."""
+    if not text.startswith("{"):
+        return {}, text.strip() or "docker info says nothing"
+    information, end = json.JSONDecoder().raw_decode(text)
+    faults = "\n".join(information.get("ServerErrors") or []) or text[end:].strip()
+    if information.get("ServerVersion"):
+        return information, ""
+    return information, faults or "the engine gives no version"
 
 
 def _ask(argv: Sequence[str]) -> str:

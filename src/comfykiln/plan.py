@@ -104,7 +104,7 @@ def make_plan(
         "packages": [base.ref, lock, program],
         "comfyui": [comfyui.commit, comfyui.content, program],
         "nodes": [lock, _text(service.snapshot), tree_digest(service.local_nodes), program],
-        "services": [_text(service.folder / "startup.py"), program],
+        "services": [_text(service.startup), program],
     }
     locked = [base.ref, comfyui.commit, *torch.requirements, torch.local]
     return BuildPlan(

@@ -12,7 +12,9 @@ LINE = re.compile(r"#(?P<id>\d+) (?P<rest>.*)")
 STAGE = re.compile(
     r"\[(?:(?P<target>[\w-]+) )?(?P<stage>[\w-]+) +(?P<number>\d+)/(?P<of>\d+)\] (?P<what>.*)"
 )
-QUIET = re.compile(r"\[internal\]|\[auth\]|resolve image config|transferring|sha256:|resolve ")
+QUIET = re.compile(
+    r"\[internal\]|\[context |\[auth\]|resolve image config|transferring|sha256:|resolve "
+)
 KEPT_LINES = 60
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TIERS = ("unit", "engine", "real")  # in order of cost
 NEED_ENGINE = ("engine", "real")
+ROOT = Path(__file__).resolve().parents[2]  # checks and tests exist in a checkout only
 NO_TESTS = 5  # pytest's exit status
 PATIENCE = 600  # seconds for one check on a slow machine
 
@@ -30,16 +31,15 @@ class Check:
     argv: tuple[str, ...]
 
 
-def run_lint(root: Path | None = None) -> None:
+def run_lint(root: Path = ROOT) -> None:
     """Run every check over the repository and raise one `KilnError` that names those that failed.
 
     All of them run, however many fail; each one's findings are printed in a fixed order.
     """
-    folder = root or Path.cwd()
     with console.timed("checking the sources"):
-        checks = list(plan_lint(folder, repository_files(folder)))
+        checks = list(plan_lint(root, repository_files(root)))
         with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-            findings = list(pool.map(lambda check: run_check(check, folder), checks))
+            findings = list(pool.map(lambda check: run_check(check, root), checks))
     for check, finding in zip(checks, findings, strict=True):
         if finding:
             console.out(f"── {check.name}\n{finding}")
@@ -123,7 +123,7 @@ def _tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def run_tests(tier: str | None = None, *, root: Path | None = None) -> None:
+def run_tests(tier: str | None = None, *, root: Path = ROOT) -> None:
     """Run the checks and all tiers of tests, or the one `tier` alone; the first failure ends it.
 
     Tiers that need an engine are left out, with the reason said, where none can be had; in CI
@@ -133,15 +133,14 @@ def run_tests(tier: str | None = None, *, root: Path | None = None) -> None:
         raise DocumentError(
             f"there is no tier {tier!r} of tests", remedy=f"choose one of {', '.join(TIERS)}"
         )
-    folder = root or Path.cwd()
     if tier is None:
-        run_lint(folder)
+        run_lint(root)
     for chosen in TIERS if tier is None else (tier,):
         reason = _why_not(chosen, must=tier is not None)
         if reason:
             console.warn(f"tests/{chosen} is not run: {reason}")
         else:
-            run_tier(chosen, folder)
+            run_tier(chosen, root)
 
 
 def run_tier(tier: str, root: Path) -> None:

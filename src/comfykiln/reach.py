@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
+from comfykiln.indexes import uv_program
 from comfykiln.process import ProgramError, capture
 
 if TYPE_CHECKING:
@@ -24,11 +25,6 @@ if TYPE_CHECKING:
 PATIENCE = 3.0  # seconds for one origin
 DEADLINE = 6.0  # seconds for all of them; a name server may be slower than any time-out of ours
 PACKAGE_INDEX = "package-index"
-ORIGINS = {
-    "docker.io": "https://registry-1.docker.io/v2/",
-    "github.com": "https://github.com/",
-    "download.pytorch.org": "https://download.pytorch.org/whl/torch/",
-}
 # What a filtering proxy answers in an origin's place.
 REFUSED = {403, 407}
 
@@ -42,11 +38,14 @@ class Reach:
 
 
 def reach_origins(
-    environ: Mapping[str, str], settings: PipSettings, bundle: Path | None
+    addresses: Mapping[str, str],
+    environ: Mapping[str, str],
+    settings: PipSettings,
+    bundle: Path | None,
 ) -> tuple[Reach, ...]:
-    """Ask every origin and the package index, in parallel; the order is always the same."""
+    """Ask every one of `addresses` (by name) and the package index, all at the same time."""
     checks: dict[str, Callable[[], str]] = {
-        name: partial(ask_address, address, bundle) for name, address in ORIGINS.items()
+        name: partial(ask_address, address, bundle) for name, address in addresses.items()
     }
     checks[PACKAGE_INDEX] = partial(ask_index, environ, settings)
     return together(checks, deadline=DEADLINE)
@@ -106,7 +105,7 @@ def ask_index(environ: Mapping[str, str], settings: PipSettings) -> str:
     question that matters, and the index's address stays uv's and the person's affair.
     """
     asking = dict(environ) | {"UV_HTTP_TIMEOUT": f"{PATIENCE:g}", "UV_HTTP_RETRIES": "0"}
-    compile_one = ["uv", "pip", "compile", "-", "--no-deps", "--no-cache", "--quiet"]
+    compile_one = [uv_program(), "pip", "compile", "-", "--no-deps", "--no-cache", "--quiet"]
     try:
         capture(
             [*compile_one, *settings.uv_arguments()],

@@ -41,16 +41,26 @@ def device_groups(target: Target) -> list[int]:
 
 def require_runnable(target: Target, ref: str, port: int) -> None:
     """Raise one clear error when the image, the port or the target's devices are not to be had."""
-    if not 0 < port < 65536:  # noqa: PLR2004  # the range of TCP ports
-        raise DocumentError(f"--port is {port}", remedy="use a number from 1 to 65535")
+    require_port(port)
     engine.connect()
     engine.require_image(engine.client(), ref)
+    require_devices(target)
+
+
+def require_devices(target: Target) -> None:
+    """Raise `NotPossibleError` that names the target's device files that this machine lacks."""
     missing = [node for node in target.device_nodes if not Path(node).exists()]
     if missing:
         raise NotPossibleError(
             f"this machine has no {' and no '.join(missing)}, which {target.name} needs",
             remedy="install the GPU's kernel driver, or use --target cpu (./kiln doctor says more)",
         )
+
+
+def require_port(port: int) -> None:
+    """Raise an error when `port` is no port, or something on this machine holds it already."""
+    if not 0 < port < 65536:  # noqa: PLR2004  # the range of TCP ports
+        raise DocumentError(f"--port is {port}", remedy="use a number from 1 to 65535")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

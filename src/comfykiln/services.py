@@ -24,6 +24,7 @@ class Service:
     python: str
     apt: tuple[str, ...]
     snapshot: Path
+    startup: Path
     local_nodes: tuple[Path, ...]
     requirements: tuple[str, ...]
 
@@ -59,6 +60,7 @@ def load_service(root: Path, name: str) -> Service:
         python=raw["python"],
         apt=tuple(raw["apt"]),
         snapshot=folder / raw["snapshot"],
+        startup=root / raw["startup"],
         local_nodes=tuple(root / path for path in raw["local_nodes"]),
         requirements=tuple(raw["requirements"]),
     )
@@ -67,7 +69,11 @@ def load_service(root: Path, name: str) -> Service:
 
 
 def _require_files(service: Service) -> None:
-    wanted = [service.snapshot, *(pack / "pyproject.toml" for pack in service.local_nodes)]
+    wanted = [
+        service.snapshot,
+        service.startup,
+        *(pack / "pyproject.toml" for pack in service.local_nodes),
+    ]
     missing = [f"{path} does not exist" for path in wanted if not path.is_file()]
     if missing:
         raise DocumentError(

@@ -59,7 +59,7 @@ def _write_context(plan: BuildPlan, torch: TorchChoice, context: Path, restore: 
     _write_program(context / "kiln" / "comfykiln", restore)
     _write_locks(plan, torch, context / "locks")
     _write_nodes(plan, context / "nodes")
-    _copy(plan.service.folder / "startup.py", context / "services" / "startup.py")
+    _copy(plan.service.startup, context / "services" / "startup.py")
 
 
 def _write_apt(plan: BuildPlan, folder: Path, restore: Path) -> None:

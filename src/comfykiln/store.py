@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 VARIABLE = "COMFYKILN_STORE"
-_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR}
+_HOPELESS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+_HOPELESS |= {errno.ENOTDIR}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,8 +118,9 @@ class Store:
         except OSError as error:
             if error.errno not in _HOPELESS:
                 raise
+            place = f" ({error.filename})" if error.filename else ""
             raise NotPossibleError(
-                f"the store {self.root} cannot be written: {error.strerror} ({error.filename})",
+                f"the store {self.root} cannot be written: {error.strerror}{place}",
                 remedy=f"free some space there, or name another folder in {VARIABLE}",
             ) from error
 

@@ -9,7 +9,7 @@ import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from comfykiln import console
 from comfykiln.errors import KilnError
@@ -221,8 +221,8 @@ def _wait_for_end(container: Container) -> int:
 def _exec(container: Container, argv: list[str]) -> tuple[int, str]:
     """Run `argv` in the container; returns its status and what it printed, errors when nothing."""
     result = container.exec_run(argv, demux=True)
-    streams: tuple[bytes | None, bytes | None] = result.output
-    text = streams[0] or streams[1] or b""
+    out, err = cast("tuple[bytes | None, bytes | None]", result.output)
+    text = out or err or b""
     return int(result.exit_code or 0), text.decode("utf-8", "replace")
 
 

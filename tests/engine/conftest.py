@@ -6,7 +6,6 @@ in for ComfyUI and empty wheels for torch; the real ones are in tests/real.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import http.server
 import json
@@ -14,12 +13,17 @@ import shutil
 import subprocess
 import threading
 import zipfile
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
+from tests.support.images import Line
+
+from comfykiln import commands, render
+from comfykiln.origins.filelist import list_tree
+from comfykiln.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,14 +74,23 @@ except KeyboardInterrupt:
     print("Stopped server", flush=True)
 '''
 
+FOLDER_PATHS = """\
+folder_names_and_paths = {"custom_nodes": (["/app/custom_nodes"], set())}
 
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A small project, the mirror that its ComfyUI comes from, its index of torch wheels."""
+def get_folder_paths(name):
+    return folder_names_and_paths[name][0]
 
-    root: Path
-    mirror: Path
-    wheels: Path
+def get_system_user_directory(name="system"):
+    return f"/app/user/__{name}"
+"""
+
+CLI_ARGS = """\
+class Arguments:
+    def __getattr__(self, name):
+        return None
+
+args = Arguments()
+"""
 
 
 def run(*argv: str, cwd: Path) -> str:
@@ -121,6 +134,7 @@ def wheel_index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str,
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://{address}:{server.server_port}", folder
     server.shutdown()
+    server.server_close()
 
 
 class QuietHandler(http.server.SimpleHTTPRequestHandler):
@@ -134,11 +148,19 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     mirror = tmp_path_factory.mktemp("mirror")
     work = tmp_path_factory.mktemp("stand-in")
     (work / "main.py").write_text(SERVER, "utf-8")
-    (work / "requirements.txt").write_text("torch\ntorchvision\ntorchaudio\npackaging\n", "utf-8")
+    (work / "requirements.txt").write_text(
+        "torch\ntorchvision\ntorchaudio\npackaging\naiohttp\npyyaml\ntqdm\nrequests\n", "utf-8"
+    )
     (work / "manager_requirements.txt").write_text("comfyui_manager==4.2.2\n", "utf-8")
-    for folder in ("custom_nodes", "models", "input", "comfy"):
+    # What comfy-cli 1.23.0 takes for a ComfyUI workspace, and what its Manager 4.2.2 imports of it.
+    (work / "nodes.py").write_text("", "utf-8")
+    (work / "folder_paths.py").write_text(FOLDER_PATHS, "utf-8")
+    (work / "utils").mkdir()
+    (work / "utils" / "extra_config.py").write_text("", "utf-8")
+    for folder in ("custom_nodes", "models", "input", "comfy", "comfy_extras"):
         (work / folder).mkdir()
         (work / folder / "here").write_text("", "utf-8")
+    (work / "comfy" / "cli_args.py").write_text(CLI_ARGS, "utf-8")
     run("git", "init", "-q", "-b", "main", cwd=work)
     run("git", "add", "-A", cwd=work)
     author = ["-c", "user.name=Test", "-c", "user.email=test@kiln.invalid"]
@@ -174,8 +196,6 @@ def small_lock(
     stand_in: tuple[Path, str],
 ) -> dict[str, bytes]:
     """The small image's locks, solved once by the real task."""
-    from comfykiln import commands
-
     made = make_line(tmp_path_factory.mktemp("locking") / "project", wheel_index, stand_in)
     commands.lock(made.root, IMAGE, str(made.mirror))
     locks = made.root / "services" / "comfy" / IMAGE / "locks"
@@ -184,10 +204,6 @@ def small_lock(
 
 def make_line(root: Path, index: tuple[str, Path], stand_in: tuple[Path, str]) -> Line:
     """Write a whole small project: two targets, one image, one node pack."""
-    from comfykiln import render
-    from comfykiln.origins.filelist import list_tree
-    from comfykiln.project import Project
-
     mirror, commit = stand_in
     files = list_tree((mirror / "tree").resolve())
     shutil.copytree(ROOT / "templates", root / "templates")
@@ -213,6 +229,7 @@ def make_line(root: Path, index: tuple[str, Path], stand_in: tuple[Path, str]) -
             "python": "3.13",
             "apt": [],
             "snapshot": "production-snapshot.json",
+            "startup": f"services/comfy/{IMAGE}/startup.py",
             "local_nodes": ["services/comfy/test-pack"],
             "requirements": [],
         },
@@ -260,8 +277,6 @@ def targets(index: str) -> dict[str, object]:
 
 
 def origins(commit: str, files: str) -> dict[str, object]:
-    import yaml
-
     own = yaml.safe_load((ROOT / "images" / "origins.yaml").read_text("utf-8"))
     return {
         "base": own["base"],
@@ -287,5 +302,4 @@ def remove_images() -> None:
         "docker", "images", "--format", "{{.Repository}}:{{.Tag}}", f"comfykiln/{IMAGE}", cwd=ROOT
     ).split()
     if names:
-        with contextlib.suppress(AssertionError):
-            run("docker", "rmi", "-f", *names, cwd=ROOT)
+        run("docker", "rmi", "-f", *names, cwd=ROOT)

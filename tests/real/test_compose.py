@@ -24,11 +24,6 @@ PROJECT = "comfykiln-compose-test"
 WORKFLOW = b'{"nodes": [], "links": [], "version": 0.4}'
 
 
-@pytest.fixture
-def core_image() -> str:
-    return os.environ.get("COMFYKILN_TEST_IMAGE", "comfykiln/core:cpu")
-
-
 @dataclass(frozen=True)
 class Stack:
     """The started project: `port` is on loopback."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from tests.support.wheelindex import wheel
 
+from comfykiln import __version__
 from comfykiln.export import (
     ExportInput,
     ExportModel,
@@ -81,4 +82,4 @@ def made_input(pack: Path, **changes: Any) -> ExportInput:
 def golden(name: str) -> str:
     """Return a golden file; look at its diff when a test that uses it fails, then replace it."""
     text = (Path(__file__).parents[1] / "unit" / "export" / "data" / name).read_text()
-    return text.replace('"UV"', f'"{version("uv")}"').replace('"TOOL"', f'"{version("comfykiln")}"')
+    return text.replace('"UV"', f'"{version("uv")}"').replace('"TOOL"', f'"{__version__}"')

@@ -7,9 +7,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 STARTUP = Path(__file__).parents[2] / "services" / "comfy" / "core" / "startup.py"
 

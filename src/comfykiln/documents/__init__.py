@@ -29,11 +29,21 @@ _MODULES = {
 }
 
 
-def read(source: str | Path) -> Parsed:
-    """Return the document at `source`, whatever its kind.
+def read(source: str | Path, *, ref: str | None = None) -> Parsed:
+    """Return the document at `source`, a path or an https address, whatever its kind.
 
+    `ref` is the branch, tag or commit, where `source` is a git repository.
     Raises `DocumentError` (exit code 2) that names every fault with its place.
     """
+    if isinstance(source, str) and ":" in source:
+        from comfykiln.documents import remote  # noqa: PLC0415  # addresses; it reads by `read`
+
+        if remote.is_address(source):
+            return remote.read(source, ref)
+    if ref is not None:
+        from comfykiln.documents.bundle import read_repository  # noqa: PLC0415  # exports only
+
+        return read_repository(str(source), ref)
     from comfykiln.documents.detect import detect  # noqa: PLC0415  # writers need no detection
     from comfykiln.documents.reading import load  # noqa: PLC0415  # the same
 

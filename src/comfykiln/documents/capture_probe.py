@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 MAX_TEXT = 200_000
 MAX_DEPTH = 4
-MARKS = ("main.py", "nodes.py", "folder_paths.py", "execution.py")
+MARKS = ("main.py", "nodes.py", "folder_paths.py")
 SKIPPED = {"proc", "sys", "dev", "run", "node_modules", "site-packages", ".git", "models", "blobs"}
 USUAL = (
     "/app",

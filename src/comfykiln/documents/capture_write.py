@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Literal
 
+from comfykiln import __version__
 from comfykiln.documents import manifest
 from comfykiln.documents.capture_read import SHIPPED, is_installer, of_torch
 from comfykiln.documents.faults import Note
@@ -78,7 +78,7 @@ def _metadata(captured: Captured) -> Metadata:
         now = datetime.fromtimestamp(int(epoch), UTC)
     return Metadata(
         generated_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        generator_version=version("comfykiln"),
+        generator_version=__version__,
         source_path=None if is_home_path(captured.source) else captured.source,
     )
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 SNAPSHOT, REQUIREMENTS = "snapshot.json", "requirements.txt"
 WORKFLOWS = {"workflow.json": "ui", "workflow_api.json": "api"}
+MAX_ARCHIVE = 32 * 1024 * 1024
+_ZIP = b"PK\x03\x04"
 _KEYS = {"python", "comfyui", "models", "custom_nodes"}
 _NODE_KEYS = {"url", "commit_hash", "disabled"}
 _MODEL_KEYS = {"filename", "size", "sha256", "disabled", "source"}
@@ -53,15 +55,24 @@ def read(path: Path) -> Parsed:
     """
     if path.is_dir():
         return parse_files(_beside(path / SNAPSHOT), str(path))
-    if path.suffix == ".zip":
-        from comfykiln.documents.comfypackzip import members  # noqa: PLC0415  # zip files only
-
-        return parse_files(members(path), str(path))
+    if _is_zip(path):
+        return parse(load(path, limit=MAX_ARCHIVE), str(path))
     return parse_files(_beside(path), str(path))
 
 
+def _is_zip(path: Path) -> bool:
+    if not path.is_file():
+        return False  # `load` tells what is wrong with it
+    with path.open("rb") as file:
+        return file.read(4) == _ZIP
+
+
 def parse(data: bytes, source: str) -> Parsed:
-    """Return what a snapshot.json alone says."""
+    """Return what a snapshot.json alone says, or a `.cpack.zip` as a whole."""
+    if data.startswith(_ZIP):
+        from comfykiln.documents.comfypackzip import members  # noqa: PLC0415  # zip files only
+
+        return parse_files(members(data, source), source)
     return parse_files({SNAPSHOT: data}, source)
 
 

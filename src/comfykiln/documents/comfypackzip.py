@@ -4,37 +4,34 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from typing import TYPE_CHECKING
 
-from comfykiln.documents.comfypack import REQUIREMENTS, SNAPSHOT, WORKFLOWS
+from comfykiln.documents.comfypack import MAX_ARCHIVE, REQUIREMENTS, SNAPSHOT, WORKFLOWS
 from comfykiln.documents.faults import Faults
 from comfykiln.documents.kinds import Written
-from comfykiln.documents.reading import MAX_BYTES, load
+from comfykiln.documents.reading import MAX_BYTES
 from comfykiln.documents.values import check_name, check_names_differ
 from comfykiln.errors import DocumentError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 MAX_MEMBERS = 2_000
 MAX_TOTAL = 32 * 1024 * 1024
-MAX_ARCHIVE = 32 * 1024 * 1024
 _ENTRY = b"PK\x01\x02"
 _STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _FILE_TYPES = (0o000000, 0o100000)
 
 
-def members(path: Path) -> dict[str, bytes]:
-    """Return the pack's own files and its inputs, by name.
+def members(data: bytes, source: str) -> dict[str, bytes]:
+    """Return the pack's own files and its inputs, by name, from an archive's bytes.
 
     Raises `DocumentError` for a broken archive, `FaultyDocumentError` for members that no pack
     has: links, encrypted or oversized ones, names outside the pack.
     """
     import io  # noqa: PLC0415  # zip files only
 
-    faults = Faults(str(path))
-    data = load(path, limit=MAX_ARCHIVE)
+    faults = Faults(source)
+    if len(data) > MAX_ARCHIVE:
+        faults.add("$", "archive.size", "more than 32 MB", remedy="leave inputs out")
+        faults.stop()
     if data.count(_ENTRY) > MAX_MEMBERS:  # before zipfile builds a record for each
         faults.add("$", "archive.length", f"more than {MAX_MEMBERS} members")
         faults.stop()
@@ -46,11 +43,11 @@ def members(path: Path) -> dict[str, bytes]:
             files = {info.filename: _bytes(archive, info) for info in infos if _wanted(info)}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DocumentError(
-            f"{path}: no intact zip archive: {error}", remedy="fetch it again"
+            f"{source}: no intact zip archive: {error}", remedy="fetch it again"
         ) from error
     if SNAPSHOT not in files:
         raise DocumentError(
-            f"{path}: holds no {SNAPSHOT}", remedy="name a .cpack.zip that comfy-pack wrote"
+            f"{source}: holds no {SNAPSHOT}", remedy="name a .cpack.zip that comfy-pack wrote"
         )
     return files
 

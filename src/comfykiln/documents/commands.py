@@ -38,7 +38,8 @@ def snapshot_check(file: str, *, as_json: bool = False) -> None:
         if as_json:
             console.out_json({"valid": False, **error.as_data()})
         raise
-    size = Path(file).stat().st_size if parsed.kind is Kind.MANIFEST else None
+    is_manifest = parsed.kind is Kind.MANIFEST and Path(file).is_file()
+    size = Path(file).stat().st_size if is_manifest else None
     advice = advise(parsed.environment, manifest_bytes=size)
     if as_json:
         console.out_json(_check_data(parsed, advice))
@@ -46,17 +47,17 @@ def snapshot_check(file: str, *, as_json: bool = False) -> None:
     console.out(_summary(parsed))
     for note in parsed.notes:
         console.out(f"  {note}")
-    for line in _advice_lines(advice):
+    for line in advice_lines(advice):
         console.out(f"  {line}")
 
 
-def _advice_lines(advice: Iterable[Note]) -> Iterable[str]:
+def advice_lines(advice: Iterable[Note]) -> Iterable[str]:
     """Group advice by rule; a rule that many places break is not told for each of them."""
     by_rule: dict[str, list[Note]] = {}
     for note in advice:
         by_rule.setdefault(note.rule, []).append(note)
     for rule, notes in by_rule.items():
-        yield f"{rule} ({_page(notes[0])}):"
+        yield f"{rule} ({advice_page(notes[0])}):"
         yield from (f"  {note.path}: {note.message}" for note in notes[:SHOWN])
         if len(notes) > SHOWN:
             yield f"  and {len(notes) - SHOWN} more; --json lists them all"
@@ -75,11 +76,12 @@ def _check_data(parsed: Parsed, advice: Iterable[Note]) -> dict[str, Any]:
         "models": len(environment.models),
         "workflows": len(environment.workflows),
         "notes": [asdict(note) for note in parsed.notes],
-        "advice": [{**asdict(note), "page": _page(note)} for note in advice],
+        "advice": [{**asdict(note), "page": advice_page(note)} for note in advice],
     }
 
 
-def _page(note: Note) -> str:
+def advice_page(note: Note) -> str:
+    """Return the page that explains a piece of advice."""
     return f"docs/advice/{note.rule.removeprefix('advice.')}.md"
 
 
@@ -98,21 +100,29 @@ def _summary(parsed: Parsed) -> str:
 
 
 def snapshot_convert(
-    file: str, to: str, out: str | None = None, *, packages: str = "all", as_json: bool = False
+    file: str,
+    to: str,
+    out: str | None = None,
+    *,
+    packages: str = "all",
+    python: str | None = None,
+    torch: str | None = None,
+    comfyui: str | None = None,
+    as_json: bool = False,
 ) -> None:
     """Write the document as another kind: to the file `out`, else to standard output.
 
-    `packages="none"` leaves them out. Everything that is lost is said.
+    `packages="none"` leaves them out. `python`, `torch` and `comfyui` are versions that the new
+    kind demands and the document does not tell (a manifest from a snapshot).
+    Everything that is lost is said.
     """
-    from comfykiln.documents.convert import convert  # noqa: PLC0415  # one task of several
+    from comfykiln.documents.convert import completed, convert  # noqa: PLC0415  # one task of several
 
     kind = _one_of(to, WRITABLE, "--to")
     if packages not in ("all", "none"):
         raise DocumentError(f"--packages {packages}: unknown", remedy="write all or none")
-    parsed = read(file)
-    converted = convert(
-        parsed.environment, Kind(kind), packages="none" if packages == "none" else "all"
-    )
+    known = completed(read(file).environment, python=python, torch=torch, comfyui=comfyui)
+    converted = convert(known, Kind(kind), packages="none" if packages == "none" else "all")
     written = _in_form(converted.written, out)
     target = _put(written, file, out)
     if as_json and target:

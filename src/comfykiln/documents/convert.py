@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from comfykiln.documents import module_of, write
 from comfykiln.documents.losses import losses
+from comfykiln.environment import ComfyUISpec, is_commit
+from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
     from comfykiln.documents.faults import Note
@@ -34,6 +36,38 @@ def convert(environment: Environment, kind: Kind, *, packages: Packages = "all")
     chosen = environment if packages == "all" else replace(environment, packages=())
     written = write(chosen, kind)
     return Converted(written=written, losses=losses(environment, reread(written)))
+
+
+def completed(
+    environment: Environment,
+    *,
+    python: str | None = None,
+    torch: str | None = None,
+    comfyui: str | None = None,
+) -> Environment:
+    """Return `environment` with versions that it does not tell itself.
+
+    A more exact version (3.11.7 for 3.11) is taken.
+    Raises `DocumentError` for a version that it tells otherwise.
+    """
+    spec = environment.comfyui
+    for flag, given, told in (
+        ("--python", python, environment.system.python),
+        ("--torch", torch, environment.torch.version),
+        ("--comfyui", comfyui, spec.wanted),
+    ):
+        if given and told and given != told and not given.startswith(f"{told}."):
+            raise DocumentError(f"{flag} {given}: the document says {told}", remedy="leave it out")
+    return replace(
+        environment,
+        system=replace(environment.system, python=python or environment.system.python),
+        torch=replace(environment.torch, version=torch or environment.torch.version),
+        comfyui=_comfyui(comfyui) if comfyui else spec,
+    )
+
+
+def _comfyui(text: str) -> ComfyUISpec:
+    return ComfyUISpec(commit=text) if is_commit(text) else ComfyUISpec(version=text)
 
 
 def reread(written: Written) -> Environment:

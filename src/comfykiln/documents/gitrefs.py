@@ -83,6 +83,25 @@ def mirror_of(url: str, mirrors: Path | None) -> Path | None:
     return None
 
 
+def fetch(source: str, ref: str | None, target: Path) -> str:
+    """Make the bare repository `target` with one commit of `source` and return the commit.
+
+    `source` is an https address or a folder, `ref` a branch, tag or commit, None for the default.
+    Nothing is checked out, and no setting or hook of the source takes part.
+    """
+    capture(["git", "init", "--quiet", "--bare", "--", str(target)], env=git_env(""))
+    argv = ["git", "-C", str(target), "fetch", "--quiet", "--no-tags"]
+    if Path(source).is_dir():
+        address = str(Path(source).resolve())
+        specs = ["+HEAD:refs/source/head", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
+        _ask([*argv, "--", address, *specs], source, "file", CLONE_SECONDS)
+        return _expand(target, source, ref or "refs/source/head").commit
+    address = _https(source)
+    commit = ref if ref and is_commit(ref) else resolve(source, ref).commit
+    _ask([*argv, "--depth", "1", "--", address, commit], source, "https", CLONE_SECONDS)
+    return commit
+
+
 def commit_date(url: str, commit: str, mirrors: Path | None) -> str | None:
     """Return the day of a commit as 2026-01-31 where a mirror holds it, None elsewhere."""
     folder = mirror_of(url, mirrors)
@@ -90,7 +109,7 @@ def commit_date(url: str, commit: str, mirrors: Path | None) -> str | None:
         return None
     argv = ["git", "-C", str(folder), "log", "-1", "--no-show-signature", "--format=%cs"]
     try:
-        text = capture([*argv, "--end-of-options", commit], env=_env("file"), timeout=SECONDS)
+        text = capture([*argv, "--end-of-options", commit], env=git_env("file"), timeout=SECONDS)
     except ProgramError:
         return None  # the mirror is older than the commit
     return text.strip() or None
@@ -148,7 +167,7 @@ def _abbreviated(address: str, url: str, ref: str, place: Path | None) -> Resolv
 def _expand(folder: Path, url: str, ref: str) -> Resolved:
     argv = ["git", "-C", str(folder), "rev-parse", "--verify", "--end-of-options"]
     try:
-        commit = capture([*argv, f"{ref}^{{commit}}"], env=_env(""), timeout=SECONDS).strip()
+        commit = capture([*argv, f"{ref}^{{commit}}"], env=git_env(""), timeout=SECONDS).strip()
     except ProgramError as error:
         ambiguous = "ambiguous" in error.output
         raise DocumentError(
@@ -163,7 +182,7 @@ def _expand(folder: Path, url: str, ref: str) -> Resolved:
 
 def _ask(argv: list[str], url: str, protocol: str, seconds: float) -> str:
     try:
-        return capture(argv, env=_env(protocol), timeout=seconds)
+        return capture(argv, env=git_env(protocol), timeout=seconds)
     except ProgramError as error:
         raise _failure(error, url) from error
     except KilnError as error:
@@ -190,7 +209,7 @@ def _failure(error: ProgramError, url: str) -> KilnError:
     )
 
 
-def _env(protocol: str) -> dict[str, str]:
+def git_env(protocol: str) -> dict[str, str]:
     """Return an environment in which git speaks `protocol` only and never asks a person."""
     return {
         **os.environ,

@@ -72,14 +72,11 @@ def _model(places: list[Obj], faults: Faults) -> Model | None:
 
 
 def _workflows(document: Obj) -> tuple[Workflow, ...]:
+    """Return the workflow as its own reader understands it."""
     graph = document.obj("workflow_json").value
     if not graph:
         return ()
+    from comfykiln.documents import workflow  # noqa: PLC0415  # many launcher files have none
+
     data = json.dumps(graph, ensure_ascii=False).encode()
-    return (
-        Workflow(
-            name="workflow",
-            data=data,
-            format="ui" if isinstance(graph.get("nodes"), list) else "api",
-        ),
-    )
+    return workflow.parse(data, "workflow.json").environment.workflows

@@ -6,6 +6,7 @@ Compares records field by field, so that nothing can be lost without being named
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents.faults import Note
@@ -58,18 +59,26 @@ def losses(before: Environment, after: Environment) -> tuple[Note, ...]:
 
     A field's note names the things it was lost for; the path is the field's (`nodes[].ref`).
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    found: dict[tuple[str, str], dict[str, None]] = {}
 
     def tell(path: str, rule: str, what: str) -> None:
-        names = found.setdefault((path, rule), [])
-        if what not in names:
-            names.append(what)
+        found.setdefault((path, rule), {})[what] = None
 
+    if _torch_moved(before, after):
+        tell("torch.packages", "convert.moved", "packages")
+        after = replace(after, torch=replace(after.torch, packages=before.torch.packages))
     _compare(before, after, "", "", tell)
     return tuple(
-        Note(path=path, rule=rule, message=_sentence(rule, names))
+        Note(path=path, rule=rule, message=_sentence(rule, list(names)))
         for (path, rule), names in sorted(found.items())
     )
+
+
+def _torch_moved(before: Environment, after: Environment) -> bool:
+    """Say whether the torch family's pins are ordinary packages now."""
+    family = {_pin(package) for package in before.torch.packages}
+    ordinary = {_pin(package) for package in after.packages}
+    return bool(family) and not after.torch.packages and family <= ordinary
 
 
 def _compare(before: Any, after: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
@@ -87,6 +96,8 @@ def _compare(before: Any, after: Any, path: str, owner: str, tell: Callable[...,
             _compare(old, new, here, owner, tell)
         elif old is None or old == field.default:
             continue  # the new one says more
+        elif field.name == "cuda_stated" and before.cuda is not None:
+            continue  # told as `cuda`
         else:
             _compare_values(old, new, here, owner, tell)
 
@@ -103,30 +114,47 @@ def _compare_lists(
     rest: dict[str, list[Any]] = {}
     for one in new:
         rest.setdefault(key(one), []).append(one)
-    whole = True
     for one in old:
-        name = key(one)
-        counterparts = rest.get(name, [])
+        name = _label(one)
+        counterparts = rest.get(key(one), [])
         if not counterparts:
-            whole = False
-            tell(path, "convert.left-out", name)
+            tell(path, "convert.left-out", masked(f"{name} ({owner})" if owner else name))
             continue
         best = next((other for other in counterparts if other == one), counterparts[0])
         counterparts.remove(best)
         _compare(one, best, f"{path}[]", name, tell)
-    if whole and [key(one) for one in old] != [key(one) for one in new][: len(old)]:
+    if isinstance(old[0], Package):
+        return  # packages are solved together
+    there, here = {key(one) for one in new}, {key(one) for one in old}
+    before, after = [key(one) for one in old], [key(one) for one in new]
+    if [one for one in before if one in there] != [one for one in after if one in here]:
         tell(path, "convert.order", owner)
+
+
+def _pin(package: Package) -> tuple[str, str | None]:
+    return normal_name(package.name), package.version
+
+
+def _label(record: Any) -> str:
+    """Return what a record is called in a note: as written where it has a name."""
+    if isinstance(record, Package) and record.name:
+        return record.name
+    return _KEYS[type(record)](record)
 
 
 def _compare_values(old: Any, new: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
     text = _shown(old)
-    if new is None or new in ("", ()):
+    if path.endswith(".cuda_stated"):
+        tell("system.cuda", "convert.lost", "none (CPU)")
+    elif new is None or new in ("", ()):
         tell(path, "convert.lost", owner or text)
     else:
         tell(path, "convert.changed", f"{owner}: {text} → {_shown(new)}".removeprefix(": "))
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        value = ", ".join(_shown(one) for one in value)
     text = masked(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004  # half a line
 
@@ -136,6 +164,7 @@ def _sentence(rule: str, names: list[str]) -> str:
         "convert.left-out": "left out",
         "convert.lost": "not kept",
         "convert.changed": "changed",
+        "convert.moved": "now among",
         "convert.order": "in another order",
     }[rule]
     shown = [name for name in names if name]

@@ -21,7 +21,8 @@ _COMMIT = re.compile(r"[0-9a-f]{7,40}")
 class Command:
     """One program call: its `stage`, its argument list, what it is for.
 
-    `fallback` is tried when the program fails; `output` names the file that takes its output.
+    `fallback` is tried when the program fails; `output` names the file that takes its output;
+    `unset` names variables that must not be set while it runs.
     """
 
     stage: str
@@ -29,6 +30,7 @@ class Command:
     why: str
     fallback: tuple[str, ...] = ()
     output: str = ""
+    unset: tuple[str, ...] = ()
 
 
 def comfyui(wanted: ComfyUISpec, install: Sequence[str]) -> Iterator[Command]:

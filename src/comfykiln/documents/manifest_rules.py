@@ -304,10 +304,11 @@ def check_overrides(overrides: Obj, faults: Faults) -> None:
                     remedy="write the name alone",
                 )
         for name, value, where in override.obj("environment"):
-            _check_variable(name, value, where, faults)
+            check_variable(name, value, where, faults)
 
 
-def _check_variable(name: str, value: Any, path: str, faults: Faults) -> None:
+def check_variable(name: str, value: Any, path: str, faults: Faults) -> None:
+    """Check an environment variable: a plain name, on one line, changing no search path."""
     if not _VARIABLE.fullmatch(name):
         problem = f"{shown(name)} is no name of an environment variable"
         remedy = "use letters, digits and underscores"

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import platform as machine
 import sys
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from comfykiln import console, files
-from comfykiln.documents import manifest, manifest_commands
+from comfykiln.advice import advise
+from comfykiln.documents import manifest, manifest_steps
 from comfykiln.documents.capture_write import Packages
+from comfykiln.documents.commands import advice_lines, advice_page
 from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.documents.manifest_rules import MAX_BYTES, PLATFORMS
 from comfykiln.documents.reading import load
@@ -25,21 +28,24 @@ if TYPE_CHECKING:
 
 
 def manifest_check(file: str, *, as_json: bool = False) -> None:
-    """Check a manifest: every fault at once with its path, or what is worth saying of a valid one.
+    """Check a manifest: every fault at once with its path, or what to think about in a valid one.
 
-    Raises `FaultyDocumentError` after printing the faults as JSON where asked.
+    As JSON: `source`, `valid`, then `faults`, or `bytes`, `notes` and `advice`.
     """
     with _told(as_json=as_json):
         parsed, size = _read(file)
+    advice = advise(parsed.environment, manifest_bytes=size)
     if as_json:
-        notes = [asdict(note) for note in parsed.notes]
-        console.out_json({"source": file, "bytes": size, "faults": [], "notes": notes})
+        found = {"source": file, "valid": True, "bytes": size, **_notes_data(parsed.notes)}
+        advised = [{**asdict(note), "page": advice_page(note)} for note in advice]
+        console.out_json({**found, "advice": advised})
         return
-    _tell(parsed.notes)
     console.out(f"{file}: a valid manifest of version 1.0, {size:,} of {MAX_BYTES:,} bytes")
+    for line in (*(str(note) for note in parsed.notes), *advice_lines(advice)):
+        console.out(f"  {line}")
 
 
-def manifest_commands_task(
+def manifest_commands(
     file: str, *, as_json: bool = False, platform: str = "", torch_backend: str = ""
 ) -> None:
     """Print the commands that make what a manifest describes; nothing is run.
@@ -48,16 +54,28 @@ def manifest_commands_task(
     """
     with _told(as_json=as_json):
         parsed, _ = _read(file)
-    made = manifest_commands.plan(
-        parsed.environment, _platform(platform), torch_backend=torch_backend
-    )
+    made = manifest_steps.plan(parsed.environment, _platform(platform), torch_backend=torch_backend)
+    notes = (*parsed.notes, *([] if torch_backend else _cuda_wheels(parsed)))
     if as_json:
-        notes = [asdict(note) for note in parsed.notes]
-        data = {"source": file, **manifest_commands.as_data(made), "notes": notes}
+        data = {"source": file, **manifest_steps.as_data(made), **_notes_data(notes)}
         console.out_json(data)
         return
-    _tell(parsed.notes)
-    console.out(manifest_commands.text(made))
+    _tell(notes)
+    for name in manifest_steps.GO_BEFORE:
+        if name in os.environ and any(name in command.unset for command in made.commands):
+            console.warn(f"{name} is set here and goes before --index-url: unset it for that step")
+    console.out(manifest_steps.text(made))
+
+
+def _cuda_wheels(parsed: Parsed) -> Iterator[Note]:
+    """Yield advice that changes what the commands of a CPU manifest install."""
+    for note in advise(parsed.environment):
+        if note.rule == "advice.cpu-cuda-wheels":
+            yield replace(note, message=f"{note.message}; --torch-backend cpu avoids it")
+
+
+def _notes_data(notes: Iterable[Note]) -> dict[str, object]:
+    return {"notes": [asdict(note) for note in notes]}
 
 
 def manifest_minimize(file: str, *, out: str = "") -> None:
@@ -98,7 +116,7 @@ def manifest_capture(
     if as_json:
         data = {"manifest": str(path), "lock": str(lock), "bytes": len(made.data)}
         counts = {"packages_kept": made.kept, "packages_found": made.total}
-        console.out_json({**data, **counts, "notes": [asdict(note) for note in notes]})
+        console.out_json({**data, **counts, **_notes_data(notes)})
         return
     _tell(notes)
     console.out(
@@ -120,7 +138,7 @@ def _told(*, as_json: bool) -> Iterator[None]:
         yield
     except FaultyDocumentError as error:
         if as_json:
-            console.out_json(error.as_data())
+            console.out_json({"valid": False, **error.as_data()})
         raise
 
 

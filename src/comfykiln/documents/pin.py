@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from comfykiln.documents import module_of
 from comfykiln.documents.detect import detect_bytes
 from comfykiln.documents.faults import child
-from comfykiln.documents.gitrefs import Resolved, resolve
+from comfykiln.documents.gitrefs import Resolved, mirror_of, resolve
 from comfykiln.documents.kinds import Kind
 from comfykiln.documents.reading import load
 from comfykiln.documents.spans import Spans, apply, set_text, spans
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from comfykiln.environment import Node
 
 COMFYUI = "https://github.com/Comfy-Org/ComfyUI.git"
+COMFYUI_BEFORE = "https://github.com/comfyanonymous/ComfyUI.git"
+"""Where ComfyUI was until January 2026: a folder of mirrors may still know it by that name."""
 AT_ONCE = 8
 _HASH_KEYS = {
     Kind.SNAPSHOT: "hash",
@@ -89,7 +91,7 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     """
     data = load(path)
     parsed = _parse(data, path)
-    sites = list(_sites(parsed))
+    sites = list(_sites(parsed, mirrors))
     answers = _ask_all(sites, mirrors)
     text = data.decode()
     found = spans(text, yaml=_is_yaml(path, text)) if answers else {}
@@ -123,14 +125,14 @@ def _parse(data: bytes, path: Path) -> Parsed:
     return parsed
 
 
-def _sites(parsed: Parsed) -> Iterable[Site]:
+def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
     owner = _COMFYUI_OWNERS.get(parsed.kind) or _FORM_OWNERS.get(parsed.form)
     spec = parsed.environment.comfyui
     name = spec.branch or spec.ref or spec.version
     if owner and name and not spec.commit:
         yield Site(
             name="ComfyUI",
-            url=spec.repository or COMFYUI,
+            url=spec.repository or _comfyui(mirrors),
             path=owner,
             key="comfyui",
             before=name,
@@ -140,6 +142,11 @@ def _sites(parsed: Parsed) -> Iterable[Site]:
         if node.source == "git" and node.url and not node.commit:
             key = _HASH_KEYS[parsed.kind]
             yield Site(name=node.name, url=node.url, path=node.place, key=key, before=node.ref)
+
+
+def _comfyui(mirrors: Path | None) -> str:
+    only_before = mirror_of(COMFYUI_BEFORE, mirrors) and not mirror_of(COMFYUI, mirrors)
+    return COMFYUI_BEFORE if only_before else COMFYUI
 
 
 def _ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Resolved]]:

@@ -70,7 +70,7 @@ def json_value(data: bytes, source: str, *, max_items: int | None = MAX_ITEMS) -
     `max_items` bounds the members of one list or map, None leaves only the bound on the whole.
     Raises `FaultyDocumentError`.
     """
-    text = _text(data, source)
+    text = decoded(data, source)
     _bound(text, source)
     reader = _JsonReader()
     try:
@@ -97,7 +97,7 @@ def yaml_value(data: bytes, source: str, *, max_items: int | None = MAX_ITEMS) -
     """
     from comfykiln.documents.yamlreading import construct  # noqa: PLC0415  # 18 ms, YAML only
 
-    text = _text(data, source)
+    text = decoded(data, source)
     result = construct(text, source)
     walk(result, source, max_items=max_items)
     return result
@@ -218,7 +218,8 @@ def _finite(text: str) -> float:
     return number
 
 
-def _text(data: bytes, source: str) -> str:
+def decoded(data: bytes, source: str) -> str:
+    """Return a document's bytes as text: UTF-8 without a byte order mark, else a refusal."""
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         refuse(
             source,

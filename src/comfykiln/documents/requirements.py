@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 
 from comfykiln.documents.fields import plain_json
 from comfykiln.documents.values import (
+    CONTROLS,
     check_ref,
     check_repository,
     check_url,
@@ -38,7 +39,7 @@ _VCS = re.compile(r"(?i)(git|hg|svn|bzr)\+")
 _EDITABLE = re.compile(r"(?:-e|--editable)[ =]\s*(.+)")
 _COMMENT = re.compile(r"(^|\s)#.*$")
 _FRAGMENT = {"egg", "subdirectory", "sha256"}
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROL = re.compile(f"(?!\t)[{CONTROLS}]")
 
 
 def parse_line(text: str, path: str, faults: Faults) -> Package | None:
@@ -67,8 +68,12 @@ def parse_line(text: str, path: str, faults: Faults) -> Package | None:
 
 def _other(line: str, path: str, faults: Faults) -> Package | None:
     if match := _NAMED_URL.fullmatch(line):
-        name, extras, url, marker = match.groups()
-        return from_url(url, path, faults, name=name, extras=_split(extras), marker=marker)
+        name, listed, url, marker = match.groups()
+        extras = _split(listed)
+        if not all(map(is_package_name, extras)) or (marker and not _is_marker(marker)):
+            _refuse(line, path, faults, "extras or marker that are none")
+            return None
+        return from_url(url, path, faults, name=name, extras=extras, marker=marker)
     if _VCS.match(line) or re.match(r"(?i)(https?|file):", line):
         return from_url(line, path, faults)
     if line.startswith(("./", "../", "/", "~")) or is_windows_path(line):
@@ -111,6 +116,16 @@ def from_url(  # the parts of one requirement
     if not check_url(url, path, faults, ("https", "http")):
         return None
     return replace(package, source="url", url=url)
+
+
+def _is_marker(text: str) -> bool:
+    from packaging.markers import InvalidMarker, Marker  # noqa: PLC0415  # rare
+
+    try:
+        Marker(text)
+    except InvalidMarker:
+        return False
+    return True
 
 
 def _unknown(values: dict[str, Any]) -> tuple[Extra, ...]:

@@ -147,7 +147,7 @@ class _Checker:
             for index, member in enumerate(value):
                 self.check(member, schema["items"], child(path, index))
 
-    def add(  # noqa: PLR0917  # one fault, in the order it is told
+    def add(
         self, path: str, schema: Schema, keyword: str, problem: str, expected: str, remedy: str = ""
     ) -> None:
         self.faults.add(

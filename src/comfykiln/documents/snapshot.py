@@ -139,10 +139,15 @@ _READERS: dict[str, Callable[[Obj, Faults], Environment]] = {
 def check_names(nodes: Iterable[Node], faults: Faults) -> None:
     """Add a fault for folders and files of `custom_nodes/` whose names differ by case only.
 
-    A registry node and a clone of the same pack often do so: that is told as advice.
+    One repository under two spellings, and a registry node beside a clone of the same pack, are
+    told as advice instead: both occur in real files and mean one thing.
     """
-    names = [(node.name, node.place) for node in nodes if node.source != "registry"]
-    check_names_differ(names, faults)
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for node in nodes:
+        if node.source != "registry":
+            key = repository_key(node.url) if node.url else node.name
+            seen.setdefault((node.name.casefold(), key), (node.name, node.place))
+    check_names_differ(seen.values(), faults)
 
 
 def comfyui_of(body: Obj, key: str, faults: Faults) -> ComfyUISpec:

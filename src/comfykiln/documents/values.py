@@ -18,10 +18,12 @@ MAX_NAME = 255
 MAX_REF = 255
 MAX_URL = 2048
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f\u2028\u2029]")
+# ASCII and Latin controls, line separators, marks that reverse or hide what follows.
+CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u200b\u202a-\u202e\u2066-\u2069\ufeff"
+_CONTROL = re.compile(f"[{CONTROLS}]")
 _SEPARATOR = re.compile(r"[/\\]")
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
-_REF_BAD = re.compile(r"[\x00-\x20\x7f~^:?*\[\\]|\.\.|@\{|//|/\.|\.lock(/|$)")
+_REF_BAD = re.compile(rf"[ {CONTROLS}~^:?*\[\\]|\.\.|@\{{|//|/\.|\.lock(/|$)")
 _SCP = re.compile(r"(?:[A-Za-z0-9_][\w.-]*@)(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[\w.~][^\s:]*)")
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _SECRET_QUERY = re.compile(

@@ -15,7 +15,7 @@ from comfykiln.documents.fields import Obj
 from comfykiln.documents.kinds import Kind, Parsed, Written
 from comfykiln.documents.reading import json_value, load
 from comfykiln.documents.values import is_version
-from comfykiln.documents.workflow_graph import CORE, api_nodes, ui_nodes
+from comfykiln.documents.workflow_graph import CORE, api_nodes, count_nodes, ui_nodes
 from comfykiln.documents.workflow_models import models
 from comfykiln.documents.workflow_packs import Packs
 from comfykiln.environment import Environment, Workflow
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from comfykiln.documents.workflow_graph import GraphNode
 
 SCHEMA = "workflow"
+MAX_NODES = 10_000
+"""Graphs that people draw stay below a thousand nodes."""
 
 
 def read(path: Path) -> Parsed:
@@ -108,6 +110,10 @@ def _document(data: bytes, faults: Faults) -> tuple[Obj | None, str]:
         value = document.value
     form = "ui" if "nodes" in document or not document.value else "api"
     before = len(faults.records)
+    if (count := count_nodes(document)) > MAX_NODES:
+        message = f"{count:,} nodes"
+        faults.add("$", "workflow.length", message, expected=f"at most {MAX_NODES:,}")
+        return None, form
     shape.check(value, SCHEMA, faults, path=document.path, definition=form)
     return (document if len(faults.records) == before else None), form
 

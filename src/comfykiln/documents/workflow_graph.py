@@ -49,6 +49,15 @@ def core_types() -> frozenset[str]:
     return frozenset(json.loads(file.read_text(encoding="utf-8"))["classes"])
 
 
+def count_nodes(document: Obj) -> int:
+    """Return how many nodes a document of either form lists, whatever their shape."""
+    subgraphs = document.obj("definitions").members("subgraphs")
+    groups = document.obj("extra").obj("groupNodes")
+    owners = [*(one for one, _ in subgraphs), *(one for _, one, _ in groups)]
+    lists = [document.value.get("nodes"), *(Obj(one).value.get("nodes") for one in owners)]
+    return sum(len(one) for one in lists if isinstance(one, list)) or len(document.value)
+
+
 def ui_nodes(document: Obj) -> Iterator[GraphNode]:
     """Yield the nodes of a workflow as the editor saves it; instances of subgraphs are left out."""
     subgraphs = document.obj("definitions").objs("subgraphs")

@@ -66,13 +66,23 @@ def collect(name: str, folder: Path, into: Collected) -> None:
             into.faults.append(f"{member}: cannot be read: {error.strerror}")
 
 
+def is_cache(name: str) -> bool:
+    """Say whether a file or folder of that name is no source: caches, version control."""
+    return _matches(name, _CACHES)
+
+
+def is_secret(name: str) -> bool:
+    """Say whether a file or folder of that name usually holds a secret."""
+    return _matches(name, _SECRETS) and not _matches(name, _HARMLESS)
+
+
 def _walk(folder: Path, prefix: str, into: Collected) -> Iterator[tuple[str, Path]]:
     """Yield the member name and path of every file that is neither cache nor secret, sorted."""
     for path in sorted(folder.iterdir()):
         member = f"{prefix}/{path.name}"
-        if _matches(path.name, _CACHES) or (path / "pyvenv.cfg").is_file():
+        if is_cache(path.name) or (path / "pyvenv.cfg").is_file():
             continue
-        if _matches(path.name, _SECRETS) and not _matches(path.name, _HARMLESS):
+        if is_secret(path.name):
             into.left_out.append(member)
         elif path.is_symlink():
             into.faults.append(

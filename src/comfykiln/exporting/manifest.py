@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Final
 
-from comfykiln import datafiles, files
+from comfykiln import __version__, datafiles, files
 from comfykiln.errors import DocumentError
 from comfykiln.exporting.records import ExportModel, ExportNode
 
@@ -72,7 +71,7 @@ def describe(
     """Return the manifest of a tarball with `members`, `manifest.json` itself not among them."""
     return Manifest(
         tool="comfykiln",
-        tool_version=version("comfykiln"),
+        tool_version=__version__,
         image=what.image,
         target=what.target,
         tag=what.tag,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Names that a Debian source may go by; the archive of each also has every other suite.
+
 RELEASES = {"bullseye", "bookworm", "trixie", "forky", "sid"}
 RELEASES |= {"oldstable", "stable", "testing", "unstable"}
 POCKETS = ("", "-updates", "-security")
-FORMAT = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)"
+LISTS = Path("/var/lib/apt/lists")
+# A line of `apt-get update --print-uris`: the address in quotes, the name of the list, the size.
+RELEASE_FILE = re.compile(r"'(?P<uri>\S+)/dists/(?P<release>[^/\s]+)/InRelease' (?P<name>\S+) .*")
+PACKAGES = re.compile(r"'(?P<uri>\S+)/dists/(?P<release>[^/\s]+)/main/binary-[^/]+/Packages\S*' .*")
 # What apt must know to reach the archive, beside the sources.
 NETWORK = re.compile(
     r"Acquire::(https?)::(Proxy(-Auto-Detect)?|ProxyAutoDetect|CAInfo|CAPath|Verify-\w+"
@@ -49,19 +54,26 @@ class _Source:
         return (self.base != suite, self.origin != "Debian", not named)
 
 
-def debian_sources(suite: str, options: Sequence[str] = ()) -> str:
+def debian_sources(suite: str, options: Sequence[str] = (), lists: Path = LISTS) -> str:
     """Return the text of a sources.list for `suite`, from this host's own Debian sources.
 
     Where the host has the suite, its own entries serve; else those of another Debian release, with
-    the suite swapped. `options` are further arguments for apt (tests point it at other folders).
-    The addresses may hold credentials. Raises `UnavailableError` when apt knows no Debian archive.
+    the suite swapped. `options` are further arguments for apt, `lists` is where it keeps what it
+    fetched. The addresses may hold credentials. Raises `UnavailableError` when apt knows no Debian
+    archive.
     """
-    known = [source for source in _sources(options) if source.base in {suite, *RELEASES}]
+    if shutil.which("apt-get") is None:
+        raise UnavailableError("this host has no apt, so no Debian archive is known")
+    known = [
+        source
+        for source in _sources(options, lists)
+        if source.base in {suite, *RELEASES} and source.origin in {"", "Debian"}
+    ]
     known.sort(key=lambda source: source.doubts(suite))
     lines = [
         f"deb [signed-by={KEYRING}] {uri} {suite}{pocket} main\n"
         for pocket in POCKETS
-        if (uri := _uri_of(known, suite, pocket))
+        if (uri := _uri_of(known, pocket))
     ]
     if not any(f" {suite} main" in line for line in lines):
         raise UnavailableError(
@@ -71,22 +83,37 @@ def debian_sources(suite: str, options: Sequence[str] = ()) -> str:
     return "".join(lines)
 
 
-def _uri_of(known: Iterable[_Source], suite: str, pocket: str) -> str:
+def _uri_of(known: Iterable[_Source], pocket: str) -> str:
     """Return the archive that has a pocket of the release, or ''."""
     fitting = (source for source in known if source.release.removeprefix(source.base) == pocket)
     return next((source.uri for source in fitting), "")
 
 
-def _sources(options: Sequence[str]) -> list[_Source]:
-    argv = ["apt-get", *options, "indextargets", f"--format={FORMAT}", "Created-By: Packages"]
-    rows = [line.split("|") for line in process.capture(argv, timeout=60).splitlines()]
+def _sources(options: Sequence[str], lists: Path) -> list[_Source]:
+    """Ask apt for its archives: it reads both forms of its settings, and touches nothing here."""
+    text = process.capture(["apt-get", *options, "update", "--print-uris"], timeout=60)
+    names = {(row["uri"], row["release"]): row["name"] for row in _rows(RELEASE_FILE, text)}
+    archives = dict.fromkeys((row["uri"], row["release"]) for row in _rows(PACKAGES, text))
     return [
-        _Source(uri=uri.rstrip("/"), release=release, origin=origin)
-        for uri, release, component, origin in rows
-        if component == "main"
-        and origin in {"", "Debian", "$(ORIGIN)"}
-        and urlsplit(uri).scheme in {"http", "https"}
+        _Source(uri=uri, release=release, origin=_origin(lists / names.get((uri, release), "-")))
+        for uri, release in archives
+        if urlsplit(uri).scheme in {"http", "https"}
     ]
+
+
+def _rows(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    return [match for line in text.splitlines() if (match := pattern.fullmatch(line.rstrip()))]
+
+
+def _origin(release_file: Path) -> str:
+    """Return who says to have made the archive, or '' where its release file was never fetched."""
+    if not release_file.is_file():
+        return ""
+    with release_file.open(encoding="utf-8", errors="replace") as file:
+        head = [next(file, "") for _ in range(20)]
+    return next(
+        (line.partition(": ")[2].strip() for line in head if line.startswith("Origin: ")), ""
+    )
 
 
 def network_conf(settings: IndexSettings, options: Sequence[str] = ()) -> str:

@@ -52,7 +52,8 @@ def extract(archive: TreeArchive, target: Path, pinned: Mapping[str, PinnedFile]
             members = _checked(tar, archive)
             faults = [f"{name}: missing" for name in sorted(pinned.keys() - members.keys())]
             _refuse(archive, faults, "is not the pinned tree")
-            for name in pinned:
+            # In the archive's own order: going back in a compressed one starts it anew.
+            for name in sorted(pinned, key=lambda name: members[name].offset):
                 data = _bytes(tar, members[name])
                 if name in changes:
                     data = _corrected(data, changes[name], archive)
@@ -67,7 +68,7 @@ def extract(archive: TreeArchive, target: Path, pinned: Mapping[str, PinnedFile]
             f"{archive.title} is a damaged archive: {error}",
             remedy="remove the file and start again; it is fetched anew",
         ) from error
-    _refuse(archive, faults, "is not the pinned tree")
+    _refuse(archive, sorted(faults), "is not the pinned tree")
 
 
 def _checked(tar: tarfile.TarFile, archive: TreeArchive) -> dict[str, tarfile.TarInfo]:
@@ -125,7 +126,7 @@ def _corrected(data: bytes, correction: Correction, archive: TreeArchive) -> byt
     places = [number for number, line in enumerate(lines) if line == correction.old.encode()]
     if len(places) != 1:
         raise KilnError(
-            f"{archive.title}: {correction.path} has the line {correction.old!r} {len(places)} times",
+            f"{archive.title}: {correction.path} has {correction.old!r} {len(places)} times",
             remedy="check `corrections` in images/origins.yaml against the archive",
         )
     lines[places[0]] = correction.new.encode()

@@ -1,4 +1,4 @@
-"""The base image: the registry's by digest, else the same Debian suite bootstrapped on this host."""
+"""The base image: the registry's by digest, else the same Debian suite bootstrapped here."""
 
 from __future__ import annotations
 
@@ -30,13 +30,14 @@ OLD = 30
 class BaseImage:
     """A base that the engine has.
 
-    `override` is None where the reference itself can be built from; otherwise it is the value of
-    the named context, keyed by the reference, that replaces it. `apt_sources` is then the text of
-    a sources.list for the steps that install packages, since such a base holds none of its own: to
-    be handed over as a secret, as it may hold credentials.
+    `override` is the value of the named context, keyed by the reference, that stands for it: a
+    local name, since for a reference by digest BuildKit asks the registry even when the engine has
+    the image, and waits 40 s for a silent one. `apt_sources` is '' where the base has sources of
+    its own; a bootstrapped one has none, and this is the text of a sources.list for the steps that
+    install packages: to be handed over as a secret, as it may hold credentials.
     """
 
-    override: str | None = None
+    override: str
     apt_sources: str = ""
 
 
@@ -60,7 +61,7 @@ def obtain_base(
         )
         for number, origin in enumerate(spec.origins)
     ]
-    (image, use), _ = first_available(f"the base {spec.ref}", attempts, strict=strict)
+    (image, use), _ = first_available(f"the base {spec.ref}", attempts, strict=strict, store=store)
     return image, use
 
 
@@ -77,8 +78,10 @@ class _Source:
 def _from_registry(source: _Source, *, fallback: bool) -> tuple[BaseImage, OriginUse]:
     ref = source.spec.ref
     registry.ensure_pulled(source.client, ref, patience_of(os.environ))
+    name = f"{source.spec.suite}-{ref.rpartition(':')[2][:12]}"
+    registry.name_locally(source.client, ref, REPOSITORY, name)
     use = OriginUse(thing="base", identity=ref, origin="registry", detail=ref, fallback=fallback)
-    return BaseImage(), use
+    return BaseImage(override=f"docker-image://{REPOSITORY}:{name}"), use
 
 
 def _from_mmdebstrap(source: _Source, *, fallback: bool) -> tuple[BaseImage, OriginUse]:
@@ -93,7 +96,7 @@ def _from_mmdebstrap(source: _Source, *, fallback: bool) -> tuple[BaseImage, Ori
         thing="base",
         identity=f"sha256:{rootfs.sha256}",
         origin="mmdebstrap",
-        detail=f"Debian {spec.suite}, bootstrapped on {rootfs.made}, {len(rootfs.packages)} packages",
+        detail=f"Debian {spec.suite} of {rootfs.made}, {len(rootfs.packages)} packages",
         fallback=fallback,
         warning=_warning(source, rootfs) if fallback else "",
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
+import re
 import shlex
 import shutil
 import tarfile
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 # Every file of the root file system is at most this old, in seconds.
 EPOCH = 1_760_000_000
 # Counted up when the recipe below changes what comes out.
-RECIPE = 1
+RECIPE = 2
 # What the slim images of Debian go without.
 DPKG_OPTIONS = (
     *("path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright"),
@@ -39,14 +41,17 @@ DPKG_OPTIONS = (
 APT_OPTIONS = ('Acquire::Languages "none"', 'APT::AutoRemove::SuggestsImportant "false"')
 # What belongs to this host, or to no image: addresses (they come to each step as a secret), names.
 FORGET = (
-    'rm -rf "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/apt/apt.conf.d/00kiln-network" '
-    '"$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/* "$1"/var/cache/debconf/*-old'
+    'rm -rf "$1/etc/hostname" "$1/etc/apt/apt.conf.d/00kiln-network" '
+    '"$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/* "$1"/var/cache/debconf/*-old; '
+    # An engine mounts over these while a step runs. Where it must make the place for a mount
+    # itself, the folder above gets the time of that step, and the layer another digest each time.
+    ': >"$1/etc/resolv.conf"; : >"$1/etc/hosts"'
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rootfs:
-    """A bootstrapped root file system: the sha256 of its tar, the Debian it holds, when it was made.
+    """A bootstrapped root file system: the sha256 of its tar, its suite, when it was made.
 
     `packages` are `name=version` lines of everything installed, sorted; `made` is a date, Y-m-d.
     """
@@ -97,8 +102,9 @@ def _key(spec: BaseSpec) -> str:
 
 
 def architecture() -> str:
-    """Return Debian's name of this host's architecture, such as `amd64`."""
-    return process.capture(["dpkg", "--print-architecture"], timeout=20).strip()
+    """Return the name that Debian and Docker have for this host's architecture."""
+    machine = platform.machine()
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
 def _kept(note: Path, store: Store) -> Rootfs | None:
@@ -122,13 +128,23 @@ def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
         process.stream(command(spec, sources, network, tar), lines.append, env=_environment())
     except process.ProgramError as error:
         faults = [line for line in lines if line.startswith(("E:", "Err:"))] or lines[-5:]
-        detail = "\n    ".join(faults)
+        # An address may hold a password.
+        detail = re.sub(r"//[^/@\s]+@", "//", "\n    ".join(faults))
         raise UnavailableError(f"mmdebstrap {spec.suite} failed:\n    {detail}") from error
+    _add_dev(tar)
     return tar
 
 
+def _add_dev(tar: Path) -> None:
+    """Add the empty folder /dev, a place to mount on, without the device files of a bootstrap."""
+    with tarfile.open(tar, "a") as archive:
+        folder = tarfile.TarInfo("./dev")
+        folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o755, EPOCH
+        archive.addfile(folder)
+
+
 def command(spec: BaseSpec, sources: Path, network: Path, tar: Path) -> list[str]:
-    """Return the mmdebstrap command line; addresses travel in files, since they may hold secrets."""
+    """Return the mmdebstrap command line; addresses travel in files: they may hold secrets."""
     copy = f"copy-in {shlex.quote(str(network))} /etc/apt/apt.conf.d"
     return [
         *("mmdebstrap", "--variant=minbase", "--format=tar", "--skip=output/dev"),

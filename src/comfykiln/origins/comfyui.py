@@ -205,7 +205,7 @@ def _require_equal(spec: ComfyUISpec, folder: Path, pinned: Mapping[str, PinnedF
     faults = faults_of(folder, pinned)
     if faults:
         raise KilnError(
-            f"ComfyUI {spec.version} as written is not the pinned tree: {'; '.join(faults[:SHOWN])}",
+            f"ComfyUI {spec.version} as written is not what is pinned: {'; '.join(faults[:SHOWN])}",
             remedy="look at the disk that holds the store; name another folder in COMFYKILN_STORE",
         )
 

@@ -78,11 +78,19 @@ def faults_of(folder: Path, pinned: Mapping[str, PinnedFile]) -> list[str]:
     missing = [f"{name}: missing" for name in pinned.keys() - there]
     extra = [f"{name}: not in the list" for name in there - pinned.keys()]
     other = [
-        f"{name}: expected {pinned[name].line[:19]}…, found {found.line[:19]}…"
+        _difference(pinned[name], found)
         for name in there & pinned.keys()
         if (found := _pin(folder, name)) != pinned[name]
     ]
     return sorted([*missing, *extra, *other])
+
+
+def _difference(pinned: PinnedFile, found: PinnedFile) -> str:
+    if not found.sha256:
+        return f"{found.path}: no regular file"
+    if found.sha256 == pinned.sha256:
+        return f"{found.path}: mode {found.mode:o} instead of {pinned.mode:o}"
+    return f"{found.path}: sha256 {found.sha256[:12]}… instead of {pinned.sha256[:12]}…"
 
 
 def walk(folder: Path) -> Iterator[str]:
@@ -99,5 +107,5 @@ def _pin(folder: Path, name: str) -> PinnedFile:
     status = path.lstat()
     mode = 0o755 if status.st_mode & 0o100 else 0o644
     if not stat.S_ISREG(status.st_mode):
-        return PinnedFile(path=name, sha256="(no regular file)", mode=0)
+        return PinnedFile(path=name, sha256="", mode=0)
     return PinnedFile(path=name, sha256=files.sha256_file(path), mode=mode)

@@ -39,7 +39,8 @@ def ensure_loaded(
     if _layers(client, name) == [f"sha256:{sha256}"]:
         return
     architecture = client.version()["Arch"]
-    client.images.load(image_archive(name, tar, sha256, architecture, epoch))
+    archive = image_archive(name, tar, sha256, architecture, epoch)
+    client.images.load(archive)  # type: ignore[arg-type]  # an iterator is sent as it comes
     found = _layers(client, name)
     if found != [f"sha256:{sha256}"]:
         raise KilnError(

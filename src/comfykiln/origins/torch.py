@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,8 @@ from comfykiln.origins.simple import project_files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from comfykiln.store import Store
 
 
 class TorchRow(Protocol):
@@ -51,46 +54,54 @@ class TorchChoice:
 
 
 def choose_torch(
-    row: TorchRow, spec: TorchSpec, *, strict: bool, settings: IndexSettings | None = None
+    row: TorchRow,
+    spec: TorchSpec,
+    *,
+    strict: bool,
+    settings: IndexSettings | None = None,
+    store: Store | None = None,
 ) -> tuple[TorchChoice, OriginUse]:
     """Return which torch family to install for a target, and what is known of its origin.
 
-    The target's index is asked for the exact build first. Raises `NotPossibleError` when it cannot
-    be used and the package index carries nothing that serves the target, or `strict` forbids it.
+    The target's index is asked for the exact build first; `store` remembers for a while when it is
+    silent. Raises `NotPossibleError` when it cannot be used and the package index carries nothing
+    that serves the target, or `strict` forbids it.
     """
     settings = settings or host_indexes(os.environ, Path.home())
     family = _family(row, spec)
-    attempts = [
-        Attempt(
-            origin="index",
-            detail=redacted(row.index),
-            fallback=False,
-            get=lambda: _from_index(row, settings),
-        )
-    ]
+    attempts = [_own_index(row, settings)]
     if family is not None:
-        attempts.append(
-            Attempt(
-                origin="package-index",
-                detail=f"the Python package index, which carries the {family.local} build",
-                fallback=True,
-                get=lambda: _choice(row.versions, family.local, None),
-            )
-        )
+        attempts.append(_package_index(row, family))
+    thing = f"torch for {row.target}"
     try:
-        choice, taken = first_available(f"torch for {row.target}", attempts, strict=strict)
+        choice, taken = first_available(thing, attempts, strict=strict, store=store)
     except NotPossibleError as error:
         raise _with_remedy(error, row, family, strict=strict) from error
-    warning = _warning(row, family) if family is not None and taken.fallback else ""
     return choice, OriginUse(
         thing="torch",
-        identity=" ".join(
-            f"{name}=={version}+{choice.local_tag}" for name, version in row.versions.items()
-        ),
+        identity=" ".join(_versions(row.versions, choice.local_tag)),
         origin=taken.origin,
         detail=taken.detail,
         fallback=taken.fallback,
-        warning=warning,
+        warning=_warning(row, family) if family is not None and taken.fallback else "",
+    )
+
+
+def _own_index(row: TorchRow, settings: IndexSettings) -> Attempt[TorchChoice]:
+    return Attempt(
+        origin="index",
+        detail=redacted(row.index),
+        fallback=False,
+        get=partial(_from_index, row, settings),
+    )
+
+
+def _package_index(row: TorchRow, family: TorchFamily) -> Attempt[TorchChoice]:
+    return Attempt(
+        origin="package-index",
+        detail=f"the Python package index, which carries the {family.local} build",
+        fallback=True,
+        get=partial(_choice, row.versions, family.local, None),
     )
 
 
@@ -113,9 +124,13 @@ def _from_index(row: TorchRow, settings: IndexSettings) -> TorchChoice:
 
 
 def _choice(versions: Mapping[str, str], local: str, index: str | None) -> TorchChoice:
-    tag = f"+{local}" if index else ""
-    requirements = tuple(f"{name}=={version}{tag}" for name, version in versions.items())
+    requirements = _versions(versions, local if index else "")
     return TorchChoice(index=index, requirements=requirements, local_tag=local)
+
+
+def _versions(versions: Mapping[str, str], local: str) -> tuple[str, ...]:
+    tag = f"+{local}" if local else ""
+    return tuple(f"{name}=={version}{tag}" for name, version in versions.items())
 
 
 def _warning(row: TorchRow, family: TorchFamily) -> str:

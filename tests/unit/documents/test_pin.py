@@ -209,6 +209,34 @@ def test_a_comfy_pack_and_line_ends_of_windows(
     )
 
 
+def test_a_manifest_keeps_its_version_of_comfyui(
+    mirrors: Path, commits: list[str], tmp_path: Path
+) -> None:
+    system = '"python_version": "3.11.7", "cuda_version": null, "torch_version": "2.1.0+cpu"'
+    text = f"""{{"schema_version": "1.0",
+ "system_info": {{{system}, "comfyui_version": "v1"}},
+ "custom_nodes": [
+  {{"name": "a", "install_method": "git", "url": "{URL}.git", "ref": "v1"}},
+  {{"name": "b", "install_method": "git", "url": "{URL}"}}],
+ "dependencies": {{"packages": {{}}}}}}"""
+    path = tmp_path / "comfyui_migration.json"
+    path.write_text(text)
+    assert pin(path, mirrors).after == text.replace(
+        '"ref": "v1"', f'"ref": "{commits[1]}"'
+    ).replace('{"name": "b"', f'{{"ref": "{commits[2]}", "name": "b"')
+
+
+def test_comfyui_is_found_under_its_former_name_too(
+    mirrors: Path, commits: list[str], tmp_path: Path
+) -> None:
+    old = tmp_path / "mirrors" / "github.com" / "comfyanonymous"
+    old.mkdir(parents=True)
+    (old / "ComfyUI.git").symlink_to(mirrors / "github.com" / "Comfy-Org" / "ComfyUI.git")
+    path = tmp_path / "s.json"
+    path.write_text('{"comfyui": "v1", "git_custom_nodes": {}}')
+    assert commits[1] in pin(path, tmp_path / "mirrors").after
+
+
 def test_the_task_writes_and_shows_the_difference(
     mirrors: Path, commits: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -311,7 +339,7 @@ def served(mirrors: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield f"https://localhost:{server.server_port}/example-nodes", certificate
     server.shutdown()
@@ -343,7 +371,7 @@ def test_only_https_is_spoken(tmp_path: Path) -> None:
     for url in ("http://localhost/o/r", "/tmp/r"):  # noqa: S108  # no file is made
         with pytest.raises(DocumentError, match="unencrypted or local transport"):
             resolve(url, "main")
-    env = gitrefs._env("https")
+    env = gitrefs.git_env("https")
     assert env["GIT_ALLOW_PROTOCOL"] == "https"
     assert env["GIT_TERMINAL_PROMPT"] == "0"
     del tmp_path

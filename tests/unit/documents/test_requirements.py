@@ -100,6 +100,8 @@ def test_a_line_is_understood_and_written_back(line: str, package: Package) -> N
         ("svn+https://h/r", "requirement.format"),
         ("git+https://h/r#egg=--pre", "requirement.format"),
         ("x" * 3000, "requirement.format"),
+        ("x[--pre] @ https://h/x.whl", "requirement.format"),
+        ("x @ https://h/x.whl ; --pre", "requirement.format"),
     ],
 )
 def test_a_line_that_could_do_more_is_refused(line: str, rule: str) -> None:

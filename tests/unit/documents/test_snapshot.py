@@ -340,6 +340,13 @@ def test_each_fault_has_its_place_and_rule(document: Any, faults: list[str]) -> 
     assert faults_of(document) == faults
 
 
+def test_one_repository_under_two_spellings_is_no_collision() -> None:
+    urls = ("https://github.com/O/Sample", "https://github.com/o/sample.git")
+    nodes: dict[str, Any] = {url: {} for url in urls}
+    found = parse(json.dumps({"git_custom_nodes": nodes}).encode(), "s.json").environment.nodes
+    assert [one.name for one in found] == ["Sample", "sample"]
+
+
 def test_faults_of_shape_and_of_meaning_come_together() -> None:
     document = {
         "comfyui": 1,

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 CONSTRAINTS = "migration-constraints.txt"
 EXCLUDES = "migration-excludes.txt"
 LOCK = "migration-lock.txt"
+GO_BEFORE = ("UV_DEFAULT_INDEX", "UV_INDEX")
+"""Variables that uv 0.13.8 follows before `--index-url`, the option that the specification has."""
 _ALIASES = {"x86_64": "amd64", "amd64": "x86_64", "arm64": "aarch64", "aarch64": "arm64"}
 
 
@@ -91,7 +93,8 @@ def _commands(environment: Environment, wanted: _Wanted, torch_backend: str) -> 
     if wanted.torch:
         source = _torch_source(environment, torch_backend)
         argv = ("uv", "pip", "install", *source, *(_pin(one) for one in wanted.torch))
-        yield Command(stage="torch", argv=argv, why="the torch family, from its own index")
+        why = "the torch family, from its own index"
+        yield Command(stage="torch", argv=argv, why=why, unset=GO_BEFORE)
     if wanted.pins:
         argv = (*install, *(_pin(one) for one in wanted.pins))
         yield Command(stage="packages", argv=argv, why="the pinned packages")
@@ -245,7 +248,8 @@ def text(made: CommandPlan) -> str:
         *_preparation(made),
     ]
     for command in made.commands:
-        lines += [f"# {command.stage}: {command.why}", _line(command)]
+        unset = f" (unset {', '.join(command.unset)} for it)" if command.unset else ""
+        lines += [f"# {command.stage}: {command.why}{unset}", _line(command)]
     return "\n".join(lines)
 
 
@@ -284,4 +288,6 @@ def _command_data(command: Command) -> dict[str, object]:
         found["fallback"] = list(command.fallback)
     if command.output:
         found["output"] = command.output
+    if command.unset:
+        found["unset"] = list(command.unset)
     return found

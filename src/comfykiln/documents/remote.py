@@ -1,0 +1,70 @@
+"""Documents at an address: a git repository with an export, or a file that is fetched first."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from comfykiln.documents.faults import Faults, FaultyDocumentError
+from comfykiln.documents.values import check_url, is_scp_address, masked
+from comfykiln.errors import DocumentError
+
+if TYPE_CHECKING:
+    from comfykiln.documents.kinds import Parsed
+
+_FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)$")
+
+
+def is_address(source: str) -> bool:
+    """Say whether `source` is an address rather than a path."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:(//|:)", source) is not None or is_scp_address(source)
+
+
+def read(address: str, ref: str | None = None) -> Parsed:
+    """Return the document at an https address; one that names no file is a git repository's.
+
+    `ref` is the branch, tag or commit of the repository.
+    Raises `NotPossibleError` when the host cannot be reached, `DocumentError` otherwise.
+    """
+    if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
+        from comfykiln.documents.bundle import read_repository  # noqa: PLC0415  # exports only
+
+        return read_repository(address, ref)
+    faults = Faults(masked(address))
+    check_url(address, "$", faults)
+    faults.stop()
+    return _fetched(address)
+
+
+def _fetched(address: str) -> Parsed:
+    """Fetch a file under its own name, which may settle its kind, and read it."""
+    from comfykiln import documents, download  # noqa: PLC0415  # addresses only
+    from comfykiln.indexes import host_indexes  # noqa: PLC0415  # the same
+
+    settings = host_indexes(os.environ, Path.home())
+    page = download.page(address, settings, patience=download.patience_of(os.environ))
+    if page.media_type == "text/html":
+        raise DocumentError(
+            f"{masked(address)}: answers with a web page, no document", remedy=_raw(address)
+        )
+    with tempfile.TemporaryDirectory(prefix="comfykiln-document-") as folder:
+        name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(address).path).rpartition("/")[2])
+        path = Path(folder) / name.lstrip("-.")
+        path.write_bytes(page.body)
+        try:
+            return replace(documents.read(path), source=masked(address))
+        except FaultyDocumentError as error:
+            raise FaultyDocumentError(masked(address), error.records) from error
+
+
+def _raw(address: str) -> str:
+    """Say which address holds the file itself, where that can be told."""
+    page = re.fullmatch(r"https://github\.com/([^/]+/[^/]+)/blob/([^?#]+).*", address)
+    if page:
+        return f"name https://raw.githubusercontent.com/{page[1]}/{page[2]}"
+    return "name the address of the file itself"

@@ -1,0 +1,26 @@
+"""The real core image for cpu, built once by the very command that the README begins with."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.support.images import CoreImage
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def core_build() -> CoreImage:
+    command = ["./kiln", "build", "--target", "cpu", "--image", "core", "--json"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+    said = json.loads(done.stdout)
+    return CoreImage(ref=said["ref"], digest=said["digest"], export=ROOT / said["export"])
+
+
+@pytest.fixture(scope="session")
+def core_image(core_build: CoreImage) -> str:
+    """The name of the verified core image."""
+    return core_build.ref
