@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.support import s3  # noqa: E402  # found by the line above
+from tests.support import s3  # found by the line above
 
 
 def described(**servers: s3.Server) -> str:

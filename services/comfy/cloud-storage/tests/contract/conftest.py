@@ -36,7 +36,7 @@ import folder_paths  # noqa: E402  # the same
 import nodes  # noqa: E402  # the same
 from comfy_execution import utils as execution_utils  # noqa: E402  # the same
 
-PACK = Path(__file__).parents[2]
+PACK = Path(os.environ.get("PACK_TEST_PACK", str(Path(__file__).parents[2])))
 SERVERS = json.loads(os.environ["PACK_TEST_S3"])
 NAME = "cloud_storage_pack"
 
@@ -182,7 +182,7 @@ class Comfy:
             cache_args={"lru": 0, "ram": 0, "ram_inactive": 0},
         )
 
-    def _send(self, event: str, data: Any, client: str | None = None) -> None:
+    def _send(self, event: str, data: Any, _client: str | None = None) -> None:
         self.events.append((event, data))
 
     def validate(self, prompt: dict[str, Any]) -> tuple[bool, Any, list[str], dict[str, Any]]:

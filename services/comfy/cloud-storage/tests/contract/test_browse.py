@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 def test_the_profile_says_where_it_leads(one_bucket: Bucket, execute: Callable[..., Any]) -> None:
     made = execute("CloudStorageProfile", profile="(env vars)", bucket="other", path_prefix="a/")
     url = one_bucket.client.meta.endpoint_url
-    assert made.ui == {
-        "text": [f"environment variables: Custom ({url}, us-east-1), bucket other"]
-    }
+    assert made.ui == {"text": [f"environment variables: Custom ({url}, us-east-1), bucket other"]}
     with pytest.raises(Exception, match="keys are never sent to another provider"):
         execute("CloudStorageProfile", profile="(env vars)", provider="AWS S3")
 

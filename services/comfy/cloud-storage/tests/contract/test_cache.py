@@ -84,9 +84,7 @@ def test_an_unchanged_image_is_not_run_again_and_a_changed_one_is(
     assert [red(value) for value in Sink.taken] == [255, 0]
 
 
-def test_a_wired_profile_counts(
-    one_bucket: Bucket, comfy: Comfy, profile_file: Path
-) -> None:
+def test_a_wired_profile_counts(one_bucket: Bucket, comfy: Comfy, profile_file: Path) -> None:
     """Weakness 2: with a wired profile the environment's bucket was asked, or nothing at all."""
     graph = image_graph(profile=["3", 0], **{"3": PROFILE_NODE})
     one_bucket.put("a.png", picture("red"))
@@ -117,8 +115,8 @@ def test_the_prefix_is_the_same_for_the_fingerprint_and_the_run(
 def test_a_key_from_a_constant_counts_and_an_unknown_one_always_runs(
     one_bucket: Bucket, comfy: Comfy
 ) -> None:
-    from comfy_extras.nodes_primitive import String  # noqa: PLC0415  # a node of ComfyUI
-    import nodes  # noqa: PLC0415  # the same
+    import nodes  # the same
+    from comfy_extras.nodes_primitive import String  # a node of ComfyUI
 
     nodes.NODE_CLASS_MAPPINGS["PrimitiveString"] = String
     String.GET_SCHEMA()

@@ -326,7 +326,7 @@ def test_a_loader_runs_with_the_downloaded_model(
     safetensors = pytest.importorskip("safetensors.torch")
     weights = {"lora_unet_x.lora_up.weight": torch.zeros(4, 2), "lora_unet_x.alpha": torch.ones(1)}
     bucket.put("style/tiny.safetensors", safetensors.save(weights))
-    from conftest import Source  # noqa: PLC0415  # used here alone
+    from conftest import Source  # used here alone
 
     Source.things["model"] = None
     prompt = {

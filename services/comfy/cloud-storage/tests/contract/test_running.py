@@ -77,7 +77,11 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 GRAPH = {
     "1": {
         "class_type": "LoadModelFromCloud",
-        "inputs": {"model_type": "checkpoints", "key": "slow.safetensors", "force_redownload": False},
+        "inputs": {
+            "model_type": "checkpoints",
+            "key": "slow.safetensors",
+            "force_redownload": False,
+        },
     },
     "2": {"class_type": "Sink", "inputs": {"value": ["1", 0]}},
 }
@@ -130,7 +134,7 @@ def test_a_stop_is_prompt_and_the_rest_is_kept(comfy: Comfy, models: Path) -> No
 
 
 def comfy_stop() -> None:
-    comfy.model_management.interrupt_current_processing(True)
+    comfy.model_management.interrupt_current_processing(value=True)
 
 
 @pytest.mark.usefixtures("slow")
@@ -168,8 +172,8 @@ def test_a_fault_beside_a_transfer_ends_it(comfy: Comfy, models: Path) -> None:
 def test_uploads_run_several_at_a_time(
     one_bucket: Bucket, comfy: Comfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import torch  # noqa: PLC0415  # used here alone
-    from conftest import Source  # noqa: PLC0415  # the same
+    import torch  # used here alone
+    from conftest import Source  # the same
 
     saving = part("saving")
     real, running, most = saving.upload, [0], [0]

@@ -65,9 +65,7 @@ def test_png_comes_back_pixel_for_pixel(
     assert bucket.head("out/x_0.png")["ContentType"] == "image/png"
 
 
-@pytest.mark.parametrize(
-    ("kind", "content"), [("jpg", "image/jpeg"), ("webp", "image/webp")]
-)
+@pytest.mark.parametrize(("kind", "content"), [("jpg", "image/jpeg"), ("webp", "image/webp")])
 def test_jpg_and_webp_come_back_close(
     one_bucket: Bucket, execute: Callable[..., Any], kind: str, content: str
 ) -> None:
@@ -171,9 +169,7 @@ def told(image: Image.Image) -> dict[str, Any]:
     return {name: json.loads(text) for name, text in pairs}
 
 
-def test_a_workflow_too_large_for_jpeg_is_left_out(
-    one_bucket: Bucket, comfy: Comfy
-) -> None:
+def test_a_workflow_too_large_for_jpeg_is_left_out(one_bucket: Bucket, comfy: Comfy) -> None:
     Source.things["images"] = torch.rand(1, 8, 8, 3)
     large = {"workflow": {"text": "x" * 70_000}}
     assert comfy.run(graph("jpg"), extra_pnginfo=large).success
@@ -198,9 +194,7 @@ def test_a_batch_of_sounds_is_saved_and_loaded(
     close: float,
 ) -> None:
     """Weakness 11: a batch broke the save, and the library for it was gone."""
-    made = execute(
-        "SaveAudioToCloud", audio=sound, key_prefix="a/", filename="s", format=kind
-    )
+    made = execute("SaveAudioToCloud", audio=sound, key_prefix="a/", filename="s", format=kind)
     assert made.out[0] == [f"a/s_0.{kind}", f"a/s_1.{kind}"]
     assert bucket.head(f"a/s_0.{kind}")["ContentType"] == content
     (loaded,) = execute("LoadAudioFromCloud", key=f"a/s_1.{kind}").out
@@ -218,14 +212,18 @@ def test_a_batch_of_sounds_is_saved_and_loaded(
 def test_rates_and_channels_that_a_format_does_not_know(
     one_bucket: Bucket, execute: Callable[..., Any]
 ) -> None:
-    for kind, rate, expected in (("mp3", 96000, 48000), ("opus", 11025, 12000), ("wav", 96000, 96000)):
+    for kind, rate, expected in (
+        ("mp3", 96000, 48000),
+        ("opus", 11025, 12000),
+        ("wav", 96000, 96000),
+    ):
         wave = {"waveform": torch.zeros(1, 1, rate // 10), "sample_rate": rate}
         execute("SaveAudioToCloud", audio=wave, key_prefix="", filename=f"{rate}", format=kind)
         (loaded,) = execute("LoadAudioFromCloud", key=f"{rate}.{kind}").out
         assert loaded["sample_rate"] == (48000 if kind == "opus" else expected)
         assert loaded["waveform"].shape[1] == 1
+    wave = {"waveform": torch.zeros(1, 3, 100), "sample_rate": 44100}
     with pytest.raises(Exception, match="Audio with 3 channels cannot be saved"):
-        wave = {"waveform": torch.zeros(1, 3, 100), "sample_rate": 44100}
         execute("SaveAudioToCloud", audio=wave, key_prefix="", filename="x", format="flac")
 
 
@@ -265,9 +263,12 @@ def test_videos_are_saved_and_loaded_with_their_sound(
     assert parts.audio is not None
     assert float(parts.frame_rate) == pytest.approx(12, rel=0.01)
     with av.open(loaded.get_stream_source()) as container:
-        assert container.streams.video[0].codec_context.name.replace("lib", "").replace(
-            "dav1d", "av1"
-        ).startswith(encoding)
+        assert (
+            container.streams.video[0]
+            .codec_context.name.replace("lib", "")
+            .replace("dav1d", "av1")
+            .startswith(encoding)
+        )
 
 
 def test_a_webm_that_fits_is_not_encoded_again(
@@ -320,9 +321,7 @@ def test_no_second_run_overwrites_the_first_unless_told(
     assert bucket.keys() == sorted([*first, *second])
 
 
-def test_tokens_of_names(
-    bucket: Bucket, execute: Callable[..., Any], images: torch.Tensor
-) -> None:
+def test_tokens_of_names(bucket: Bucket, execute: Callable[..., Any], images: torch.Tensor) -> None:
     made = save(
         execute,
         images[:2],
@@ -344,9 +343,7 @@ def test_tokens_of_names(
 def test_a_batch_under_one_name_is_numbered(
     one_bucket: Bucket, execute: Callable[..., Any], images: torch.Tensor
 ) -> None:
-    assert save(execute, images, filename="same").out[0] == [
-        f"out/same_{n}.png" for n in range(3)
-    ]
+    assert save(execute, images, filename="same").out[0] == [f"out/same_{n}.png" for n in range(3)]
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,11 @@ FACES: dict[str, tuple[str, str, list[Any], list[Any], list[tuple[str, str]], bo
         "Cloud Storage Profile",
         "cloud_storage",
         [("profile", "COMBO", "(env vars)")],
-        [("provider", "COMBO", "(from profile)"), ("bucket", "STRING", "")]
-        + [("path_prefix", "STRING", "")],
+        [
+            ("provider", "COMBO", "(from profile)"),
+            ("bucket", "STRING", ""),
+            ("path_prefix", "STRING", ""),
+        ],
         [("profile", "S3_PROFILE")],
         False,
     ),

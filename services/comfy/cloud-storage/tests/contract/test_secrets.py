@@ -125,14 +125,14 @@ def test_what_other_packs_send_is_refused_without_being_shown(
 
 @pytest.mark.usefixtures("canaries")
 def test_a_server_that_echoes_the_keys_is_not_repeated(
-    execute: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    execute: Callable[..., Any],
 ) -> None:
     (value,) = execute("CloudStorageProfile", profile="main").out
     store = part("runtime").open_store(value)
 
     def echo(request: Any, **_: Any) -> Any:
-        from botocore.awsrequest import AWSResponse  # noqa: PLC0415  # used here alone
-        from botocore.compat import HTTPHeaders  # noqa: PLC0415  # the same
+        from botocore.awsrequest import AWSResponse  # used here alone
+        from botocore.compat import HTTPHeaders  # the same
 
         body = f"<Error><Code>{SECRET}</Code><Message>{SECRET} {TOKEN} {ACCESS}</Message></Error>"
 
