@@ -43,7 +43,7 @@ def data() -> bytes:
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait a hundredth of the time between attempts."""
-    from comfykiln.transfer import ranged, reader  # noqa: PLC0415  # patched where it is used
+    from comfykiln.transfer import ranged, reader  # patched where it is used
 
     monkeypatch.setattr(ranged, "pause", lambda a, w: reader.pause(a, w) / 100)
 

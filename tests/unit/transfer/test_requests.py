@@ -48,8 +48,8 @@ class Wire:
         store.client = client  # type: ignore[method-assign]  # each client of the store is watched
 
     def _send(self, request: Any, **_: Any) -> Any:
-        from botocore.awsrequest import AWSResponse  # noqa: PLC0415  # only this class needs it
-        from botocore.compat import HTTPHeaders  # noqa: PLC0415  # the same
+        from botocore.awsrequest import AWSResponse  # only this class needs it
+        from botocore.compat import HTTPHeaders  # the same
 
         self.requests.append(request)
         status, headers, body = self._answer(request)
