@@ -67,13 +67,23 @@ def build(
     git_mirror: str | None = None,
     ca_bundle: str | None = None,
     export: bool = True,
+    cache: bool = True,
     json: bool = False,
 ) -> None:
     """Build one image, verify it, tag it and write its export tarball to dist/."""
     from comfykiln import commands
 
     commands.build(
-        ROOT, target, image, tag, origins, git_mirror, ca_bundle, export=export, as_json=json
+        ROOT,
+        target,
+        image,
+        tag,
+        origins,
+        git_mirror,
+        ca_bundle,
+        export=export,
+        cache=cache,
+        as_json=json,
     )
 
 

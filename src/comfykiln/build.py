@@ -44,6 +44,7 @@ class BuildOptions:
     git_mirror: Path | None = None
     ca_bundle: Path | None = None
     export: bool = True
+    cache: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +84,7 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
         step_secrets(settings, gathered.base.apt_sources) as secrets,
     ):
         with console.timed("bake"):
-            digest = _bake(project.root, plan, gathered, software, secrets)
+            digest = _bake(project.root, plan, gathered, software, secrets, cache=options.cache)
         record = _verified_before(client, ref, digest)
         if record is None:
             record = _verify_and_seal(client, project.root, plan, gathered, software, digest, ref)
@@ -122,6 +123,8 @@ def _bake(
     gathered: Gathered,
     name: str,
     secrets: Mapping[str, Path],
+    *,
+    cache: bool,
 ) -> str:
     """Build the software image and return its digest (containerd store) or id (overlay2)."""
     own = {
@@ -136,14 +139,17 @@ def _bake(
     with staged(plan, gathered.torch, gathered.comfyui, root, RESTORE) as context:
         override = context.context.with_name(f"{plan.name}-override.json")
         files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
-        return _run_bake([root / "images" / render.BAKE_FILE, override], plan.name, root)
+        bake_files = [root / "images" / render.BAKE_FILE, override]
+        return _run_bake(bake_files, plan.name, root, cache=cache)
 
 
-def _run_bake(bake_files: list[Path], target: str, root: Path) -> str:
+def _run_bake(bake_files: list[Path], target: str, root: Path, *, cache: bool = True) -> str:
     progress = BuildProgress(verbose=bool(os.environ.get("KILN_VERBOSE")))
     metadata = root / ".kiln" / f"{target}-metadata.json"
     try:
-        digest = engine.bake(bake_files, target, cwd=root, metadata=metadata, on_line=progress)
+        digest = engine.bake(
+            bake_files, target, cwd=root, metadata=metadata, on_line=progress, cache=cache
+        )
     except process.ProgramError as error:
         raise _explained(error, progress) from error
     console.note(f"{progress.cached} step(s) reused, {progress.run} run")

@@ -84,6 +84,7 @@ def build(
     ca_bundle: str | None,
     *,
     export: bool,
+    cache: bool,
     as_json: bool,
 ) -> None:
     """Build one image and print its name, digest and export tarball."""
@@ -98,6 +99,7 @@ def build(
         git_mirror=_existing(git_mirror, "--git-mirror", folder=True),
         ca_bundle=_existing(ca_bundle, "--ca-bundle", folder=False),
         export=export,
+        cache=cache,
     )
     built = build_image(project, plan, options)
     result = {

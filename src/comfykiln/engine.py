@@ -86,16 +86,23 @@ def _require(what: str, version: str, oldest: tuple[int, int]) -> None:
 
 
 def bake(
-    files: Sequence[Path], target: str, *, cwd: Path, metadata: Path, on_line: Callable[[str], None]
+    files: Sequence[Path],
+    target: str,
+    *,
+    cwd: Path,
+    metadata: Path,
+    on_line: Callable[[str], None],
+    cache: bool = True,
 ) -> str:
     """Run `docker buildx bake` on `target` and return the digest (or id) of the image it made.
 
-    The bake files are merged in order. Raises `ProgramError` when a step fails, `KilnError` when
-    buildx reports success without naming an image.
+    The bake files are merged in order; without `cache` every step runs anew. Raises
+    `ProgramError` when a step fails, `KilnError` when buildx reports success but names no image.
     """
     metadata.unlink(missing_ok=True)
     argv = ["docker", "buildx", "bake", "--progress=plain", f"--metadata-file={metadata}"]
     argv += [f"--file={path}" for path in files]
+    argv += [] if cache else ["--no-cache"]
     process.stream([*argv, target], on_line, cwd=cwd)
     facts = json.loads(metadata.read_text("utf-8")).get(target, {}) if metadata.is_file() else {}
     digest = facts.get("containerimage.digest") or facts.get("containerimage.config.digest")

@@ -110,6 +110,14 @@ def test_export_and_other_targets_of_the_same_lock(line: Line) -> None:
     assert inspected(other.ref)["Config"]["Labels"]["io.comfykiln.torch"] == "2.13.0+gpu"
 
 
+def test_every_step_run_anew_gives_the_same_layers_and_the_same_image(line: Line) -> None:
+    first = build_line(line, export=False)
+    layers = inspected(first.ref)["RootFS"]["Layers"]
+    second = build_line(line, export=False, cache=False)
+    assert inspected(second.ref)["RootFS"]["Layers"] == layers
+    assert second.digest == first.digest
+
+
 def test_a_changed_pack_file_replaces_one_layer(line: Line) -> None:
     before = inspected(build_line(line).ref)["RootFS"]["Layers"]
     path = line.root / PACK

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln import console, files, process
-from comfykiln.download import UnavailableError
+from comfykiln.download import UnavailableError, patience_of
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.origins import apt
 from comfykiln.origins.archive import pieces
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Every file of the root file system is at most this old, in seconds.
 EPOCH = 1_760_000_000
 # Counted up when the recipe below changes what comes out.
-RECIPE = 1
+RECIPE = 2
 # What the slim images of Debian go without.
 DPKG_OPTIONS = (
     *("path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright"),
@@ -41,8 +41,11 @@ DPKG_OPTIONS = (
 APT_OPTIONS = ('Acquire::Languages "none"', 'APT::AutoRemove::SuggestsImportant "false"')
 # What belongs to this host, or to no image: addresses (they come to each step as a secret), names.
 FORGET = (
-    'rm -rf "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/apt/apt.conf.d/00kiln-network" '
-    '"$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/* "$1"/var/cache/debconf/*-old'
+    'rm -rf "$1/etc/hostname" "$1/etc/apt/apt.conf.d/00kiln-network" '
+    '"$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/* "$1"/var/cache/debconf/*-old; '
+    # An engine mounts over these while a step runs. Where it must make the place for a mount
+    # itself, the folder above gets the time of that step, and the layer another digest each time.
+    ': >"$1/etc/resolv.conf"; : >"$1/etc/hosts"'
 )
 
 
@@ -117,8 +120,10 @@ def _kept(note: Path, store: Store) -> Rootfs | None:
 def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
     _require_tools()
     sources, network = work / "sources.list", work / "00kiln-network"
-    files.write_text(sources, apt.debian_sources(spec.suite), mode=0o600)
-    files.write_text(network, apt.network_conf(settings), mode=0o600)
+    known, conf = apt.debian_sources(spec.suite), apt.network_conf(settings)
+    apt.require_answer(known, conf, settings, patience_of(os.environ))
+    files.write_text(sources, known, mode=0o600)
+    files.write_text(network, conf, mode=0o600)
     tar = work / "rootfs.tar"
     lines: list[str] = []
     try:
@@ -128,7 +133,16 @@ def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
         # An address may hold a password.
         detail = re.sub(r"//[^/@\s]+@", "//", "\n    ".join(faults))
         raise UnavailableError(f"mmdebstrap {spec.suite} failed:\n    {detail}") from error
+    _add_dev(tar)
     return tar
+
+
+def _add_dev(tar: Path) -> None:
+    """Add the empty folder /dev, a place to mount on, without the device files of a bootstrap."""
+    with tarfile.open(tar, "a") as archive:
+        folder = tarfile.TarInfo("./dev")
+        folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o755, EPOCH
+        archive.addfile(folder)
 
 
 def command(spec: BaseSpec, sources: Path, network: Path, tar: Path) -> list[str]:
