@@ -106,7 +106,7 @@ def explained(profile: Profile, credentials: Credentials, key: str = "") -> Iter
     except botocore.exceptions.BotoCoreError as error:
         fault = _untold(type(error).__name__, profile)
     if fault is not None:
-        raise fault
+        raise fault from None
 
 
 def _told(answer: Any, profile: Profile, credentials: Credentials, key: str) -> StorageError:

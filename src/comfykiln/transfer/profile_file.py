@@ -23,6 +23,7 @@ FIELDS = (
     "endpoint_url",
     "account_id",
     "path_prefix",
+    "addressing_style",
     "credentials",
     "aws_profile",
 )

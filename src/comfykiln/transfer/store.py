@@ -100,8 +100,8 @@ class Store:
         """Describe one object; raise `MissingError` naming the object, or the bucket."""
         try:
             answer = self.call("head_object", key)
-        except MissingError:
-            self.call("head_bucket")  # the answer to HEAD has no body that tells the two apart
+        except (MissingError, AccessError):
+            self.look()  # the answer to HEAD has no body that says more
             raise
         return Found(
             key=key,
@@ -157,10 +157,14 @@ class Store:
 
     def probe(self) -> tuple[float, list[str]]:
         """Return the milliseconds that a look at the bucket takes, and up to three of its keys."""
+        self.look()  # the first request also connects
         start = time.monotonic()
-        self.call("head_bucket")
-        milliseconds = (time.monotonic() - start) * 1000
-        return milliseconds, [found.key for found in self.listed(self.profile.path_prefix, 3)]
+        keys = [found.key for found in self.listed(self.profile.path_prefix, 3)]
+        return (time.monotonic() - start) * 1000, keys
+
+    def look(self) -> None:
+        """Ask for one entry of the bucket; raise what the store says is wrong, in its words."""
+        self.call("list_objects_v2", MaxKeys=1)
 
     def _call(self, operation: str, key: str, arguments: dict[str, Any]) -> Any:
         client = self.client()

@@ -7,6 +7,7 @@ from the HTTP interface; older ones get one clear error instead of an unprotecte
 
 from __future__ import annotations
 
+import sys
 import uuid
 from pathlib import Path
 from typing import Any
@@ -117,9 +118,8 @@ def show_progress(node: str, value: float, total: float, text: str) -> None:
     if not node:
         return
     get_progress_state().update_progress(node, value, total)
-    from server import PromptServer  # noqa: PLC0415  # absent where the API is used alone
-
-    server = getattr(PromptServer, "instance", None)
+    # Imported by whoever runs the server; where the API is used alone there is none.
+    server = getattr(getattr(sys.modules.get("server"), "PromptServer", None), "instance", None)
     if server is not None and text and hasattr(server, "send_progress_text"):
         server.send_progress_text(text, node, server.client_id)
 

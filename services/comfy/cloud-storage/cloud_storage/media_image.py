@@ -50,7 +50,8 @@ def decode(path: Path, label: str) -> tuple[Any, Any]:
 
     Raises `DamagedError` for a file that is no image; `label` names it.
     """
-    images, masks = [], []
+    images: list[Any] = []
+    masks: list[Any] = []
     try:
         with Image.open(path) as file:
             for frame in ImageSequence.Iterator(file):
@@ -95,7 +96,8 @@ def _exif(metadata: dict[str, Any]) -> bytes:
         else:
             exif[tag] = f"{name}:{json.dumps(value)}"
             tag -= 1
-    return exif.tobytes()
+    made: bytes = exif.tobytes()
+    return made
 
 
 def _frame(frame: Image.Image) -> tuple[Any, Any]:

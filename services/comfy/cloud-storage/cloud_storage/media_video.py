@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import uuid
 from fractions import Fraction
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import av
@@ -17,6 +16,7 @@ from .shared.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 CONTENT_TYPES = {
     "mp4": "video/mp4",

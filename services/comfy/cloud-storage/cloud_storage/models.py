@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from . import compat, local
@@ -13,6 +13,8 @@ from .shared.download import Downloaded, download
 from .shared.errors import ChangedError, DamagedError, SpaceError, StorageError, UnreachableError
 
 if TYPE_CHECKING:
+    from pathlib import Path, PurePosixPath
+
     from .local import Copy
     from .runtime import Task
     from .shared.store import Found, Store
@@ -168,10 +170,8 @@ def _use(
         )
     sha256 = local.sha256_of(copy.path)
     _expect(wanted, sha256, copy.path)
-    try:
+    with contextlib.suppress(OSError):  # in a read-only folder it is compared again next time
         local.record(copy.path, store.profile, found, sha256, copy.mtime_ns)
-    except OSError:
-        pass  # a read-only folder: the comparison is made again next time
     return Model(name=str(name), path=copy.path, sha256=sha256, how="already here, equal")
 
 

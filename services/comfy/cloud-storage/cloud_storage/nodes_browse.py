@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from . import compat
 from .runtime import Task, full_key, human, in_thread, open_store, profile_input
-from .shared.store import Store
 from .shared.upload import upload
+
+if TYPE_CHECKING:
+    from .shared.store import Store
 
 MOST = 1000
 LONGEST_SHARE_HOURS = 168

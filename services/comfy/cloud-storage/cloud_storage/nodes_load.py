@@ -125,10 +125,9 @@ def _checked(video: Any, label: str) -> Any:
     from .shared.errors import DamagedError  # noqa: PLC0415  # beside av
 
     try:
-        video.get_dimensions()
-    except (av.error.FFmpegError, ValueError) as error:
-        raise DamagedError(
-            f"{label} cannot be read as a video ({type(error).__name__}).",
-            remedy="check the object",
-        ) from None
+        width, height = video.get_dimensions()
+    except (av.error.FFmpegError, ValueError):
+        width = height = 0
+    if not width or not height:
+        raise DamagedError(f"{label} cannot be read as a video.", remedy="check the object")
     return video

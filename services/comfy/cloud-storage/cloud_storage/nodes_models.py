@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
@@ -11,7 +11,9 @@ from .fingerprints import NotWired, of_object
 from .models import Model, Wanted
 from .runtime import Task, in_thread, open_store, profile_input
 from .shared.errors import ProfileError
-from .shared.store import Store
+
+if TYPE_CHECKING:
+    from .shared.store import Store
 
 SHA256_LENGTH = 64
 # How often a file was found missing or changed, and in which prompt last: part of the fingerprint.

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io
 
 from . import compat
 from .fingerprints import digest
 from .runtime import FROM_ENV, FROM_PROFILE, S3Profile, profiles
 from .shared.errors import ProfileError, StorageError
-from .shared.profiles import Profile
 from .shared.providers import PROVIDERS
+
+if TYPE_CHECKING:
+    from .shared.profiles import Profile
 
 
 class CloudStorageProfile(io.ComfyNode):
@@ -37,7 +41,7 @@ class CloudStorageProfile(io.ComfyNode):
                     options=[FROM_PROFILE, *PROVIDERS],
                     default=FROM_PROFILE,
                     optional=True,
-                    tooltip="Chooses where the environment names no provider; must agree otherwise.",
+                    tooltip="Counts where the environment names none; must agree otherwise.",
                 ),
                 io.String.Input(
                     "bucket", default="", optional=True, tooltip="Instead of the profile's bucket."

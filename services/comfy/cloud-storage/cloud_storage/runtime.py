@@ -131,7 +131,7 @@ async def in_thread(work: Callable[[Task], T]) -> T:
             if (task.value, task.text) != shown:
                 shown = (task.value, task.text)
                 compat.show_progress(task.node, task.value, task.total, task.text)
-    except asyncio.CancelledError:
+    except BaseException:  # the prompt ends for another reason, so the thread has to end too
         task.stopped = True
         await asyncio.wait({job})
         raise

@@ -8,6 +8,7 @@ For keys of ours all of that is switched off, since it would send them to anothe
 from __future__ import annotations
 
 import logging
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from .errors import ProfileError
@@ -57,11 +58,7 @@ def make_client(profile: Profile, credentials: Credentials, *, region: str = "")
 def _session_arguments(credentials: Credentials) -> dict[str, Any]:
     if credentials.kind == CHAIN:
         return {"profile_name": credentials.aws_profile} if credentials.aws_profile else {}
-    import botocore.session  # noqa: PLC0415  # as boto3 above
-
-    alone = botocore.session.Session(
-        session_vars={"profile": NOT_SET, "config_file": NOT_SET, "credentials_file": NOT_SET}
-    )
+    alone = _lonely_session()
     if credentials.kind == ANONYMOUS:
         return {"botocore_session": alone}
     return {
@@ -72,15 +69,34 @@ def _session_arguments(credentials: Credentials) -> dict[str, Any]:
     }
 
 
+def _lonely_session() -> Any:
+    """Return a session of botocore that reads neither the files nor the profile of AWS."""
+    import botocore.session  # noqa: PLC0415  # as boto3 above
+
+    session = botocore.session.Session(
+        session_vars={"profile": NOT_SET, "config_file": NOT_SET, "credentials_file": NOT_SET}
+    )
+    session.register_component("data_loader", _loader())
+    return session
+
+
+@lru_cache(maxsize=1)
+def _loader() -> Any:
+    """Return the reader of boto3's descriptions of services: reading them is half of a start."""
+    from botocore.loaders import create_loader  # noqa: PLC0415  # as boto3 above
+
+    return create_loader()
+
+
 def _config(profile: Profile, credentials: Credentials) -> Any:
     import botocore  # noqa: PLC0415  # as boto3 above
     from botocore.config import Config  # noqa: PLC0415  # as boto3 above
 
     signature = botocore.UNSIGNED if credentials.kind == ANONYMOUS else "s3v4"
-    # The stubs do not know ignore_configured_endpoint_urls yet.
+    # The stubs do not know ignore_configured_endpoint_urls yet, and a style must be a literal.
     return Config(  # type: ignore[call-arg]
         signature_version=signature,
-        s3={"addressing_style": "path" if profile.path_style else "auto"},
+        s3={"addressing_style": profile.addressing},  # type: ignore[arg-type]  # as above
         retries={"mode": "standard", "total_max_attempts": 4},
         connect_timeout=10,
         read_timeout=60,

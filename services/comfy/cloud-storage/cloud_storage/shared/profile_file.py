@@ -24,6 +24,7 @@ FIELDS = (
     "endpoint_url",
     "account_id",
     "path_prefix",
+    "addressing_style",
     "credentials",
     "aws_profile",
 )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ProfileError
 from .profile_file import FIELDS, read_profiles
-from .providers import AWS, endpoint_for, find_provider, wants_path_style
+from .providers import AWS, addressing_for, endpoint_for, find_provider
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Profile:
     region: str
     bucket: str
     path_prefix: str = ""
-    path_style: bool = False
+    addressing: str = "auto"
 
     @property
     def shown_name(self) -> str:
@@ -144,7 +144,7 @@ class Profiles:
             region=region,
             bucket=_bucket(chosen),
             path_prefix=path_prefix,
-            path_style=wants_path_style(preset, endpoint),
+            addressing=addressing_for(preset, source.get("addressing_style", "")),
         )
         return profile, keys
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -94,22 +93,18 @@ def endpoint_for(provider: Provider, *, endpoint_url: str, region: str, account_
     return provider.endpoint.format(region=region, account_id=account_id)
 
 
-def wants_path_style(provider: Provider, endpoint: str) -> bool:
-    """Say whether the bucket belongs into the path: always where no bucket host name can exist."""
-    if provider.path_style:
-        return True
-    host = urlsplit(endpoint).hostname if endpoint else None
-    if host is None:
-        return False
-    return "." not in host or host.endswith(".localhost") or _is_address(host)
+def addressing_for(provider: Provider, told: str) -> str:
+    """Return where the bucket stands in a URL: `path`, `virtual` (the host), or boto3's `auto`.
 
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
+    `auto` is the host on AWS and the path elsewhere, which every provider of the table takes.
+    """
+    if told in ("", "auto"):
+        return "path" if provider.path_style else "auto"
+    if told in ("path", "virtual"):
+        return told
+    raise ProfileError(
+        "Unknown value of addressing_style.", remedy="use path or virtual, or leave it out"
+    )
 
 
 def _checked(url: str) -> str:

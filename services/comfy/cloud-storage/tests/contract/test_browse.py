@@ -1,0 +1,68 @@
+"""Profiles, listings, URLs and the connection test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from conftest import Bucket, part
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def test_the_profile_says_where_it_leads(one_bucket: Bucket, execute: Callable[..., Any]) -> None:
+    made = execute("CloudStorageProfile", profile="(env vars)", bucket="other", path_prefix="a/")
+    url = one_bucket.client.meta.endpoint_url
+    assert made.ui == {"text": [f"environment variables: Custom ({url}, us-east-1), bucket other"]}
+    with pytest.raises(Exception, match="keys are never sent to another provider"):
+        execute("CloudStorageProfile", profile="(env vars)", provider="AWS S3")
+
+
+def test_a_listing(bucket: Bucket, execute: Callable[..., Any]) -> None:
+    for name in ("a/1.bin", "a/2.bin", "b.bin"):
+        bucket.put(name, bytes(1_500_000))
+    made = execute("ListBucketContents", prefix="a/", max_results=100)
+    assert made.out == ("a/1.bin  (1.4 MB)\na/2.bin  (1.4 MB)", "a/1.bin\na/2.bin")
+    assert execute("ListBucketContents", prefix="", max_results=1).out[1] == "a/1.bin"
+    empty = execute("ListBucketContents", prefix="none", max_results=1)
+    assert (empty.out, empty.ui) == (("", ""), {"text": ["(nothing there)"]})
+
+
+def test_a_sharing_url(bucket: Bucket, execute: Callable[..., Any]) -> None:
+    bucket.put("a b.txt", b"hello")
+    (url,) = execute("GeneratePresignedURL", key="a b.txt", expires_hours=24).out
+    assert "X-Amz-Expires=86400" in url
+    connections = part("shared.connections")
+    reader = connections.Connections()
+    assert reader.get(connections.Request(url=url)).read() == b"hello"
+    reader.close()
+    with pytest.raises(Exception, match="Object not found"):
+        execute("GeneratePresignedURL", key="gone", expires_hours=24)
+
+
+def test_the_connection_test(bucket: Bucket, execute: Callable[..., Any]) -> None:
+    bucket.put("x", b"")
+    (report,) = execute("TestCloudConnection", test_writing=True).out
+    lines = report.split("\n")
+    assert lines[0].startswith("environment variables: Custom (http://127.0.0.1:")
+    assert lines[1].startswith("the bucket answers in ")
+    assert lines[2] == "first keys: x"
+    assert lines[3].startswith("wrote, read and removed 74 B in ")
+    assert bucket.keys() == ["x"]
+
+
+def test_wrong_keys_are_named(
+    bucket: Bucket, execute: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if bucket.server == "moto":
+        pytest.skip("moto takes any key")
+    monkeypatch.setenv("COMFY_S3_SECRET_KEY", "wrong")
+    with pytest.raises(Exception, match="the secret key does not belong to the access key"):
+        execute("TestCloudConnection")
+    monkeypatch.setenv("COMFY_S3_ACCESS_KEY", "WRONGACCESSKEY01")
+    with pytest.raises(Exception, match="Invalid access key|Access denied"):
+        execute("TestCloudConnection")
+    monkeypatch.delenv("COMFY_S3_ACCESS_KEY")
+    with pytest.raises(Exception, match="Cloud storage access key not configured"):
+        execute("TestCloudConnection")
