@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import shutil
@@ -12,6 +11,7 @@ import tempfile
 import time
 import urllib.request
 import zlib
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.real
 ROOT = Path(__file__).parents[2]
 PACK = ROOT / "services/comfy/cloud-storage"
 INSIDE = "/app/custom_nodes/cloud-storage"
-PYTEST = ("pytest", "_pytest", "pluggy", "iniconfig", "packaging", "pygments")
+PYTEST = ("pytest", "pluggy", "iniconfig", "packaging", "pygments")  # in Python alone
 BUCKET = "pack"
 WIDTH, HEIGHT = 48, 32
 
@@ -67,11 +67,10 @@ def stored(buckets: s3.Server, key: str) -> bytes:
 
 def test_the_contract_holds_in_the_image(core_image: str, tmp_path: Path) -> None:
     programs = tmp_path / "pytest"
-    for name in PYTEST:
-        spec = importlib.util.find_spec(name)
-        assert spec is not None
-        assert spec.origin is not None
-        shutil.copytree(Path(spec.origin).parent, programs / name)
+    for file in (file for name in PYTEST for file in metadata.files(name) or ()):
+        if file.suffix == ".py" and ".." not in file.parts:
+            (programs / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.locate(), programs / file)
     buckets = tmp_path / "buckets"
     buckets.mkdir()
     with s3.moto() as moto, s3.rclone(buckets) as rclone:
@@ -212,7 +211,7 @@ def test_sound_and_video_are_saved_and_loaded(server: ComfyServer, buckets: s3.S
 
 def upscaler() -> bytes:
     """Return a whole, tiny upscaling model (ESRGAN, one block) as a safetensors file of zeros."""
-    features, grow = 4, 2
+    features, grow = 4, 32  # the second is what loaders take for granted
     shapes: dict[str, list[int]] = {"conv_first.weight": [features, 3, 3, 3]}
     for block in ("rdb1", "rdb2", "rdb3"):
         for number in range(1, 6):
@@ -269,13 +268,14 @@ def test_a_model_is_downloaded_and_a_loader_runs_it(
 def test_a_read_only_models_folder_is_said(server: ComfyServer, buckets: s3.Server) -> None:
     assert buckets.folder is not None
     (buckets.folder / BUCKET / "x.safetensors").write_bytes(b"x" * 1000)
-    graph = model_graph("loras", "x.safetensors") | {
+    graph = model_graph("clip_vision", "x.safetensors") | {
         "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}
     }
     told = server.fail(graph)
     assert told["exception_message"].strip() == (
-        "No models folder for loras can be written: /app/models/loras (read-only, or not ours).\n"
-        "  → mount a writable volume there, or add a writable folder for loras in "
+        "No models folder for clip_vision can be written: /app/models/clip_vision "
+        "(read-only, or not ours).\n"
+        "  → mount a writable volume there, or add a writable folder for clip_vision in "
         "extra_model_paths.yaml"
     )
 
@@ -382,7 +382,8 @@ def test_a_file_open_to_others_is_refused_in_the_server(server: ComfyServer, can
     assert f"run: chmod 600 {path}" in refused
     assert CANARY not in refused
     server.execute("chmod", "600", path)
-    assert server.succeed(graph)["1"]["text"][0].startswith("canary: Custom (http://127.0.0.1:1")
+    shown = server.succeed(graph)["2"]["text"]
+    assert shown == ["canary: Custom (http://127.0.0.1:1, us-east-1), bucket none"]
 
 
 def test_the_pack_alone_works_in_a_plain_comfyui(

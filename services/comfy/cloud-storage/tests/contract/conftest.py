@@ -36,7 +36,7 @@ import folder_paths  # noqa: E402  # the same
 import nodes  # noqa: E402  # the same
 from comfy_execution import utils as execution_utils  # noqa: E402  # the same
 
-PACK = Path(os.environ.get("PACK_TEST_PACK", str(Path(__file__).parents[2])))
+PACK = Path(os.environ.get("PACK_TEST_PACK") or Path(__file__).parents[2])
 SERVERS = json.loads(os.environ["PACK_TEST_S3"])
 NAME = "cloud_storage_pack"
 
