@@ -81,12 +81,20 @@ def _write_program(folder: Path, restore: Path) -> None:
 
 def _write_locks(plan: BuildPlan, torch: TorchChoice, folder: Path) -> None:
     """Write the package lock and the torch row; a lock of the torch build in use goes beside it."""
-    files.copy(plan.service.package_lock, folder / "packages.txt")
+    files.write_text(folder / "packages.txt", _bare(plan.service.package_lock))
     lock = plan.service.torch_lock(torch.local_tag)
     if torch.index is None and lock.is_file():
-        files.copy(lock, folder / "torch.txt")
+        files.write_text(folder / "torch.txt", _bare(lock))
     choice = {"requirements": list(torch.requirements), "index": torch.index}
     files.write_bytes(folder / "torch.json", files.canonical_json(choice))
+
+
+def _bare(lock: Path) -> str:
+    """Return a lock without its remarks: what is installed is then all that a step depends on."""
+    kept = ("# sdists: ", "# build: ")
+    lines = lock.read_text("utf-8").splitlines()
+    wanted = [line for line in lines if line.startswith(kept) or not line.lstrip().startswith("#")]
+    return "".join(f"{line}\n" for line in wanted)
 
 
 def _copy_uv(folder: Path) -> None:

@@ -50,6 +50,7 @@ for init in sorted(pathlib.Path("/app/custom_nodes").glob("*/__init__.py")):
         spec.loader.exec_module(module)
         for name in module.NODE_CLASS_MAPPINGS:
             NODES[name] = {"python_module": f"custom_nodes.{init.parent.name}"}
+        print(f"   0.1 seconds: {init.parent}", flush=True)
     except Exception:
         print(f"   0.0 seconds (IMPORT FAILED): {init.parent}", flush=True)
 pathlib.Path("/app/user/state").write_text("kept")

@@ -65,7 +65,9 @@ def node_lines(
     ]
     faults.stop()
     return NodeLines(
-        requirements=requirements, constraints=tuple(sorted(constraints)), set_aside=tuple(aside)
+        requirements=requirements,
+        constraints=tuple(sorted(constraints)),
+        set_aside=tuple(dict.fromkeys(aside)),
     )
 
 
@@ -75,11 +77,10 @@ def normalized(name: str) -> str:
 
 
 def _packages(node: GatheredNode, faults: Faults) -> Iterator[Package]:
-    """Yield what the node asks for: its requirements.txt, else its pyproject's dependencies."""
+    """Yield what the node asks for, in its requirements.txt and in its pyproject.toml."""
     name = node.pin.directory
     if node.own.requirements is not None:
         yield from parse_file(node.own.requirements.encode(), f"{name}/requirements.txt", faults)
-        return
     place = f"{name}/pyproject.toml"
     for line in _dependencies(node.own.pyproject or "", place):
         package = parse_line(line, f"{place} project.dependencies", faults)

@@ -89,9 +89,10 @@ def judge_requirements(plan: RestorePlan, said: str) -> None:
         for line in pack.get("requirements", []):
             lines += 1
             name = normalized(str(line.get("name") or ""))
-            satisfied = line.get("status") in {"ok", "satisfied", "skipped"}
-            if not satisfied and name not in plan.accepted | plan.family:
-                wrong.append(f"{pack.get('name')}: {line}")
+            known = {name, line["raw"]} & (plan.accepted | plan.family)
+            if line["status"] != "satisfied" and not known:
+                have = line.get("installed") or "nothing"
+                wrong.append(f"{pack['pack']}: {line['raw']} is {line['status']}, found {have}")
     if wrong:
         raise StepError("nodes ask for what is not installed:\n  " + "\n  ".join(wrong))
     print(f"requirements: {lines} line(s) of nodes are satisfied or accepted", flush=True)

@@ -39,6 +39,12 @@ FAILURE_SIGNS = re.compile(
 # True here and harmless: this row must not depend on the target's torch, so none is in reach.
 EXPECTED = "ERROR:root:[ComfyUI-Manager] PyTorch is not installed"
 
+# comfy-cli asks `python -m pip list`, and the environment holds no pip: uv answers in its place.
+PIP_LIST = """\
+import os, sys
+os.execvp("uv", ["uv", "pip", "list", "--quiet", "--format", "json", "--python", sys.executable])
+"""
+
 
 def restore(path: Path) -> None:
     """Restore the snapshot, add the local packs, judge by state, keep only this row's files."""
@@ -89,7 +95,10 @@ def failure_of(status: int, text: str) -> str:
 
 def _judge_requirements(plan: RestorePlan, env: dict[str, str]) -> None:
     argv = ["comfy", "--skip-prompt", "--json", "--workspace", str(APP), "node", "deps"]
-    _, said = output(argv, env=env, cwd=CUSTOM_NODES)
+    stand_in = Path("/tmp/pip-stand-in/pip")  # noqa: S108  # a build stage has one user
+    stand_in.mkdir(parents=True)
+    (stand_in / "__main__.py").write_text(PIP_LIST, "utf-8")
+    _, said = output(argv, env={**env, "PYTHONPATH": str(stand_in.parent)}, cwd=CUSTOM_NODES)
     judge_requirements(plan, said)
 
 
