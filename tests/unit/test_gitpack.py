@@ -107,5 +107,5 @@ def test_a_submodule_is_read_with_its_address_and_commit(work: Path, tmp_path: P
     )
     git(work, "rm", "-q", "--cached", ".gitmodules")
     git(work, "commit", "-q", "-m", "no map")
-    with pytest.raises(DocumentError, match="parts/x is a submodule that .gitmodules does not"):
+    with pytest.raises(DocumentError, match="parts/x is a submodule that"):
         read(work, tmp_path / "again")
