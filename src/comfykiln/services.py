@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfykiln.datafiles import load_yaml
 from comfykiln.errors import DocumentError
@@ -26,13 +26,17 @@ class NodeRule:
     """What is special about one node.
 
     `install` is "run" or "skip" where the node has an install.py; `may_lack` maps the paths that a
-    mirror may be without to the reason why the node does without.
+    mirror may be without to the reason why the node does without. `copies` (new file → file of the
+    node) and `folders` (below /app) are what the node would make at its first import, which an
+    image with a read-only root cannot let it.
     """
 
     install: str | None = None
     frontend_only: bool = False
     lfs_pointers: bool = False
     may_lack: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -99,10 +103,14 @@ def load_service(root: Path, name: str) -> Service:
         overrides=tuple(Override(**entry) for entry in raw.get("overrides", [])),
         drop=raw.get("drop", {}),
         accepted=raw.get("accepted", {}),
-        nodes={node: NodeRule(**entry) for node, entry in raw.get("nodes", {}).items()},
+        nodes={node: _rule(entry) for node, entry in raw.get("nodes", {}).items()},
     )
     _require_files(service)
     return service
+
+
+def _rule(entry: Mapping[str, Any]) -> NodeRule:
+    return NodeRule(**{**entry, "folders": tuple(entry.get("folders", []))})
 
 
 def _require_files(service: Service) -> None:

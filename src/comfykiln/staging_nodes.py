@@ -62,6 +62,7 @@ def mirrors(nodes: tuple[GatheredNode, ...]) -> list[dict[str, Any]]:
 
 
 def _node(service: Service, node: GatheredNode) -> dict[str, Any]:
+    rule = service.rule(node.pin.directory)
     return {
         "url": node.pin.url,
         "commit": node.pin.commit,
@@ -69,7 +70,9 @@ def _node(service: Service, node: GatheredNode) -> dict[str, Any]:
         "disabled": node.pin.disabled,
         "submodules": {mount: one.commit for mount, one in node.repositories.items() if mount},
         "lacking": list(node.lacking),
-        "install": node.own.install_script and service.rule(node.pin.directory).install == "run",
+        "copies": dict(rule.copies),
+        "folders": list(rule.folders),
+        "install": node.own.install_script and rule.install == "run",
     }
 
 

@@ -39,6 +39,7 @@ def plan(*nodes: GitNode, **further: object) -> RestorePlan:
 
 def node(directory: str, commit: str, **further: object) -> GitNode:
     values = {"disabled": False, "submodules": {}, "lacking": (), "install": False}
+    values |= {"copies": {}, "folders": ()}
     url = f"https://kiln.invalid/nodes/{directory}"
     return GitNode(
         url=url,

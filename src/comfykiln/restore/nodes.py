@@ -136,11 +136,23 @@ def _keep_only_nodes(plan: RestorePlan, own: set[str]) -> None:
             entry.unlink(missing_ok=True)
     for node in plan.git:
         _strip_history(node)
+        _prepare(node)
         if node.disabled:
             (CUSTOM_NODES / ".disabled").mkdir(exist_ok=True)
             (CUSTOM_NODES / node.directory).rename(CUSTOM_NODES / ".disabled" / node.directory)
     shutil.move(CUSTOM_NODES, RESULT)
     shutil.move(SNAPSHOT, RESULT)
+
+
+def _prepare(node: GitNode) -> None:
+    """Make what the node would make at its first import, where the root is read-only."""
+    folder = CUSTOM_NODES / node.directory
+    for target, source in node.copies.items():
+        if not (folder / source).is_file():
+            raise StepError(f"{node.directory}: has no {source} to copy to {target}")
+        shutil.copyfile(folder / source, folder / target)
+    for name in node.folders:
+        (RESULT / name).mkdir(parents=True, exist_ok=True)
 
 
 def _strip_history(node: GitNode) -> None:
@@ -172,6 +184,7 @@ def _write_record(plan: RestorePlan, changes: dict[str, list[str]]) -> None:
             "submodules": dict(node.submodules),
             "disabled": node.disabled,
             "lacking": list(node.lacking),
+            "copies": dict(node.copies),
             "install_changed": changes.get(node.directory, []),
         }
         for node in plan.git

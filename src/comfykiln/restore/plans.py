@@ -16,7 +16,8 @@ class GitNode:
     """One node of the snapshot: its URL, the 40-hex commit it is pinned to, its directory.
 
     `submodules` maps where one is mounted to its commit; `lacking` are files that no mirror had;
-    `install` says whether its install.py runs.
+    `install` says whether its install.py runs; `copies` (new file → file of the node) and `folders`
+    (below /app) are made for it.
     """
 
     url: str
@@ -26,6 +27,8 @@ class GitNode:
     submodules: Mapping[str, str]
     lacking: tuple[str, ...]
     install: bool
+    copies: Mapping[str, str]
+    folders: tuple[str, ...]
 
     def checkouts(self) -> dict[str, str]:
         """Return folder below custom_nodes → commit, of the node and its submodules."""
@@ -74,7 +77,8 @@ def read_plan(path: Path) -> RestorePlan:
 
 
 def _node(raw: dict[str, Any]) -> GitNode:
-    return GitNode(**{**raw, "lacking": tuple(raw["lacking"])})
+    tuples = {name: tuple(raw[name]) for name in ("lacking", "folders")}
+    return GitNode(**{**raw, **tuples})
 
 
 def _mirror(raw: dict[str, Any], packs: Path) -> Mirror:
