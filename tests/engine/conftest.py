@@ -221,7 +221,9 @@ def make_line(root: Path, index: tuple[str, Path], stand_in: tuple[Path, str]) -
     core = ROOT / "services" / "comfy" / "core"
     shutil.copyfile(core / "startup.py", service / "startup.py")
     snapshot = (core / "production-snapshot.json").read_text("utf-8")
-    (service / "production-snapshot.json").write_text(snapshot.replace("v0.30.0", "v9.9.9"), "utf-8")
+    (service / "production-snapshot.json").write_text(
+        snapshot.replace("v0.30.0", "v9.9.9"), "utf-8"
+    )
     write_yaml(
         service / "service.yaml",
         {
