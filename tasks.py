@@ -41,11 +41,13 @@ def render(_: Context, *, check: bool = False) -> None:
 
 
 @task
-def lock(_: Context, *, image: str = "core", git_mirror: str | None = None) -> None:
-    """Solve the image's packages once for all targets and write its hashed locks."""
+def lock(
+    _: Context, *, image: str = "core", git_mirror: str | None = None, upgrade: str = ""
+) -> None:
+    """Solve the image's packages once for all targets; --upgrade NAME moves one, `all` every."""
     from comfykiln import commands
 
-    commands.lock(ROOT, image, git_mirror)
+    commands.lock(ROOT, image, git_mirror, tuple(upgrade.replace(",", " ").split()))
 
 
 @task

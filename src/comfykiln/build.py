@@ -79,7 +79,8 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
             strict=options.strict,
             mirror=options.git_mirror,
         )
-    check_locks(plan.service, project.lock_inputs(plan.service, gathered.comfyui))
+    inputs = project.lock_inputs(plan.service, gathered.comfyui, gathered.nodes)
+    check_locks(plan.service, inputs)
     disk.require_space(
         the_engine,
         disk.bytes_needed(
@@ -148,7 +149,7 @@ def _bake(
     if gathered.base.override:
         own["contexts"][plan.base_ref] = gathered.base.override
     _expect_rendered(root, plan)
-    with staged(plan, gathered.torch, gathered.comfyui, root, RESTORE) as context:
+    with staged(plan, gathered, root, RESTORE) as context:
         override = context.context.with_name(f"{plan.name}-override.json")
         files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
         bake_files = [root / "images" / render.BAKE_FILE, override]
@@ -219,19 +220,31 @@ def _verify_and_seal(
     ref: str,
 ) -> dict[str, Any]:
     with console.timed("verify: no network, read-only root"):
-        answers = verify.question(client, software)
-        faults = verify.judge(answers, receipt.expectation(plan, gathered))
+        expected = receipt.expectation(plan, gathered)
+        answers = verify.question(client, software, expected.libraries)
+        faults = verify.judge(answers, expected)
         if faults:
             raise verify.rejected(software, faults, answers)
         console.note(
             f"answered after {answers.start_seconds:.1f} s, "
             f"ended {answers.stop_seconds:.1f} s after SIGTERM"
         )
+    _report_nodes(gathered, answers)
     layers = engine.layer_digests(engine.require_image(client, software))
     record = receipt.write(plan, gathered, answers, digest, layers)
     with console.timed(f"seal and tag {ref}"):
         _seal(root, software, record, {receipt.SOFTWARE_LABEL: digest}, ref)
     return record
+
+
+def _report_nodes(gathered: Gathered, answers: verify.Answers) -> None:
+    """Print one line for each custom node: its pin, its import time, its classes."""
+    times = verify.import_times(answers.log)
+    for node in gathered.nodes:
+        name = node.pin.directory
+        count = len(verify.classes_of(name, answers.probe["node_classes"]))
+        told = "disabled" if node.pin.disabled else f"{times[name]:.1f} s, {count} class(es)"
+        console.note(f"{name} {node.pin.commit[:12]}: {told}")
 
 
 def _seal(

@@ -47,8 +47,8 @@ def render_files(root: Path, *, check: bool) -> None:
         console.out(f"written: {path.relative_to(root)}")
 
 
-def lock(root: Path, image: str, git_mirror: str | None) -> None:
-    """Solve the image's packages and write both locks."""
+def lock(root: Path, image: str, git_mirror: str | None, upgrade: tuple[str, ...] = ()) -> None:
+    """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
     from comfykiln import locking  # noqa: PLC0415  # as everywhere here
     from comfykiln.indexes import step_environment  # noqa: PLC0415
     from comfykiln.network import settings_of_host  # noqa: PLC0415
@@ -57,10 +57,17 @@ def lock(root: Path, image: str, git_mirror: str | None) -> None:
     service = project.service(image)
     inputs = _lock_inputs(project, service, git_mirror)
     settings = settings_of_host(None)
-    with console.timed(f"solve the packages of {image}"):
-        text = locking.solve(inputs, dict(os.environ) | step_environment(settings))
     local = project.package_index_build()
-    locking.write_locks(service, project.targets, inputs, text, local)
+    for line in inputs.set_aside:
+        console.note(f"set aside: {line}")
+    with console.timed(f"solve the packages of {image}"):
+        solved = locking.solve(
+            inputs,
+            dict(os.environ) | step_environment(settings),
+            previous=locking.previous(service, local),
+            upgrade=upgrade,
+        )
+    locking.write_locks(service, project.targets, inputs, solved, local)
     console.out(f"written: {service.package_lock.relative_to(root)}")
 
 
@@ -163,7 +170,8 @@ def checked_tag(tag: str | None) -> str | None:
 
 def _lock_inputs(project: Project, service: Service, git_mirror: str | None) -> LockInputs:
     mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    return project.lock_inputs(service, project.comfyui_tree(service, mirror))
+    nodes = project.nodes(service, mirror)
+    return project.lock_inputs(service, project.comfyui_tree(service, mirror), nodes)
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -46,6 +47,13 @@ def write_bytes(path: Path, data: bytes, *, mode: int = 0o644) -> None:
 def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     """Write `text` as UTF-8 to `path` whole or not at all."""
     write_bytes(path, text.encode(), mode=mode)
+
+
+def copy(source: Path, target: Path, *, mode: int = 0o644) -> None:
+    """Copy a file into a folder that nobody else reads yet, without its times."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    target.chmod(mode)
 
 
 def canonical_json(value: Any) -> bytes:

@@ -74,6 +74,30 @@ def capture(
     return done.stdout
 
 
+def capture_bytes(
+    argv: Sequence[str], *, env: Mapping[str, str], stdin: bytes, timeout: float = 600
+) -> bytes:
+    """Run `argv` on the bytes `stdin` and return the bytes it prints; faults as in `capture`."""
+    try:
+        done = subprocess.run(
+            list(argv),
+            env=dict(env),
+            input=stdin,
+            capture_output=True,
+            timeout=timeout,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise _missing(argv, error) from error
+    except subprocess.TimeoutExpired as error:
+        raise KilnError(
+            f"`{shown(argv)}` gave no result within {timeout:g} s", remedy="run it by hand"
+        ) from error
+    if done.returncode != 0:
+        raise ProgramError(argv, done.returncode, done.stderr.decode("utf-8", "replace"))
+    return done.stdout
+
+
 def stream(
     argv: Sequence[str],
     on_line: Callable[[str], None],

@@ -13,7 +13,8 @@ import comfykiln
 from comfykiln import engine as engines
 from comfykiln import files, locking
 from comfykiln.errors import KilnError
-from comfykiln.verify import Expectation
+from comfykiln.locking.nodelines import node_lines
+from comfykiln.verify import Expectation, classes_of, import_times
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ RECEIPT_LABEL = f"{PREFIX}.receipt"
 def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
     """Return what the image of this plan must answer when it is questioned."""
     packages = locking.locked(plan.service.package_lock)
+    shared = tuple(packages)
     torch_lock = plan.service.torch_lock(gathered.torch.local_tag)
     if gathered.torch.index is None and torch_lock.is_file():
         packages |= locking.locked(torch_lock)
@@ -45,6 +47,12 @@ def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
         local_tag=gathered.torch.local_tag,
         packages=packages,
         packs={pack.name: pack_nodes(pack) for pack in plan.service.local_nodes},
+        nodes=tuple(pin.directory for pin in gathered.pins.git if not pin.disabled),
+        without_classes=frozenset(
+            name for name, rule in plan.service.nodes.items() if rule.frontend_only
+        ),
+        accepted=frozenset(plan.service.accepted),
+        libraries=shared if gathered.nodes else (),
     )
 
 
@@ -120,7 +128,51 @@ def write(
             "read_only_root": not answers.probe["process"]["root_writable"],
             "network": "none",
             "health": answers.health,
+            **({"nodes": _nodes(gathered, answers)} if gathered.nodes else {}),
         },
+        **(_further(plan, gathered, answers, expected) if gathered.nodes else {}),
+    }
+
+
+def _nodes(gathered: Gathered, answers: Answers) -> dict[str, Any]:
+    """Return what each custom node was found to be; how long it took to import is printed only."""
+    classes: Mapping[str, str] = answers.probe["node_classes"]
+    imported = import_times(answers.log)
+    return {
+        node.pin.directory: {
+            "url": node.pin.url,
+            "commit": node.pin.commit,
+            "submodules": {mount: one.commit for mount, one in node.repositories.items() if mount},
+            "disabled": node.pin.disabled,
+            "lacking": list(node.lacking),
+            "imported": node.pin.directory in imported,
+            "classes": len(classes_of(node.pin.directory, classes)),
+        }
+        for node in gathered.nodes
+    }
+
+
+def _further(
+    plan: BuildPlan, gathered: Gathered, answers: Answers, expected: Expectation
+) -> dict[str, Any]:
+    """Return what only images with custom nodes record beside what was found."""
+    return {
+        "resolution": _resolution(plan, gathered, answers),
+        "libraries": list(expected.libraries),
+    }
+
+
+def _resolution(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:
+    """Return every decision of people that bent the solve or the judgement, with its reason."""
+    service = plan.service
+    lines = node_lines(gathered.nodes, (), service, plan.target.torch.requirements)
+    return {
+        "overrides": {one.requirement: one.reason for one in service.overrides},
+        "dropped": dict(service.drop),
+        "set_aside": list(lines.set_aside),
+        "built_from_source": list(service.sdists),
+        "accepted": dict(service.accepted),
+        "complaints": sorted(answers.complaints + answers.unloadable),
     }
 
 

@@ -27,8 +27,9 @@ def verify_ref(ref: str) -> dict[str, Any]:
             remedy="the image was changed after it was sealed: build or pull it again",
         )
     with console.timed("verify: no network, read-only root"):
-        answers = verify.question(client, ref)
-        faults = verify.judge(answers, expectation(record))
+        expected = expectation(record)
+        answers = verify.question(client, ref, expected.libraries)
+        faults = verify.judge(answers, expected)
     if faults:
         raise verify.rejected(ref, faults, answers)
     return record
@@ -37,6 +38,8 @@ def verify_ref(ref: str) -> dict[str, Any]:
 def expectation(record: dict[str, Any]) -> verify.Expectation:
     """Return what an image with this receipt must answer again."""
     found = record["found"]
+    nodes = {name: one for name, one in found.get("nodes", {}).items() if not one["disabled"]}
+    accepted = record.get("resolution", {}).get("accepted", {})
     version, _, local = found["torch"].partition("+")
     return verify.Expectation(
         comfyui=found["comfyui"],
@@ -44,4 +47,8 @@ def expectation(record: dict[str, Any]) -> verify.Expectation:
         local_tag=local,
         packages={receipt.normalized(name): version for name, version in found["packages"].items()},
         packs=found["packs"],
+        nodes=tuple(nodes),
+        without_classes=frozenset(name for name, one in nodes.items() if not one["classes"]),
+        accepted=frozenset(accepted),
+        libraries=tuple(record["libraries"]) if "libraries" in record else (),
     )

@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from comfykiln.datafiles import load_yaml
 from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Override:
+    """A requirement line that replaces all others of its package, and why."""
+
+    requirement: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeRule:
+    """What is special about one node.
+
+    `install` is "run" or "skip" where the node has an install.py; `may_lack` maps the paths that a
+    mirror may be without to the reason why the node does without. `copies` (new file → file of the
+    node) and `folders` (below /app) are what the node would make at its first import, which an
+    image with a read-only root cannot let it.
+    """
+
+    install: str | None = None
+    frontend_only: bool = False
+    lfs_pointers: bool = False
+    may_lack: Mapping[str, str] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+    folders: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +54,15 @@ class Service:
     startup: Path
     local_nodes: tuple[Path, ...]
     requirements: tuple[str, ...]
+    sdists: tuple[str, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    drop: Mapping[str, str] = field(default_factory=dict)
+    accepted: Mapping[str, str] = field(default_factory=dict)
+    nodes: Mapping[str, NodeRule] = field(default_factory=dict)
+
+    def rule(self, node: str) -> NodeRule:
+        """Return what is special about the node in the folder `node`."""
+        return self.nodes.get(node, NodeRule())
 
     @property
     def package_lock(self) -> Path:
@@ -63,9 +99,18 @@ def load_service(root: Path, name: str) -> Service:
         startup=root / raw["startup"],
         local_nodes=tuple(root / path for path in raw["local_nodes"]),
         requirements=tuple(raw["requirements"]),
+        sdists=tuple(raw.get("sdists", [])),
+        overrides=tuple(Override(**entry) for entry in raw.get("overrides", [])),
+        drop=raw.get("drop", {}),
+        accepted=raw.get("accepted", {}),
+        nodes={node: _rule(entry) for node, entry in raw.get("nodes", {}).items()},
     )
     _require_files(service)
     return service
+
+
+def _rule(entry: Mapping[str, Any]) -> NodeRule:
+    return NodeRule(**{**entry, "folders": tuple(entry.get("folders", []))})
 
 
 def _require_files(service: Service) -> None:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 from comfykiln import files
 from comfykiln.errors import NotPossibleError
-from comfykiln.plan import BASE_PACKAGES, BUILDER_PACKAGES, source_files
+from comfykiln.plan import BASE_PACKAGES, BUILDER_PACKAGES
+from comfykiln.staging_nodes import write_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from comfykiln.gather import Gathered
     from comfykiln.origins.torch import TorchChoice
     from comfykiln.plan import BuildPlan
 
@@ -30,9 +32,7 @@ class Staged:
 
 
 @contextmanager
-def staged(
-    plan: BuildPlan, torch: TorchChoice, comfyui: Path, root: Path, restore: Path
-) -> Iterator[Staged]:
+def staged(plan: BuildPlan, gathered: Gathered, root: Path, restore: Path) -> Iterator[Staged]:
     """Lay out the context below .kiln/context and hold it against other builds of the same name."""
     folder = root / ".kiln" / "context"
     folder.mkdir(parents=True, exist_ok=True)
@@ -45,21 +45,21 @@ def staged(
             ) from error
         context = folder / plan.name
         shutil.rmtree(context, ignore_errors=False) if context.exists() else None
-        _write_context(plan, torch, context, restore)
+        _write_context(plan, gathered, context, restore)
         tools = folder / f"{plan.name}-tools"
         _copy_uv(tools)
         link = folder / f"{plan.name}-comfyui"
         link.unlink(missing_ok=True)
-        link.symlink_to(comfyui, target_is_directory=True)
-        yield Staged(context=context, comfyui=comfyui, tools=tools)
+        link.symlink_to(gathered.comfyui, target_is_directory=True)
+        yield Staged(context=context, comfyui=gathered.comfyui, tools=tools)
 
 
-def _write_context(plan: BuildPlan, torch: TorchChoice, context: Path, restore: Path) -> None:
+def _write_context(plan: BuildPlan, gathered: Gathered, context: Path, restore: Path) -> None:
     _write_apt(plan, context / "apt", restore)
     _write_program(context / "kiln" / "comfykiln", restore)
-    _write_locks(plan, torch, context / "locks")
-    _write_nodes(plan, context / "nodes")
-    _copy(plan.service.startup, context / "services" / "startup.py")
+    _write_locks(plan, gathered.torch, context / "locks")
+    write_nodes(plan.service, gathered, context / "nodes")
+    files.copy(plan.service.startup, context / "services" / "startup.py")
 
 
 def _write_apt(plan: BuildPlan, folder: Path, restore: Path) -> None:
@@ -70,37 +70,31 @@ def _write_apt(plan: BuildPlan, folder: Path, restore: Path) -> None:
     }
     for name, packages in lists.items():
         files.write_text(folder / f"{name}.txt", "".join(f"{package}\n" for package in packages))
-    _copy(restore / "apt-install.sh", folder / "install.sh")
+    files.copy(restore / "apt-install.sh", folder / "install.sh")
 
 
 def _write_program(folder: Path, restore: Path) -> None:
-    _copy(restore.parent / "__init__.py", folder / "__init__.py")
+    files.copy(restore.parent / "__init__.py", folder / "__init__.py")
     for path in restore.glob("*.py"):
-        _copy(path, folder / "restore" / path.name)
+        files.copy(path, folder / "restore" / path.name)
 
 
 def _write_locks(plan: BuildPlan, torch: TorchChoice, folder: Path) -> None:
     """Write the package lock and the torch row; a lock of the torch build in use goes beside it."""
-    _copy(plan.service.package_lock, folder / "packages.txt")
+    files.write_text(folder / "packages.txt", _bare(plan.service.package_lock))
     lock = plan.service.torch_lock(torch.local_tag)
     if torch.index is None and lock.is_file():
-        _copy(lock, folder / "torch.txt")
+        files.write_text(folder / "torch.txt", _bare(lock))
     choice = {"requirements": list(torch.requirements), "index": torch.index}
     files.write_bytes(folder / "torch.json", files.canonical_json(choice))
 
 
-def _write_nodes(plan: BuildPlan, folder: Path) -> None:
-    _copy(plan.service.snapshot, folder / "production-snapshot.json")
-    (folder / "mirrors").mkdir()
-    for pack in plan.service.local_nodes:
-        for path in source_files(pack):
-            _copy(path, folder / "local" / pack.name / path.relative_to(pack))
-    restore = {
-        "snapshot": "production-snapshot.json",
-        "git": [],
-        "local": [pack.name for pack in plan.service.local_nodes],
-    }
-    files.write_bytes(folder / "restore.json", files.canonical_json(restore))
+def _bare(lock: Path) -> str:
+    """Return a lock without its remarks: what is installed is then all that a step depends on."""
+    kept = ("# sdists: ", "# build: ")
+    lines = lock.read_text("utf-8").splitlines()
+    wanted = [line for line in lines if line.startswith(kept) or not line.lstrip().startswith("#")]
+    return "".join(f"{line}\n" for line in wanted)
 
 
 def _copy_uv(folder: Path) -> None:
@@ -110,10 +104,4 @@ def _copy_uv(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     source, target = Path(uv.find_uv_bin()), folder / "uv"
     if not target.is_file() or files.sha256_file(source) != files.sha256_file(target):
-        _copy(source, target, mode=0o755)
-
-
-def _copy(source: Path, target: Path, *, mode: int = 0o644) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
-    target.chmod(mode)
+        files.copy(source, target, mode=0o755)

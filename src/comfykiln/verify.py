@@ -25,6 +25,7 @@ STOP_SECONDS = 5
 PORT = "8188"
 LABEL = "io.comfykiln.verifying"
 # What ComfyUI 0.30.0 logs for a node that it could not import (nodes.py, load_custom_node).
+IMPORTED = re.compile(r"([0-9.]+) seconds: /app/custom_nodes/(.+)$")
 FAILED_IMPORT = re.compile(r"\(IMPORT FAILED\)|Cannot import .* module for custom nodes")
 KILLED = 137
 LOG_LINES = 30
@@ -32,18 +33,30 @@ LOG_LINES = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Expectation:
-    """What an image must answer: versions, the torch build, its packages, its node packs."""
+    """What an image must answer: versions, the torch build, its packages, its node packs.
+
+    `nodes` are the folders of the custom nodes that the server imports, `without_classes` those of
+    them that register none; `accepted` are packages whose complaint is known; `libraries` are the
+    packages whose native libraries are loaded.
+    """
 
     comfyui: str
     torch: Mapping[str, str]
     local_tag: str
     packages: Mapping[str, str]
     packs: Mapping[str, Sequence[str]]
+    nodes: tuple[str, ...] = ()
+    without_classes: frozenset[str] = frozenset()
+    accepted: frozenset[str] = frozenset()
+    libraries: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answers:
-    """What an image did answer, and how long it took to do so (seconds; never in the receipt)."""
+    """What an image did answer, and how long it took to do so (seconds; never in the receipt).
+
+    `complaints` are those of `uv pip check`, `unloadable` the libraries that miss another one.
+    """
 
     probe: Mapping[str, Any]
     log: tuple[str, ...]
@@ -51,15 +64,18 @@ class Answers:
     stopped: int
     start_seconds: float
     stop_seconds: float
+    complaints: tuple[str, ...] = ()
+    unloadable: tuple[str, ...] = ()
 
 
-def question(engine: docker.DockerClient, ref: str) -> Answers:
+def question(engine: docker.DockerClient, ref: str, libraries: Sequence[str] = ()) -> Answers:
     """Run the image, ask it everything, stop it by SIGTERM; no container outlives this call."""
     started = time.monotonic()
     with running(engine, ref) as container:
         _wait_until_ready(container)
         ready = time.monotonic() - started
         probe = _ask(container)
+        packages = _script(container, "probe_packages.py", *libraries) if libraries else {}
         health = _health(container)
         stopping = time.monotonic()
         container.kill("SIGTERM")
@@ -73,6 +89,8 @@ def question(engine: docker.DockerClient, ref: str) -> Answers:
         stopped=status,
         start_seconds=ready,
         stop_seconds=ended,
+        complaints=tuple(packages.get("complaints", [])),
+        unloadable=tuple(packages.get("unloadable", [])),
     )
 
 
@@ -112,8 +130,48 @@ def judge(answers: Answers, expected: Expectation) -> list[str]:
             for name in names
             if name not in classes
         ],
+        *_nodes(answers, expected),
+        *_installed(answers, expected),
     ]
     return faults + _contract(answers)
+
+
+def import_times(log: Sequence[str]) -> dict[str, float]:
+    """Return node folder → seconds from the server's table of import times."""
+    return {match[2]: float(match[1]) for line in log if (match := IMPORTED.search(line))}
+
+
+def classes_of(node: str, classes: Mapping[str, str]) -> list[str]:
+    """Return the classes in /object_info that the node in this folder registers."""
+    return [name for name, module in classes.items() if module == f"custom_nodes.{node}"]
+
+
+def _nodes(answers: Answers, expected: Expectation) -> list[str]:
+    """Return the custom nodes that were not imported, or that registered nothing."""
+    classes: Mapping[str, str] = answers.probe["node_classes"]
+    times = import_times(answers.log)
+    faults = [
+        f"the node {node} was not imported: it is not in the server's import table"
+        for node in expected.nodes
+        if node not in times
+    ]
+    return faults + [
+        f"the node {node} has no class in /object_info"
+        for node in expected.nodes
+        if node not in expected.without_classes and not classes_of(node, classes)
+    ]
+
+
+def _installed(answers: Answers, expected: Expectation) -> list[str]:
+    """Return what `uv pip check` and the loader complain about beyond what is accepted."""
+    faults = []
+    for line in (*answers.complaints, *answers.unloadable):
+        named = re.match(r"The package `([^`]+)`|([A-Za-z0-9._-]+): ", line)
+        name = (named[1] or named[2]) if named else ""
+        needed = re.search(r": (\S+): cannot open shared object file", line)
+        if not expected.accepted & {name, needed[1] if needed else name}:
+            faults.append(line)
+    return faults
 
 
 def rejected(ref: str, faults: Sequence[str], answers: Answers) -> KilnError:
@@ -184,8 +242,13 @@ def _wait_until_ready(container: Container) -> None:
 
 
 def _ask(container: Container) -> dict[str, Any]:
-    script = resources.files("comfykiln").joinpath("probe.py").read_text("utf-8")
-    status, text = _exec(container, ["/app/.venv/bin/python", "-c", script, PORT])
+    return _script(container, "probe.py", PORT)
+
+
+def _script(container: Container, name: str, *arguments: str) -> dict[str, Any]:
+    """Run one of the package's scripts by the image's own Python and return what it prints."""
+    script = resources.files("comfykiln").joinpath(name).read_text("utf-8")
+    status, text = _exec(container, ["/app/.venv/bin/python", "-c", script, *arguments])
     if status != 0:
         raise KilnError(f"the image cannot be questioned:\n{text}", remedy="see the message above")
     answers: dict[str, Any] = json.loads(text)

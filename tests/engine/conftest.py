@@ -50,6 +50,7 @@ for init in sorted(pathlib.Path("/app/custom_nodes").glob("*/__init__.py")):
         spec.loader.exec_module(module)
         for name in module.NODE_CLASS_MAPPINGS:
             NODES[name] = {"python_module": f"custom_nodes.{init.parent.name}"}
+        print(f"   0.1 seconds: {init.parent}", flush=True)
     except Exception:
         print(f"   0.0 seconds (IMPORT FAILED): {init.parent}", flush=True)
 pathlib.Path("/app/user/state").write_text("kept")
@@ -218,8 +219,11 @@ def make_line(root: Path, index: tuple[str, Path], stand_in: tuple[Path, str]) -
     service = root / "services" / "comfy" / IMAGE
     service.mkdir(parents=True)
     core = ROOT / "services" / "comfy" / "core"
-    for name in ("startup.py", "production-snapshot.json"):
-        shutil.copyfile(core / name, service / name)
+    shutil.copyfile(core / "startup.py", service / "startup.py")
+    snapshot = (core / "production-snapshot.json").read_text("utf-8")
+    (service / "production-snapshot.json").write_text(
+        snapshot.replace("v0.30.0", "v9.9.9"), "utf-8"
+    )
     write_yaml(
         service / "service.yaml",
         {

@@ -70,7 +70,7 @@ def test_a_lock_from_other_inputs_is_drift_and_a_fresh_one_is_not(
     inputs = locking.lock_inputs(service, targets, folder, repository / "pyproject.toml")
     with pytest.raises(DriftError, match="was made from other inputs"):
         locking.check_locks(service, inputs)
-    locking.write_locks(service, targets, inputs, WHOLE, "cu130")
+    locking.write_locks(service, targets, inputs, locking.Solved(text=WHOLE), "cu130")
     locking.check_locks(service, inputs)
     assert locking.locked(service.package_lock) == {"numpy": "2.5.5", "torchsde": "0.2.6"}
     assert locking.locked(service.torch_lock("cu130")) == {

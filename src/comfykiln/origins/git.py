@@ -28,13 +28,16 @@ def fetch_commit(
     settings: IndexSettings,
     patience: Patience,
     protocols: Sequence[str] = ("https",),
+    probe: bool = True,
 ) -> Path:
     """Fetch `commit` alone, without history, into the new bare repository `target`; return it.
 
+    `probe` asks the host for the repository without credentials first, which a private one refuses.
     Raises `UnavailableError` when the host cannot be reached or does not have the commit.
     """
     _require_commit(commit)
-    _probe(url, settings, patience)
+    if probe:
+        _probe(url, settings, patience)
     process.capture(["git", "init", "--quiet", "--bare", "--template=", "--", str(target)])
     fetch = ["fetch", "--quiet", "--depth=1", "--no-tags", "--no-recurse-submodules", "--"]
     argv = [*_git(target), *_slow(patience), *fetch, url, commit]
@@ -65,6 +68,12 @@ def require_commit(repository: Path, commit: str, settings: IndexSettings) -> No
         raise UnavailableError(f"{repository} does not have the commit {commit}") from error
     if kind.strip() != "commit":
         raise UnavailableError(f"{commit} in {repository} is a {kind.strip()}, not a commit")
+
+
+def read(repository: Path, settings: IndexSettings, *words: str) -> str:
+    """Return what a git command prints that reads the repository on disk, and nothing else."""
+    argv = [*_git(repository), "-c", "core.quotePath=false", *words]
+    return process.capture(argv, env=environment(settings, ()), timeout=300)
 
 
 def export(repository: Path, commit: str, archive: Path, settings: IndexSettings) -> None:

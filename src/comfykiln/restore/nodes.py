@@ -10,19 +10,27 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from comfykiln.restore.installing import run_install_script
+from comfykiln.restore.judging import judge, judge_requirements
+from comfykiln.restore.mirrors import TEMPLATE, complete, make_mirrors, write_config
 from comfykiln.restore.packages import APP, epoch
+from comfykiln.restore.plans import read_plan
 from comfykiln.restore.running import StepError, output, run
 from comfykiln.restore.sealing import seal
 
+if TYPE_CHECKING:
+    from comfykiln.restore.plans import GitNode, RestorePlan
+
 SNAPSHOT = APP / "production-snapshot.json"
 CUSTOM_NODES = APP / "custom_nodes"
+MANAGER = APP / "user" / "__manager"
 TREE = Path("/tree")
 # Where this row is copied from: /app itself holds mounts of other rows here.
 RESULT = Path("/result/app")
+RECORD = RESULT / ".kiln" / "nodes.json"
 # Lines by which comfy-cli 1.23.0 and its Manager show a failure while exiting 0.
 FAILURE_SIGNS = re.compile(
     r"Execution error|\[ +FAILED +\]|^ERROR:|^Traceback|install script failed|Failed to restore",
@@ -31,33 +39,11 @@ FAILURE_SIGNS = re.compile(
 # True here and harmless: this row must not depend on the target's torch, so none is in reach.
 EXPECTED = "ERROR:root:[ComfyUI-Manager] PyTorch is not installed"
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class GitNode:
-    """One node of the snapshot: its URL, the 40-hex commit it is pinned to, its directory."""
-
-    url: str
-    commit: str
-    directory: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RestorePlan:
-    """What `restore.json` says; all paths lie beside it."""
-
-    snapshot: Path
-    git: tuple[GitNode, ...]
-    local: tuple[Path, ...]
-
-
-def read_plan(path: Path) -> RestorePlan:
-    """Parse `restore.json`, written by the host's planning, which has checked every value."""
-    raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return RestorePlan(
-        snapshot=path.parent / raw["snapshot"],
-        git=tuple(GitNode(**entry) for entry in raw["git"]),
-        local=tuple(path.parent / "local" / name for name in raw["local"]),
-    )
+# comfy-cli asks `python -m pip list`, and the environment holds no pip: uv answers in its place.
+PIP_LIST = """\
+import os, sys
+os.execvp("uv", ["uv", "pip", "list", "--quiet", "--format", "json", "--python", sys.executable])
+"""
 
 
 def restore(path: Path) -> None:
@@ -66,80 +52,71 @@ def restore(path: Path) -> None:
     shutil.copytree(TREE, APP, symlinks=True, dirs_exist_ok=True)
     shutil.copyfile(plan.snapshot, SNAPSHOT)
     own = {entry.name for entry in CUSTOM_NODES.iterdir()}
-    run_comfy_restore(path.parent / "mirrors")
+    make_mirrors(plan.mirrors)
+    env = _comfy_environment(plan)
+    run_comfy_restore(env)
+    for node in plan.git:
+        complete(node, CUSTOM_NODES / node.directory, env)
     for pack in plan.local:
         shutil.copytree(pack, CUSTOM_NODES / pack.name)
-    judge(plan, own)
-    _keep_only_nodes(own)
+    judge(plan, own, CUSTOM_NODES)
+    changes = {
+        node.directory: run_install_script(node, CUSTOM_NODES / node.directory, env)
+        for node in plan.git
+        if node.install
+    }
+    if plan.git:
+        _judge_requirements(plan, env)
+    _keep_only_nodes(plan, own)
+    if plan.git:
+        _write_record(plan, changes)
     seal(RESULT, epoch())
 
 
-def run_comfy_restore(mirrors: Path) -> None:
+def run_comfy_restore(env: dict[str, str]) -> None:
     """Run `comfy node restore-snapshot`, as section 6.2 of the snapshot spec asks for."""
-    env = _comfy_environment(mirrors)
     run(["comfy", "--skip-prompt", "tracking", "disable"], env=env)
     argv = ["comfy", "--skip-prompt", "--workspace", str(APP), "node", "restore-snapshot"]
     status, text = output([*argv, str(SNAPSHOT)], env=env, cwd=CUSTOM_NODES)
     shown = "\n".join(line for line in re.split(r"[\r\n]+", text) if line and "it/s" not in line)
     print(shown, flush=True)
+    fault = failure_of(status, text)
+    if fault:
+        raise StepError(f"`comfy node restore-snapshot` failed ({fault}); its output is above")
+
+
+def failure_of(status: int, text: str) -> str:
+    """Return how a run of comfy-cli shows that it failed, empty when nothing in it does."""
     sign = FAILURE_SIGNS.search(text.replace(EXPECTED, ""))
-    if status != 0 or sign:
-        why = f"status {status}" if status else f"it printed {sign.group(0)!r}" if sign else ""
-        raise StepError(f"`comfy node restore-snapshot` failed ({why}); its output is above")
+    if status:
+        return f"status {status}"
+    return f"it printed {sign.group(0)!r}" if sign else ""
 
 
-def judge(plan: RestorePlan, own: set[str]) -> None:
-    """Raise `StepError` that names every node that is not on disk as the plan says."""
-    wrong = [fault for node in plan.git if (fault := git_fault(node))]
-    wrong += [fault for pack in plan.local if (fault := local_fault(pack))]
-    expected = own | {node.directory for node in plan.git} | {pack.name for pack in plan.local}
-    found = {entry.name for entry in CUSTOM_NODES.iterdir()} - {"__pycache__"}
-    wrong += [f"{name}: not in the snapshot, but on disk" for name in sorted(found - expected)]
-    if wrong:
-        raise StepError(
-            "the restored nodes are not what the snapshot says:\n  " + "\n  ".join(wrong)
-        )
-    print(f"restored: {len(plan.git)} node(s) from git, {len(plan.local)} local", flush=True)
+def _judge_requirements(plan: RestorePlan, env: dict[str, str]) -> None:
+    argv = ["comfy", "--skip-prompt", "--json", "--workspace", str(APP), "node", "deps"]
+    stand_in = Path("/tmp/pip-stand-in/pip")  # noqa: S108  # a build stage has one user
+    stand_in.mkdir(parents=True)
+    (stand_in / "__main__.py").write_text(PIP_LIST, "utf-8")
+    _, said = output(argv, env={**env, "PYTHONPATH": str(stand_in.parent)}, cwd=CUSTOM_NODES)
+    judge_requirements(plan, said)
 
 
-def git_fault(node: GitNode) -> str:
-    """Return what is wrong with a restored git node: missing, at another commit, or changed."""
-    folder = CUSTOM_NODES / node.directory
-    if not (folder / ".git").exists():
-        return f"{node.directory}: {node.url} was not restored"
-    _, head = output(["git", "-C", str(folder), "rev-parse", "HEAD"])
-    if head.strip() != node.commit:
-        return f"{node.directory}: at {head.strip()}, pinned to {node.commit}"
-    _, changes = output(["git", "-C", str(folder), "status", "--porcelain"])
-    return f"{node.directory}: changed after the checkout:\n{changes}" if changes.strip() else ""
-
-
-def local_fault(pack: Path) -> str:
-    """Return the first file of a local pack that did not arrive as it is in the build context."""
-    for source in sorted(pack.rglob("*")):
-        copy = CUSTOM_NODES / pack.name / source.relative_to(pack)
-        if source.is_file() and (not copy.is_file() or copy.read_bytes() != source.read_bytes()):
-            return f"{pack.name}: {source.relative_to(pack)} differs from the build context"
-    return ""
-
-
-def _comfy_environment(mirrors: Path) -> dict[str, str]:
+def _comfy_environment(plan: RestorePlan) -> dict[str, str]:
     """Return what keeps comfy-cli quiet, offline and on the gathered mirrors."""
     home = Path("/tmp/home")  # noqa: S108  # a build stage has one user
     home.mkdir(exist_ok=True)
     config = home / "gitconfig"
-    hosts = sorted(entry.name for entry in mirrors.iterdir()) if mirrors.is_dir() else []
-    config.write_text(
-        "".join(
-            f'[url "file://{mirrors}/{host}/"]\n\tinsteadOf = https://{host}/\n' for host in hosts
-        )
-        + "[safe]\n\tdirectory = *\n",
-        "utf-8",
+    write_config(plan, config)
+    MANAGER.mkdir(parents=True, exist_ok=True)
+    (MANAGER / "config.ini").write_text(
+        "[default]\nuse_uv = True\nnetwork_mode = offline\n", "utf-8"
     )
     return {
         "HOME": str(home),
         "GIT_CONFIG_GLOBAL": str(config),
         "GIT_CONFIG_SYSTEM": "/dev/null",
+        "GIT_TEMPLATE_DIR": str(TEMPLATE),
         "GIT_TERMINAL_PROMPT": "0",
         "PIP_NO_INPUT": "1",
         "PIP_NO_INDEX": "1",
@@ -148,7 +125,7 @@ def _comfy_environment(mirrors: Path) -> dict[str, str]:
     }
 
 
-def _keep_only_nodes(own: set[str]) -> None:
+def _keep_only_nodes(plan: RestorePlan, own: set[str]) -> None:
     """Move what this row brings to a tree of its own, away from what other rows bring."""
     RESULT.mkdir(parents=True)
     for name in own | {"__pycache__"}:
@@ -157,5 +134,60 @@ def _keep_only_nodes(own: set[str]) -> None:
             shutil.rmtree(entry)
         else:
             entry.unlink(missing_ok=True)
+    for node in plan.git:
+        _strip_history(node)
+        _prepare(node)
+        if node.disabled:
+            (CUSTOM_NODES / ".disabled").mkdir(exist_ok=True)
+            (CUSTOM_NODES / node.directory).rename(CUSTOM_NODES / ".disabled" / node.directory)
     shutil.move(CUSTOM_NODES, RESULT)
     shutil.move(SNAPSHOT, RESULT)
+
+
+def _prepare(node: GitNode) -> None:
+    """Make what the node would make at its first import, where the root is read-only."""
+    folder = CUSTOM_NODES / node.directory
+    for target, source in node.copies.items():
+        if not (folder / source).is_file():
+            raise StepError(f"{node.directory}: has no {source} to copy to {target}")
+        shutil.copyfile(folder / source, folder / target)
+    for name in node.folders:
+        (RESULT / name).mkdir(parents=True, exist_ok=True)
+
+
+def _strip_history(node: GitNode) -> None:
+    """Leave of .git what says where the node comes from and at which commit, and nothing else.
+
+    Git's index holds inode numbers and times, and its objects are the files once more.
+    """
+    for mount in node.submodules:
+        (CUSTOM_NODES / node.directory / mount / ".git").unlink()
+    place = CUSTOM_NODES / node.directory / ".git"
+    shutil.rmtree(place)
+    (place / "objects").mkdir(parents=True)
+    (place / "refs" / "heads").mkdir(parents=True)
+    (place / "HEAD").write_text("ref: refs/heads/pinned\n", "utf-8")
+    (place / "refs" / "heads" / "pinned").write_text(f"{node.commit}\n", "utf-8")
+    (place / "config").write_text(
+        "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
+        f'[remote "origin"]\n\turl = {node.url}\n',
+        "utf-8",
+    )
+
+
+def _write_record(plan: RestorePlan, changes: dict[str, list[str]]) -> None:
+    """Write what was restored to /app/.kiln/nodes.json."""
+    record = {
+        node.directory: {
+            "url": node.url,
+            "commit": node.commit,
+            "submodules": dict(node.submodules),
+            "disabled": node.disabled,
+            "lacking": list(node.lacking),
+            "copies": dict(node.copies),
+            "install_changed": changes.get(node.directory, []),
+        }
+        for node in plan.git
+    }
+    RECORD.parent.mkdir(parents=True)
+    RECORD.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", "utf-8")

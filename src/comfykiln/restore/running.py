@@ -35,11 +35,17 @@ def network_environment(secrets: Path = SECRETS) -> dict[str, str]:
 
 
 def run(
-    argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    stdin: Path = Path(os.devnull),
 ) -> None:
     """Run `argv` with its output going to the build log; a status other than 0 is a `StepError`."""
     print("+ " + " ".join(argv), flush=True)
-    status = subprocess.run(list(argv), env=_joined(env), cwd=cwd, check=False).returncode
+    with stdin.open("rb") as given:
+        done = subprocess.run(list(argv), env=_joined(env), cwd=cwd, stdin=given, check=False)
+    status = done.returncode
     if status != 0:
         raise StepError(f"`{' '.join(argv)}` ended with status {status}; its output is above")
 

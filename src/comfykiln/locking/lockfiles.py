@@ -1,0 +1,99 @@
+"""The lock files of an image: written, read, and held against their inputs."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from comfykiln import files
+from comfykiln.errors import DriftError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from comfykiln.locking.inputs import LockInputs
+    from comfykiln.locking.solving import Solved
+    from comfykiln.services import Service
+    from comfykiln.targets import Targets
+
+ENTRY = re.compile(r"(?m)^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)")
+INPUTS = re.compile(r"^# inputs: sha256:([0-9a-f]{64})$", re.MULTILINE)
+
+
+def split(text: str, targets: Targets) -> tuple[str, str]:
+    """Split a whole lock into (shared packages, torch row)."""
+    shared: list[str] = []
+    torch: list[str] = []
+    for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", text):
+        match = ENTRY.match(entry)
+        if match:
+            name = match["name"].lower().replace("_", "-")
+            (torch if targets.is_accelerator_package(name) else shared).append(entry)
+    return "".join(shared), "".join(torch)
+
+
+def write_locks(
+    service: Service, targets: Targets, inputs: LockInputs, solved: Solved, local: str
+) -> None:
+    """Write both locks of the image; `local` names the torch build (`cu130`) that was solved.
+
+    The header of the package lock says which packages are built from source, and with what.
+    """
+    shared, torch = split(solved.text, targets)
+    header = (
+        f"# Made by `./kiln lock --image {service.name}`: hashed, without addresses.\n"
+        f"# inputs: sha256:{inputs.digest}\n"
+    )
+    built = ""
+    if inputs.sdists:
+        built = f"# sdists: {' '.join(inputs.sdists)}\n# build: {' '.join(solved.build)}\n"
+    files.write_text(service.package_lock, header + built + shared)
+    files.write_text(service.torch_lock(local), header + torch)
+
+
+def previous(service: Service, local: str) -> str:
+    """Return the entries of the image's present locks, whose versions a new solve prefers."""
+    paths = (service.package_lock, service.torch_lock(local))
+    return "".join(path.read_text("utf-8") for path in paths if path.is_file())
+
+
+def check_locks(service: Service, inputs: LockInputs) -> None:
+    """Raise `DriftError` when the committed lock was made from other inputs than today's."""
+    command = f"`./kiln lock --image {service.name}`"
+    if not service.package_lock.is_file():
+        raise DriftError(f"{service.package_lock} does not exist", remedy=f"run {command}")
+    _check_pins(service, inputs, command)
+    match = INPUTS.search(service.package_lock.read_text("utf-8"))
+    if match is None or match[1] != inputs.digest:
+        raise DriftError(
+            f"{service.package_lock} was made from other inputs than the image has now "
+            "(requirements of ComfyUI, its Manager or a pack, the torch family, the Python)",
+            remedy=f"run {command} and review the difference",
+        )
+
+
+def _check_pins(service: Service, inputs: LockInputs, command: str) -> None:
+    """Tell the difference where the snapshot pins other versions than the lock has."""
+    have = {_normalized(name): version for name, version in locked(service.package_lock).items()}
+    wrong = []
+    for line in inputs.constraints:
+        name, _, version = line.partition("==")
+        found = have.get(_normalized(name))
+        if found is not None and found != version:
+            wrong.append(f"{name}: the snapshot pins {version}, the lock holds {found}")
+    if wrong:
+        shown = "".join(f"\n  {line}" for line in wrong)
+        raise DriftError(
+            f"{service.snapshot} has drifted from {service.package_lock}:{shown}",
+            remedy=f"run {command} and review the difference",
+        )
+
+
+def locked(path: Path) -> dict[str, str]:
+    """Return name → version of every entry of a lock file."""
+    text = path.read_text("utf-8")
+    return {match["name"]: match["version"] for match in ENTRY.finditer(text)}
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

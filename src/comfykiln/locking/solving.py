@@ -1,0 +1,117 @@
+"""One solve by uv over everything that an image holds."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln import files, process
+from comfykiln.errors import DocumentError
+from comfykiln.indexes import uv_program
+from comfykiln.locking.conflicts import conflict
+from comfykiln.locking.inputs import PLATFORM
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from comfykiln.locking.inputs import LockInputs
+
+# What packages that bring no wheel are built with; pinned, so that the wheel comes out the same.
+BUILD_TOOLS = ("setuptools", "wheel")
+EVERYTHING = "all"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Solved:
+    """A solve's hashed lines, and the exact build tools for what is built from source."""
+
+    text: str
+    build: tuple[str, ...] = ()
+
+
+def solve(
+    inputs: LockInputs,
+    environment: Mapping[str, str],
+    *,
+    previous: str = "",
+    upgrade: Sequence[str] = (),
+) -> Solved:
+    """Run `uv pip compile` over the inputs and return the hashed lock of everything.
+
+    Versions of the lock `previous` are kept where they still fit, but for the packages in
+    `upgrade` (`all` for every one). Raises `DocumentError` that names packs and lines where the
+    inputs contradict each other.
+    """
+    _require_known(upgrade, previous)
+    with tempfile.TemporaryDirectory(prefix="kiln-lock-") as folder:
+        work = Path(folder)
+        for name, text in inputs.requirements.items():
+            files.write_text(work / name, text)
+        files.write_text(work / "overrides.txt", _overrides(inputs))
+        files.write_text(work / "constraints.txt", _lines(inputs.constraints))
+        if previous and EVERYTHING not in upgrade:
+            files.write_text(work / "lock.txt", previous)
+        argv = _argv(inputs, upgrade)
+        try:
+            process.capture(argv, cwd=work, env=environment)
+        except process.ProgramError as error:
+            raise conflict(inputs, error) from error
+        return Solved(
+            text=(work / "lock.txt").read_text("utf-8"), build=_build_tools(inputs, environment)
+        )
+
+
+def _argv(inputs: LockInputs, upgrade: Sequence[str]) -> list[str]:
+    argv = [uv_program(), "pip", "compile", "--quiet", "--generate-hashes", "--no-emit-index-url"]
+    argv += ["--no-header", "--python-version", inputs.python, "--python-platform", PLATFORM]
+    argv += ["--override", "overrides.txt", "--output-file", "lock.txt"]
+    if inputs.constraints:
+        argv += ["--constraint", "constraints.txt"]
+    if inputs.sdists or any(name.startswith("nodes/") for name in inputs.requirements):
+        # `--no-binary NAME` exempts a package from `--only-binary :all:`.
+        argv += ["--only-binary", ":all:"]
+        argv += [word for name in inputs.sdists for word in ("--no-binary", name)]
+    argv += [word for name in upgrade if name != EVERYTHING for word in ("-P", name)]
+    return [*argv, *inputs.requirements]
+
+
+def _overrides(inputs: LockInputs) -> str:
+    """Return the torch family, the recorded overrides, and what is left out, as uv reads them.
+
+    A requirement whose marker is never true is how uv leaves a package out.
+    """
+    dropped = [f"{name}; python_version < '0'" for name in inputs.drop if _is_name(name)]
+    return _lines([*inputs.family, *inputs.overrides, *dropped])
+
+
+def _is_name(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", text) is not None
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _build_tools(inputs: LockInputs, environment: Mapping[str, str]) -> tuple[str, ...]:
+    if not inputs.sdists:
+        return ()
+    argv = [uv_program(), "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
+    argv += ["--only-binary", ":all:", "--python-version", inputs.python, "-"]
+    text = process.capture(argv, env=environment, stdin=_lines(BUILD_TOOLS))
+    return tuple(line for line in text.splitlines() if "==" in line)
+
+
+def _require_known(upgrade: Sequence[str], previous: str) -> None:
+    unknown = [
+        name
+        for name in upgrade
+        if name != EVERYTHING and not re.search(rf"(?m)^{re.escape(name)}==", previous)
+    ]
+    if unknown:
+        raise DocumentError(
+            f"--upgrade: the lock holds no {', '.join(unknown)}",
+            remedy="name a package of locks/packages.txt, or `all`",
+        )

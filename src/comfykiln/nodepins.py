@@ -1,0 +1,117 @@
+"""What custom nodes an image has: its snapshot, read, checked and pinned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import DocumentError, DriftError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from comfykiln.environment import ComfyUISpec as WantedComfyUI
+    from comfykiln.environment import Environment, Node
+    from comfykiln.origins.records import ComfyUISpec
+    from comfykiln.services import Service
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodePin:
+    """A node from git: its folder below custom_nodes, its repository, its commit."""
+
+    directory: str
+    url: str
+    commit: str
+    disabled: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodePins:
+    """All nodes of an image that come from outside, and the packages its snapshot pins.
+
+    `files` are single files below custom_nodes that must be there: (name, disabled).
+    `packages` are exact requirement lines.
+    """
+
+    git: tuple[NodePin, ...] = ()
+    files: tuple[tuple[str, bool], ...] = ()
+    packages: tuple[str, ...] = ()
+
+
+def pins_of(service: Service, comfyui: ComfyUISpec | None = None) -> NodePins:
+    """Read the service's snapshot; with `comfyui`, also check that it means that release.
+
+    Raises `DocumentError` for what cannot be built, each node named; `DriftError` where the
+    snapshot was taken on another ComfyUI than the image has.
+    """
+    from comfykiln import documents  # noqa: PLC0415  # its parsers, where they are used
+
+    environment = documents.read(service.snapshot).environment
+    if comfyui:
+        _require_same_comfyui(service, environment.comfyui, comfyui)
+    return from_environment(environment, str(service.snapshot))
+
+
+def from_environment(environment: Environment, source: str) -> NodePins:
+    """Return the pins of any document's environment; `source` names it in messages."""
+    faults = list(_faults(environment.nodes))
+    if faults:
+        raise DocumentError(
+            f"{source}: {len(faults)} node(s) cannot be built as they stand",
+            faults=faults,
+            remedy=f"pin branches and tags with `./kiln snapshot.pin {source}`",
+        )
+    return NodePins(
+        git=tuple(_pin(node) for node in environment.nodes if node.source == "git"),
+        files=tuple((one.name, one.disabled) for one in environment.nodes if one.source == "file"),
+        packages=tuple(
+            f"{package.name}=={package.version}"
+            for package in environment.packages
+            if package.source == "index" and package.version and not package.group
+        ),
+    )
+
+
+def _pin(node: Node) -> NodePin:
+    if node.url is None or node.commit is None:  # _faults has refused these
+        raise DocumentError(f"{node.name} has no pin", remedy="write its url and commit")
+    return NodePin(
+        directory=node.name, url=https(node.url), commit=node.commit, disabled=node.disabled
+    )
+
+
+def https(url: str) -> str:
+    """Return a repository's address without its ending, over https, as it is cloned."""
+    from comfykiln.documents.values import https_url  # noqa: PLC0415  # as above
+
+    return https_url(url).removesuffix("/").removesuffix(".git")
+
+
+def _faults(nodes: Sequence[Node]) -> Iterator[str]:
+    for node in nodes:
+        if node.source == "git":
+            if node.commit is None:
+                yield f"{node.name}: {node.ref or 'its default branch'} moves; pin a commit"
+            elif not https(node.url or "").startswith("https://"):
+                yield f"{node.name}: {node.url} is not reached over https"
+            elif "comfyui-manager" in (node.url or "").lower():
+                yield f"{node.name}: the Manager is a package, and comfy-cli skips this address"
+        elif node.source == "registry":
+            yield f"{node.name}: a registry node is not built yet; name its repository and commit"
+        elif node.source != "file":
+            yield f"{node.name}: nodes of the kind {node.source} are not built from a snapshot"
+
+
+def _require_same_comfyui(service: Service, wanted: WantedComfyUI, have: ComfyUISpec) -> None:
+    same = (
+        (wanted.commit is None or wanted.commit == have.commit)
+        and (wanted.version is None or wanted.version.lstrip("v") == have.version.lstrip("v"))
+        and not (wanted.ref and not have.commit.startswith(wanted.ref))
+    )
+    if not same:
+        raise DriftError(
+            f"{service.snapshot} was taken on ComfyUI {wanted.wanted}, "
+            f"but service.yaml builds {have.version} ({have.commit})",
+            remedy="give both the same release, and lock again",
+        )

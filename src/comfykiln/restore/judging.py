@@ -1,0 +1,106 @@
+"""Judge restored nodes by what is on disk, never by what a tool said."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from comfykiln.restore.packages import normalized
+from comfykiln.restore.running import StepError, output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from comfykiln.restore.plans import GitNode, RestorePlan
+
+
+def judge(plan: RestorePlan, own: set[str], custom_nodes: Path) -> None:
+    """Raise `StepError` that names every node that is not on disk as the plan says."""
+    wrong = [fault for node in plan.git for fault in git_faults(node, custom_nodes)]
+    wrong += [fault for pack in plan.local if (fault := local_fault(pack, custom_nodes))]
+    wrong += list(_file_faults(plan, custom_nodes))
+    expected = own | {node.directory for node in plan.git} | {pack.name for pack in plan.local}
+    found = {entry.name for entry in custom_nodes.iterdir()} - {"__pycache__"}
+    wrong += [f"{name}: not in the snapshot, but on disk" for name in sorted(found - expected)]
+    if wrong:
+        raise StepError(
+            "the restored nodes are not what the snapshot says:\n  " + "\n  ".join(wrong)
+        )
+    print(f"restored: {len(plan.git)} node(s) from git, {len(plan.local)} local", flush=True)
+
+
+def git_faults(node: GitNode, custom_nodes: Path) -> Iterator[str]:
+    """Yield what is wrong with a git node: missing, at another commit, changed, incomplete."""
+    if not (custom_nodes / node.directory / ".git").exists():
+        yield f"{node.directory}: {node.url} was not restored"
+        return
+    for below, commit in node.checkouts().items():
+        folder = str(custom_nodes / below)
+        _, head = output(["git", "-C", folder, "rev-parse", "HEAD"])
+        if head.strip() != commit:
+            yield f"{below}: at {head.strip()}, pinned to {commit}"
+            continue
+        _, changes = output(["git", "-C", folder, "status", "--porcelain", "--ignored"])
+        if changes.strip():
+            yield f"{below}: changed after the checkout:\n{changes}"
+    absent = set(_absent(node, custom_nodes))
+    if absent != set(node.lacking):
+        shown = ", ".join(sorted(absent ^ set(node.lacking))[:5])
+        yield f"{node.directory}: other files are left out than the plan says: {shown}"
+
+
+def _absent(node: GitNode, custom_nodes: Path) -> Iterator[str]:
+    """Yield the tracked files that the checkout leaves out, below the node's folder."""
+    for below in node.checkouts():
+        _, listed = output(["git", "-C", str(custom_nodes / below), "ls-files", "-t", "-z"])
+        mount = below.removeprefix(node.directory).lstrip("/")
+        for line in filter(None, listed.split("\0")):
+            if line.startswith("S "):
+                yield f"{mount}/{line[2:]}" if mount else line[2:]
+
+
+def local_fault(pack: Path, custom_nodes: Path) -> str:
+    """Return the first file of a local pack that did not arrive as it is in the build context."""
+    for source in sorted(pack.rglob("*")):
+        copy = custom_nodes / pack.name / source.relative_to(pack)
+        if source.is_file() and (not copy.is_file() or copy.read_bytes() != source.read_bytes()):
+            return f"{pack.name}: {source.relative_to(pack)} differs from the build context"
+    return ""
+
+
+def _file_faults(plan: RestorePlan, custom_nodes: Path) -> Iterator[str]:
+    for name, disabled in plan.files:
+        if disabled:
+            yield f"{name}: a single file cannot be disabled in an image; take it out"
+        elif not (custom_nodes / name).is_file():
+            yield f"{name}: ComfyUI does not bring this file, and a snapshot does not hold it"
+
+
+def judge_requirements(plan: RestorePlan, said: str) -> None:
+    """Judge the report of `comfy --json node deps`: each line of each node, satisfied or accepted.
+
+    Raises `StepError` that names node, line and what is installed.
+    """
+    report = _report(said)
+    wrong = []
+    lines = 0
+    for pack in report:
+        for line in pack.get("requirements", []):
+            lines += 1
+            name = normalized(str(line.get("name") or ""))
+            known = {name, line["raw"]} & (plan.accepted | plan.family)
+            if line["status"] != "satisfied" and not known:
+                have = line.get("installed") or "nothing"
+                wrong.append(f"{pack['pack']}: {line['raw']} is {line['status']}, found {have}")
+    if wrong:
+        raise StepError("nodes ask for what is not installed:\n  " + "\n  ".join(wrong))
+    print(f"requirements: {lines} line(s) of nodes are satisfied or accepted", flush=True)
+
+
+def _report(said: str) -> list[dict[str, Any]]:
+    for line in said.splitlines():
+        if line.startswith("{"):
+            found: dict[str, Any] = json.loads(line)
+            return list(found.get("data", {}).get("packs", []))
+    raise StepError(f"`comfy --json node deps` gave no report:\n{said}")

@@ -1,0 +1,86 @@
+"""What `restore.json` says: the plan of the nodes row, written and checked on the host."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GitNode:
+    """One node of the snapshot: its URL, the 40-hex commit it is pinned to, its directory.
+
+    `submodules` maps where one is mounted to its commit; `lacking` are files that no mirror had;
+    `install` says whether its install.py runs; `copies` (new file → file of the node) and `folders`
+    (below /app) are made for it.
+    """
+
+    url: str
+    commit: str
+    directory: str
+    disabled: bool
+    submodules: Mapping[str, str]
+    lacking: tuple[str, ...]
+    install: bool
+    copies: Mapping[str, str]
+    folders: tuple[str, ...]
+
+    def checkouts(self) -> dict[str, str]:
+        """Return folder below custom_nodes → commit, of the node and its submodules."""
+        below = {f"{self.directory}/{mount}": commit for mount, commit in self.submodules.items()}
+        return {self.directory: self.commit, **below}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Mirror:
+    """A bare repository to be made: its path (host/owner/repo.git), its one branch, its packs."""
+
+    path: str
+    commit: str
+    packs: tuple[Path, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RestorePlan:
+    """What `restore.json` says; all paths lie beside it.
+
+    `files` are single files that must be there: (name, disabled). `accepted` are packages that a
+    node may miss; `family` is the torch family, which this row does not see.
+    """
+
+    snapshot: Path
+    mirrors: tuple[Mirror, ...]
+    git: tuple[GitNode, ...]
+    files: tuple[tuple[str, bool], ...]
+    local: tuple[Path, ...]
+    accepted: frozenset[str]
+    family: frozenset[str]
+
+
+def read_plan(path: Path) -> RestorePlan:
+    """Parse `restore.json`, written by the host's planning, which has checked every value."""
+    raw: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return RestorePlan(
+        snapshot=path.parent / raw["snapshot"],
+        mirrors=tuple(_mirror(entry, path.parent / "packs") for entry in raw["mirrors"]),
+        git=tuple(_node(entry) for entry in raw["git"]),
+        files=tuple((entry["name"], entry["disabled"]) for entry in raw["files"]),
+        local=tuple(path.parent / "local" / name for name in raw["local"]),
+        accepted=frozenset(raw["accepted"]),
+        family=frozenset(raw["family"]),
+    )
+
+
+def _node(raw: dict[str, Any]) -> GitNode:
+    tuples = {name: tuple(raw[name]) for name in ("lacking", "folders")}
+    return GitNode(**{**raw, **tuples})
+
+
+def _mirror(raw: dict[str, Any], packs: Path) -> Mirror:
+    names = tuple(packs / f"{digest}.pack" for digest in raw["packs"])
+    return Mirror(path=raw["path"], commit=raw["commit"], packs=names)

@@ -1,0 +1,140 @@
+"""The judgement of restored nodes: what is on disk decides, not what comfy-cli says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from comfykiln.restore.judging import judge, judge_requirements
+from comfykiln.restore.nodes import failure_of
+from comfykiln.restore.plans import GitNode, RestorePlan
+from comfykiln.restore.running import StepError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AUTHOR = ("-c", "user.name=Test", "-c", "user.email=test@kiln.invalid")
+
+
+def git(folder: Path, *words: str) -> str:
+    argv = ["git", "-C", str(folder), *AUTHOR, *words]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def plan(*nodes: GitNode, **further: object) -> RestorePlan:
+    values = {
+        "snapshot": None,
+        "mirrors": (),
+        "git": nodes,
+        "files": (),
+        "local": (),
+        "accepted": frozenset({"dropped"}),
+        "family": frozenset({"torch"}),
+    }
+    return RestorePlan(**{**values, **further})  # type: ignore[arg-type]  # values by name
+
+
+def node(directory: str, commit: str, **further: object) -> GitNode:
+    values = {"disabled": False, "submodules": {}, "lacking": (), "install": False}
+    values |= {"copies": {}, "folders": ()}
+    url = f"https://kiln.invalid/nodes/{directory}"
+    return GitNode(
+        url=url,
+        commit=commit,
+        directory=directory,
+        **{**values, **further},  # type: ignore[arg-type]  # values by name
+    )
+
+
+@pytest.fixture
+def custom_nodes(tmp_path: Path) -> Path:
+    folder = tmp_path / "custom_nodes"
+    work = folder / "one"
+    work.mkdir(parents=True)
+    git(work, "init", "-q")
+    for text in ("pinned", "newer"):
+        (work / "node.py").write_text(text, "utf-8")
+        git(work, "add", "-A")
+        git(work, "commit", "-q", "-m", text)
+    return folder
+
+
+def pin(custom_nodes: Path) -> str:
+    return git(custom_nodes / "one", "rev-parse", "HEAD~1")
+
+
+def test_a_node_at_its_pin_is_right(custom_nodes: Path) -> None:
+    commit = pin(custom_nodes)
+    git(custom_nodes / "one", "checkout", "-q", commit)
+    judge(plan(node("one", commit)), set(), custom_nodes)
+
+
+def test_a_tool_that_exits_0_and_leaves_the_head_is_caught(custom_nodes: Path) -> None:
+    """What `comfy node restore-snapshot` does with ordinary repositories."""
+    head = git(custom_nodes / "one", "rev-parse", "HEAD")
+    commit = pin(custom_nodes)
+    with pytest.raises(StepError, match=f"one: at {head}, pinned to {commit}"):
+        judge(plan(node("one", commit)), set(), custom_nodes)
+
+
+def test_a_tool_that_prints_success_and_installs_nothing_is_caught(custom_nodes: Path) -> None:
+    assert failure_of(0, "[ INSTALLED ] two\n") == ""
+    with pytest.raises(StepError, match=r"two: https://kiln\.invalid/nodes/two was not restored"):
+        judge(plan(node("two", "0" * 40)), {"one"}, custom_nodes)
+
+
+def test_changed_surplus_and_left_out_files_are_named(custom_nodes: Path) -> None:
+    commit = pin(custom_nodes)
+    git(custom_nodes / "one", "checkout", "-q", commit)
+    (custom_nodes / "one" / "made.txt").touch()
+    (custom_nodes / "surplus").mkdir()
+    with pytest.raises(StepError) as error:
+        judge(plan(node("one", commit, lacking=("a.bin",))), set(), custom_nodes)
+    said = str(error.value)
+    assert "one: changed after the checkout:\n?? made.txt" in said
+    assert "one: other files are left out than the plan says: a.bin" in said
+    assert "surplus: not in the snapshot, but on disk" in said
+
+
+def test_a_single_file_must_be_there(custom_nodes: Path) -> None:
+    wanted = (("gone.py", False), ("off.py", True))
+    with pytest.raises(StepError) as error:
+        judge(plan(files=wanted), {"one"}, custom_nodes)
+    assert "gone.py: ComfyUI does not bring this file" in str(error.value)
+    assert "off.py: a single file cannot be disabled in an image" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "text", "fault"),
+    [
+        (0, "[ INSTALLED ] one\nInstallation failed for pip packages: []\n", ""),
+        (0, "ERROR:root:[ComfyUI-Manager] PyTorch is not installed\n", ""),
+        (0, "[  FAILED   ] one@9.9.9\n", "it printed '[  FAILED   ]'"),
+        (0, "Execution error: 1\n", "it printed 'Execution error'"),
+        (0, "Traceback (most recent call last):\n", "it printed 'Traceback'"),
+        (1, "", "status 1"),
+    ],
+)
+def test_the_signs_of_a_failed_run(status: int, text: str, fault: str) -> None:
+    assert failure_of(status, text) == fault
+
+
+def report(*lines: tuple[str, str, str]) -> str:
+    rows = [
+        {"raw": raw, "name": raw.split("<")[0], "status": status, "installed": have or None}
+        for raw, status, have in lines
+    ]
+    data = {"packs": [{"pack": "one", "requirements": rows}]}
+    return "a warning\n" + json.dumps({"data": data}) + "\n"
+
+
+def test_requirements_of_nodes_are_satisfied_or_accepted() -> None:
+    fine = [("numpy", "satisfied", "2.5.5"), ("torch", "missing", ""), ("dropped", "missing", "")]
+    judge_requirements(plan(), report(*fine))
+    with pytest.raises(StepError, match=r"one: numpy<2 is mismatch, found 2\.5\.5"):
+        judge_requirements(plan(), report(("numpy<2", "mismatch", "2.5.5")))
+    with pytest.raises(StepError, match="gave no report"):
+        judge_requirements(plan(), "Traceback\n")
