@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,4 +32,6 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # BuildKit reads two streams, and a last word on the one may reach it before the text above it.
+    os.dup2(1, 2)
     sys.exit(main(sys.argv[1:]))
