@@ -133,6 +133,22 @@ def test_a_stop_is_prompt_and_the_rest_is_kept(comfy: Comfy, models: Path) -> No
     assert (models / "checkpoints/slow.safetensors").read_bytes() == DATA
 
 
+@pytest.mark.usefixtures("slow")
+def test_a_request_that_hangs_does_not_hold_up_a_stop(
+    comfy: Comfy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part("runtime"), "GRACE", 0.3)
+    monkeypatch.setattr(Slow, "do_HEAD", lambda _: time.sleep(6))
+    graph = {
+        "1": {"class_type": "GeneratePresignedURL", "inputs": {"key": "x", "expires_hours": 1}},
+    }
+    begun = time.monotonic()
+    threading.Timer(0.5, comfy_stop).start()
+    ran = comfy.run(graph)
+    assert time.monotonic() - begun < 3
+    assert [name for name, _ in ran.events if name == "execution_interrupted"]
+
+
 def comfy_stop() -> None:
     comfy.model_management.interrupt_current_processing(value=True)
 
