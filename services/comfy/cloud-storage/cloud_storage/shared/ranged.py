@@ -109,14 +109,15 @@ class _Crew:
     ) -> None:
         self.remote, self.sink, self.settings = remote, sink, settings
         self.in_order, self.whole = in_order, whole
-        self.parts = cut(remote.size, settings.part_size)
+        part_size = settings.part_of(remote.size)
+        self.parts = cut(remote.size, part_size)
         self.missing = [part for part in self.parts if part.index not in sink.done]
         self.todo = iter(self.missing)
         count = min(settings.workers, len(self.missing))
         self.workers = min(count, 1) if whole else count
         self.buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         for _ in range(min(self.workers + 2, len(self.missing))):
-            self.buffers.put(memoryview(mmap.mmap(-1, min(settings.part_size, remote.size))))
+            self.buffers.put(memoryview(mmap.mmap(-1, min(part_size, remote.size))))
         self.ready: dict[int, memoryview] = {}
         self.finished = 0
         self.counts = [0] * self.workers  # each worker writes its own place alone
