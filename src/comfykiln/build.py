@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
-import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import console, disk, engine, files, process, receipt, render, verify
+from comfykiln import (
+    console,
+    disk,
+    engine,
+    files,
+    process,
+    receipt,
+    render,
+    unfinished,
+    verify,
+)
 from comfykiln.errors import KilnError
 from comfykiln.exports import export_build
 from comfykiln.gather import gather
@@ -32,7 +41,6 @@ SEAL_DOCKERFILE = """\
 FROM software
 COPY --link .kiln-receipt.json /app/.kiln-receipt.json
 """
-UNFINISHED = "comfykiln-unfinished"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,8 +117,12 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
 
 @contextmanager
 def _unfinished(client: docker.DockerClient, plan: BuildPlan) -> Iterator[str]:
-    """Yield a name for the image before it is verified; the name never outlives the build."""
-    name = f"{UNFINISHED}/{plan.service.name}:{plan.target.name}-{uuid.uuid4().hex[:12]}"
+    """Yield a name for the image before it is verified; the name never outlives the build.
+
+    A build that was killed could not take its name away: the next one does.
+    """
+    unfinished.sweep(client)
+    name = unfinished.name(plan.service.name, plan.target.name)
     try:
         yield name
     finally:

@@ -125,6 +125,19 @@ def page(
         return within(patience.probe, work, url)
 
 
+def silence_of(url: str, settings: IndexSettings, patience: Patience) -> str:
+    """Return why nothing answers at `url`, or '' when anything does, be it an error."""
+    try:
+        page(url, settings, patience=patience, headers={"Range": "bytes=0-99"})
+    except UnavailableError as error:
+        cause = error.__cause__
+        reason = cause.reason if isinstance(cause, URLError) else cause
+        if isinstance(cause, HTTPError) or isinstance(reason, ssl.SSLError):
+            return ""
+        return error.message
+    return ""
+
+
 def chunks(url: str, settings: IndexSettings, *, size: int, patience: Patience) -> Iterator[bytes]:
     """Yield the bytes at `url`, never more than `size` of them, in pieces of up to 1 MiB.
 

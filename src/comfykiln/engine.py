@@ -96,8 +96,8 @@ def bake(
 ) -> str:
     """Run `docker buildx bake` on `target` and return the digest (or id) of the image it made.
 
-    The bake files are merged in order; without `cache` every step runs anew. Raises `ProgramError` when a step fails, `KilnError` when
-    buildx reports success without naming an image.
+    The bake files are merged in order; without `cache` every step runs anew. Raises
+    `ProgramError` when a step fails, `KilnError` when buildx reports success but names no image.
     """
     metadata.unlink(missing_ok=True)
     argv = ["docker", "buildx", "bake", "--progress=plain", f"--metadata-file={metadata}"]

@@ -46,7 +46,7 @@ def gather(
     `strict` forbids every origin but the first; raises `NotPossibleError` where none is left.
     """
     torch, torch_use = choose_torch(
-        plan.target.torch, origins.torch, settings=settings, strict=strict
+        plan.target.torch, origins.torch, settings=settings, store=store, strict=strict
     )
     comfyui, comfyui_use = obtain_comfyui(
         plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -130,17 +132,21 @@ def start_detached(argv: Sequence[str], *, log: Path) -> None:
 
 
 def _end(child: subprocess.Popen[str]) -> None:
-    """End a program that still runs: asked first, killed after ten seconds."""
-    if child.stdout is not None:
-        child.stdout.close()
+    """End a program that still runs, and all it started: asked first, killed after ten seconds.
+
+    The whole process group, as Ctrl-C on a terminal does: a program that waits for its own children
+    would otherwise go on, and leave its temporary files.
+    """
     if child.poll() is not None:
+        if child.stdout is not None:
+            child.stdout.close()
         return
-    child.terminate()
+    os.killpg(child.pid, signal.SIGTERM)
     try:
-        child.wait(timeout=10)
+        child.communicate(timeout=10)
     except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+        os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
 
 
 def _missing(argv: Sequence[str], error: FileNotFoundError) -> NotPossibleError:

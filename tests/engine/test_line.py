@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfykiln import engine, receipt, reverify
+from comfykiln import engine, receipt, reverify, unfinished
 from comfykiln.build import BuildOptions, Built, build
 from comfykiln.errors import DriftError, KilnError, NotPossibleError
 from comfykiln.project import Project
@@ -202,6 +202,22 @@ def test_no_secret_reaches_a_layer(line: Line, monkeypatch: pytest.MonkeyPatch) 
     assert found.returncode == 1
     leaks = [path for path in (line.root / ".kiln").rglob("*") if path.is_file()]
     assert not [path for path in leaks if canary.encode() in path.read_bytes()]
+
+
+def test_the_name_of_a_killed_build_is_taken_away_by_the_next(line: Line) -> None:
+    ref = build_line(line, export=False).ref
+    machine = unfinished.name("kilntest", "cpu").split("-")[-3]
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    gone = f"{unfinished.REPOSITORY}/kilntest:cpu-{machine}-{dead.pid}-01234567"
+    mine = unfinished.name("kilntest", "cpu")
+    docker("tag", ref, gone)
+    docker("tag", ref, mine)
+    unfinished.sweep(engine.client())
+    try:
+        assert leftovers() == [mine]
+    finally:
+        docker("rmi", mine)
 
 
 def test_ctrl_c_leaves_no_tag_and_no_container(line: Line) -> None:

@@ -17,6 +17,7 @@ from tests.support import fakenet
 from tests.support.wheelindex import serving, wheel
 from uv import find_uv_bin
 
+from comfykiln.documents import Kind, read, write
 from comfykiln.export import ExportInput, ExportModel, ExportNode, export_tarball
 from comfykiln.tarballs import read_members
 
@@ -222,6 +223,29 @@ def test_comfydock_imports_our_tarball(
         "torchsde-0.2",
         "torchvision-0.29.0+cpu",
     }
+    _assert_kept(environment, read_members(tarball))
+
+
+def test_comfydock_imports_what_a_document_was_converted_to(
+    cfd: Path, world: World, tmp_path: Path
+) -> None:
+    """An export read as a document and written again: nodes, packages and models are the same."""
+    environment_in = read(_tarball(tmp_path, world, "+cpu")).environment
+    written = write(environment_in, Kind.EXPORT)
+    tarball = tmp_path / written.filename
+    tarball.write_bytes(written.data)
+    _run([str(cfd), "init", "--yes", world.env["COMFYDOCK_HOME"]], env=world.env)
+    said = _run(
+        [str(cfd), "import", str(tarball), "--name", "ours", "--torch-backend", "cpu"],
+        env=world.env,
+        input="3\n",
+    )
+    assert said.partition("\n")[2].strip() == SAID.partition("\n")[2].strip()
+    assert world.refused == []
+    environment = Path(world.env["COMFYDOCK_HOME"]) / "environments" / "ours"
+    assert {"einops-0.8", "nodelib-0.1", "torchsde-0.2", "torch-2.14.0+cpu"} <= _installed(
+        environment
+    )
     _assert_kept(environment, read_members(tarball))
 
 

@@ -110,8 +110,8 @@ def test_a_build_step_gets_what_it_can_reach_and_nothing_else(tmp_path: Path) ->
         "HTTPS_PROXY": "http://me:pw@proxy.example:3128",
         "no_proxy": "127.0.0.1",
         "UV_INDEX_MAIN_PASSWORD": "canary",
-        "UV_CACHE_DIR": "/root/cache",
-        "HOME": "/root",
+        "UV_CACHE_DIR": "/home/me/cache",
+        "HOME": "/home/me",
     }
     assert step_environment(settings(tmp_path, environ, pip=PIP_CONF)) == {
         "UV_DEFAULT_INDEX": "https://pip.example/simple",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import shutil
+import time
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.support.sites import Answer, closed, silent, site
 
-from comfykiln.download import UnavailableError
+from comfykiln.download import Patience, UnavailableError
 from comfykiln.indexes import IndexSettings
-from comfykiln.origins.apt import KEYRING, debian_sources, network_conf
+from comfykiln.origins.apt import KEYRING, debian_sources, network_conf, require_answer
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(
     shutil.which("apt-get") is None, reason="apt is what is asked; this host has none"
 )
+QUICK = Patience(probe=0.5, stall=0.5, total=1)
 DEB822 = """\
 Types: deb
 URIs: http://mirror.example/debian
@@ -132,3 +135,34 @@ def test_apt_is_told_the_proxies_the_ca_and_what_the_host_told_it(tmp_path: Path
 def test_a_quote_in_a_proxy_is_refused() -> None:
     with pytest.raises(UnavailableError):
         network_conf(IndexSettings(proxies={"http_proxy": 'http://x"; Dir "/'}))
+
+
+CONF = 'Acquire::http::Proxy "http://first.example:1";\nAcquire::http::Proxy "{proxy}";\n'
+
+
+def test_an_archive_that_answers_by_the_proxy_of_apt_is_taken() -> None:
+    with site({"http://mirror.example/debian/dists/trixie/InRelease": Answer(status=502)}) as proxy:
+        conf = CONF.format(proxy=proxy.url)
+        sources = lines("http://mirror.example/debian trixie")
+        require_answer(sources, conf, IndexSettings(), QUICK)
+        assert len(proxy.asked) == 1
+        assert proxy.asked[0][1]["Range"] == "bytes=0-99"
+
+
+def test_a_host_that_apt_reaches_directly_is_asked_directly() -> None:
+    with site({"/debian/dists/trixie/InRelease": Answer(body=b"Origin: Debian")}) as mirror:
+        conf = CONF.format(proxy=closed()) + 'Acquire::http::Proxy::127.0.0.1 "DIRECT";\n'
+        require_answer(lines(f"{mirror.url}/debian trixie"), conf, IndexSettings(), QUICK)
+        assert mirror.paths == ["/debian/dists/trixie/InRelease"]
+
+
+def test_a_silent_archive_is_told_in_time() -> None:
+    with silent() as address:
+        start = time.monotonic()
+        sources = lines(f"{address.replace('//', '//me:canary@')}/debian trixie")
+        with pytest.raises(UnavailableError) as caught:
+            require_answer(sources, "", IndexSettings(), QUICK)
+        assert time.monotonic() - start < 2
+        assert caught.value.message.startswith(
+            f"{address}/debian/dists/trixie/InRelease: no answer"
+        )

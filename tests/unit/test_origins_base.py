@@ -60,8 +60,9 @@ def rootfs(tmp_path: Path, *, status: str = STATUS, codename: str = "trixie") ->
 
 def test_addresses_travel_in_files_and_nothing_of_the_host_stays(tmp_path: Path) -> None:
     forget = (
-        'rm -rf "$1/etc/hostname" "$1/etc/resolv.conf" "$1/etc/apt/apt.conf.d/00kiln-network" '
-        '"$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/* "$1"/var/cache/debconf/*-old'
+        'rm -rf "$1/etc/hostname" "$1/etc/apt/apt.conf.d/00kiln-network" '
+        '"$1/etc/apt/sources.list" "$1"/etc/apt/sources.list.d/* "$1"/var/cache/debconf/*-old; '
+        ': >"$1/etc/resolv.conf"; : >"$1/etc/hosts"'
     )
     argv = bootstrap.command(
         SPEC, tmp_path / "sources.list", tmp_path / "a net", tmp_path / "rootfs.tar"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -204,8 +205,14 @@ def _as_listed(workflow: Workflow, entry: Obj, names: Mapping[str, str]) -> Work
 def key_of(model: Model) -> str | None:
     """Return the model's key within an export: a peer's own, else the start of its sha256."""
     sampled = (digest.value for digest in model.digests if digest.algorithm.startswith("sampled-"))
-    sha256 = model.digest("sha256")
+    sha256 = _sha256(model)
     return next(sampled, sha256[:_KEY_DIGITS] if sha256 else None)
+
+
+def _sha256(model: Model) -> str | None:
+    """Return the sha256 where it is one: other kinds of documents do not always look."""
+    digest = model.digest("sha256") or ""
+    return digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None
 
 
 def model_tables(models: Iterable[Model]) -> dict[str, dict[str, Any]]:
@@ -220,7 +227,7 @@ def model_tables(models: Iterable[Model]) -> dict[str, dict[str, Any]]:
             "size": model.size,
             "relative_path": below_models(model.paths[0]),
             "category": model.category,
-            "sha256": model.digest("sha256"),
+            "sha256": _sha256(model),
             "sources": [source.url for source in model.sources] or None,
         }
         put_extras(table, model.extras, Kind.EXPORT)

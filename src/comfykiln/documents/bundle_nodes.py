@@ -37,7 +37,8 @@ def read_nodes(table: Obj, with_code: Collection[str], faults: Faults) -> tuple[
         if node.source == "development" and node.name not in with_code and node.url is None:
             message = f"{node.name}: its code is not in the export, so no build can restore it"
             faults.note(path, "bundle.no-code", message)
-    names = [(node.name, node.place) for node in nodes]
+    # A registry node beside a clone of the same pack is told as advice, as in snapshots.
+    names = [(node.name, node.place) for node in nodes if node.source != "registry"]
     first: dict[str, str] = {}
     for name, path in names:
         if first.setdefault(name, path) != path:

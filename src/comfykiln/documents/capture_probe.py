@@ -25,17 +25,8 @@ MAX_TEXT = 200_000
 MAX_DEPTH = 4
 MARKS = ("main.py", "nodes.py", "folder_paths.py")
 SKIPPED = {"proc", "sys", "dev", "run", "node_modules", "site-packages", ".git", "models", "blobs"}
-USUAL = (
-    "/app",
-    "/comfyui",
-    "/ComfyUI",
-    "/opt/ComfyUI",
-    "/opt/comfyui",
-    "/workspace/ComfyUI",
-    "/root/ComfyUI",
-    "/home/comfy/ComfyUI",
-    "/home/runner/ComfyUI",
-)
+USUAL = ("/app", "/comfyui", "/ComfyUI", "/opt/ComfyUI", "/opt/comfyui")
+"""Looked at before everything is searched."""
 
 
 def facts(folder: str = "") -> dict[str, Any]:

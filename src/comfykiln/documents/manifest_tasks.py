@@ -18,6 +18,7 @@ from comfykiln.documents.commands import advice_lines, advice_page
 from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.documents.manifest_rules import MAX_BYTES, PLATFORMS
 from comfykiln.documents.reading import load
+from comfykiln.documents.values import is_windows_path
 from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from comfykiln.documents.faults import Note
     from comfykiln.documents.kinds import Parsed
+    from comfykiln.environment import Environment
 
 
 def manifest_check(file: str, *, as_json: bool = False) -> None:
@@ -54,7 +56,8 @@ def manifest_commands(
     """
     with _told(as_json=as_json):
         parsed, _ = _read(file)
-    made = manifest_steps.plan(parsed.environment, _platform(platform), torch_backend=torch_backend)
+    environment = _anchored(parsed.environment, Path(file).resolve().parent)
+    made = manifest_steps.plan(environment, _platform(platform), torch_backend=torch_backend)
     notes = (*parsed.notes, *([] if torch_backend else _cuda_wheels(parsed)))
     if as_json:
         data = {"source": file, **manifest_steps.as_data(made), **_notes_data(notes)}
@@ -65,6 +68,17 @@ def manifest_commands(
         if name in os.environ and any(name in command.unset for command in made.commands):
             console.warn(f"{name} is set here and goes before --index-url: unset it for that step")
     console.out(manifest_steps.text(made))
+
+
+def _anchored(environment: Environment, folder: Path) -> Environment:
+    """Return the environment with absolute paths: relative ones begin at the manifest's folder."""
+    packages = tuple(
+        replace(one, path=str((folder / one.path).resolve()))
+        if one.path is not None and not is_windows_path(one.path)
+        else one
+        for one in environment.packages
+    )
+    return replace(environment, packages=packages)
 
 
 def _cuda_wheels(parsed: Parsed) -> Iterator[Note]:

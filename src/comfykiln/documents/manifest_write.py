@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents.faults import Faults
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from comfykiln.environment import Environment, Node, Package, PlatformOverride
 
 FILENAME = "comfyui_migration.json"
+_LOCKED = re.compile(r'^\[\[package\]\]\nname = "([^"\n]+)"\nversion = "([^"\n]+)"$', re.MULTILINE)
 _METHODS = {
     "git": "git",
     "development": "git",
@@ -55,6 +58,7 @@ def tree(environment: Environment) -> dict[str, Any]:
 
     Raises `DocumentError` naming every required member that the environment does not tell.
     """
+    environment = _pinned_by_lock(environment)
     torch_pins = _torch_pins(environment)
     system = _system(environment, torch_pins)
     pytorch = _pytorch(environment, torch_pins, system["torch_version"])
@@ -101,6 +105,27 @@ def too_large(manifest: dict[str, Any], size: int) -> DocumentError:
         faults=faults,
         remedy="leave packages to a lock beside it (--packages direct or none), or use an export",
     )
+
+
+def _pinned_by_lock(environment: Environment) -> Environment:
+    """Return the environment with the versions that a `uv.lock` in it gives to ranges."""
+    lock = next((one.data for one in environment.attachments if one.path == "uv.lock"), b"")
+    versions: dict[str, set[str]] = {}
+    for name, locked in _LOCKED.findall(lock.decode("utf-8", "replace")):
+        versions.setdefault(normal_name(name), set()).add(locked)
+    # A package that is locked at several versions is at one of them by its environment.
+    only = {
+        name: found.pop()
+        for name, found in versions.items()
+        if len(found) == 1 and not is_torch_family(name)
+    }
+    packages = tuple(
+        replace(one, version=only.get(normal_name(one.name)), specifier=None)
+        if one.source == "index" and one.version is None and normal_name(one.name) in only
+        else one
+        for one in environment.packages
+    )
+    return replace(environment, packages=packages)
 
 
 def _torch_pins(environment: Environment) -> tuple[Package, ...]:

@@ -39,10 +39,12 @@ def check(environment: Environment, faults: Faults) -> None:
         if fault := name_fault(attachment.path):
             problem = f"{values.shown(attachment.path)}: the name {fault}"
             faults.add(f"$.attachments[{index}].path", "record.path", problem)
-    values.check_names_differ(
-        [(one.name, f"$.nodes[{index}].name") for index, one in enumerate(environment.nodes)],
-        faults,
-    )
+    names = [
+        (node.name, f"$.nodes[{index}].name")
+        for index, node in enumerate(environment.nodes)
+        if node.source != "registry"
+    ]
+    values.check_names_differ(names, faults)
 
 
 def _whole(environment: Environment, faults: Faults) -> None:

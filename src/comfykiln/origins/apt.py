@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from comfykiln import process
-from comfykiln.download import UnavailableError
+from comfykiln.download import UnavailableError, silence_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from comfykiln.download import Patience
     from comfykiln.indexes import IndexSettings
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -128,10 +129,35 @@ def network_conf(settings: IndexSettings, options: Sequence[str] = ()) -> str:
     ]
     if settings.ca_bundle:
         lines.append(f'Acquire::https::CAInfo "{_quotable(str(settings.ca_bundle))}";')
-    lines += ['Acquire::http::Timeout "20";', 'Acquire::https::Timeout "20";']
+    lines += [f'Acquire::{name} "20";' for name in ("http::Timeout", "https::Timeout")]
     dump = process.capture(["apt-config", *options, "dump", "--no-empty"], timeout=60)
     lines += [line for line in dump.splitlines() if NETWORK.fullmatch(line.partition(" ")[0])]
     return "".join(f"{line}\n" for line in lines)
+
+
+def require_answer(sources: str, conf: str, settings: IndexSettings, patience: Patience) -> None:
+    """Raise `UnavailableError` when the archive is silent: apt would wait for it for minutes.
+
+    Any answer will do, an error too: apt tells those at once, and better. `sources` and `conf` are
+    the texts that apt gets; the question goes the way apt's would.
+    """
+    if "Auto-Detect" in conf or "AutoDetect" in conf:
+        return
+    uri, suite = sources.splitlines()[0].split()[2:4]
+    host = urlsplit(uri).hostname or ""
+    proxies = {f"{scheme}_proxy": _told_proxy(conf, scheme, host) for scheme in ("http", "https")}
+    address = f"{uri}/dists/{suite}/InRelease"
+    silence = silence_of(address, replace(settings, proxies=proxies), patience)
+    if silence:
+        raise UnavailableError(silence)
+
+
+def _told_proxy(conf: str, scheme: str, host: str) -> str:
+    """Return the proxy that apt takes for a host: its own entry, else the scheme's; '' for none."""
+    keys = (f"Acquire::{scheme}::Proxy::{host}", f"Acquire::{scheme}::Proxy")
+    rows = [line.rstrip(";").partition(" ") for line in conf.splitlines()]
+    told = [value.strip('"') for key in keys for name, _, value in reversed(rows) if name == key]
+    return told[0] if told and told[0] != "DIRECT" else ""
 
 
 def _quotable(value: str) -> str:

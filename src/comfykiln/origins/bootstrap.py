@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln import console, files, process
-from comfykiln.download import UnavailableError
+from comfykiln.download import UnavailableError, patience_of
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.origins import apt
 from comfykiln.origins.archive import pieces
@@ -120,8 +120,10 @@ def _kept(note: Path, store: Store) -> Rootfs | None:
 def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
     _require_tools()
     sources, network = work / "sources.list", work / "00kiln-network"
-    files.write_text(sources, apt.debian_sources(spec.suite), mode=0o600)
-    files.write_text(network, apt.network_conf(settings), mode=0o600)
+    known, conf = apt.debian_sources(spec.suite), apt.network_conf(settings)
+    apt.require_answer(known, conf, settings, patience_of(os.environ))
+    files.write_text(sources, known, mode=0o600)
+    files.write_text(network, conf, mode=0o600)
     tar = work / "rootfs.tar"
     lines: list[str] = []
     try:

@@ -15,6 +15,12 @@ from comfykiln.errors import DocumentError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+# What ComfyUI's repository holds for its own maintainers: no list has it.
+LEFT_OUT = (
+    *(".ci/", ".github/", "tests/", "tests-unit/"),
+    *(".coderabbit.yaml", ".gitattributes", ".spectral.yaml", "pytest.ini"),
+    *("AGENTS.md", "CODEOWNERS", "CONTRIBUTING.md"),
+)
 _LINE = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<mode>644|755)  (?P<path>\S(?:.*\S)?)")
 
 

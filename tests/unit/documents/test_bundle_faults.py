@@ -346,7 +346,7 @@ BOMBS = {
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_costs_less_than_a_second_and_128_megabytes(name: str) -> None:
     program = f"""
-import resource, time
+import time
 from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.documents.tomlreading import toml_value
 data = {BOMBS[name]}
@@ -355,9 +355,10 @@ try:
     toml_value(data, "x.toml")
 except FaultyDocumentError as error:
     rule = error.records[0].rule
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+peak = next(line.split()[1] for line in open("/proc/self/status") if line[:5] == "VmHWM")
 print(rule, time.process_time() - begin, peak)
 """
+    # Not ru_maxrss: that of a child begins at its parent's.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     rule, seconds, peak = done.stdout.split()
     assert rule.startswith(b"reading.")

@@ -23,7 +23,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis.strategies as st
 import pytest
+from hypothesis import given, settings
 from tests.support.manifests import changed, encoded, whole
 from tests.support.wheelindex import serving, wheel
 
@@ -539,3 +541,50 @@ def test_a_shell_reads_the_text_as_the_argument_lists(machine: Machine) -> None:
         "migration-lock.txt",
         "uv",
     ]
+
+
+PLACES = (
+    "system_info/python_version",
+    "system_info/comfyui_version",
+    *(f"custom_nodes/0/{key}" for key in ("name", "url", "ref", "fallback_url")),
+    *(f"custom_nodes/{index}/url" for index in range(1, 5)),
+    *(f"dependencies/git_packages/0/{key}" for key in ("url", "ref", "subdirectory", "egg_name")),
+    "dependencies/editable/0/path",
+    "dependencies/local_packages/0/path",
+    "dependencies/packages/numpy",
+    "dependencies/pytorch/index_url",
+    "dependencies/index_urls/0",
+    "platform_overrides/linux-aarch64/environment/OMP_NUM_THREADS",
+)
+MARKS = ("\n", "'", '"', "$(id)", "`id`", ";", "&", "|", " ", "-", "--x", "\\", "#", "@", "a", "/")
+WORDS = ("https://example.org/a", "\u2028", "\0", "1.0", "٣", "%", "${x}", "::", "*", "~", "==")
+HOSTILE = st.lists(st.sampled_from((*MARKS, *WORDS)), max_size=6).map("".join)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(PLACES), HOSTILE)
+def test_no_value_becomes_an_option_a_word_or_a_line_of_its_own(place: str, value: str) -> None:
+    """Whatever stands in a field is refused, or is one inert argument in text and JSON alike."""
+    document = changed(place, value)
+    document["dependencies"]["local_packages"][0].pop("hash")
+    try:
+        made = plan(manifest.parse(encoded(document), "m.json").environment, "linux-arm64")
+    except DocumentError:
+        return
+    harmless = plan(manifest.parse(encoded(whole()), "m.json").environment, "linux-arm64")
+    stages = [command.stage for command in made.commands if command.stage not in STAGES_THAT_VARY]
+    assert stages == [
+        command.stage for command in harmless.commands if command.stage not in STAGES_THAT_VARY
+    ]
+    assert not any(word.startswith("--x") for one in made.commands for word in one.argv)
+    lines_of = [line for line in text(made).split("\n") if not line.startswith("#")]
+    assert len(lines_of) == len(made.files) + len(made.variables) + len(made.commands)
+    for line, command in zip(lines_of[-len(made.commands) :], made.commands, strict=True):
+        words = [*command.argv]
+        words += ["||", *command.fallback] if command.fallback else []
+        words += [">", command.output] if command.output else []
+        assert shlex.split(line) == words
+
+
+# A ref that is a commit needs other commands than a branch, an archive that is a zip others too.
+STAGES_THAT_VARY = ("node", "comfyui", "packages", "git")

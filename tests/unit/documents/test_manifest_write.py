@@ -15,6 +15,7 @@ from tests.support.manifests import changed, encoded, whole
 from comfykiln.documents import manifest
 from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.environment import (
+    Attachment,
     ComfyUISpec,
     Environment,
     Index,
@@ -181,6 +182,26 @@ def test_what_is_written_of_another_documents_environment() -> None:
             "index_urls": ["https://example.org/simple"],
         },
     }
+
+
+def test_ranges_are_pinned_by_the_lock_that_an_export_holds() -> None:
+    lock = "".join(
+        f'[[package]]\nname = "{name}"\nversion = "{version}"\nsource = {{}}\n\n'
+        for name, version in (("aiohttp", "3.14.5"), ("twice", "1"), ("twice", "2"), ("torch", "9"))
+    )
+    environment = replace(
+        BARE,
+        packages=(
+            Package(name="AioHTTP", specifier=">=3.11.8"),
+            Package(name="twice"),
+            Package(name="unlocked"),
+            Package(name="torch"),
+            Package(name="pinned", version="1.0"),
+        ),
+        attachments=(Attachment(path="uv.lock", data=lock.encode()),),
+    )
+    found = json.loads(manifest.write(environment).data)["dependencies"]
+    assert found == {"packages": {"AioHTTP": "3.14.5", "pinned": "1.0"}}
 
 
 def test_builds_of_torch_among_the_packages_move_to_their_index() -> None:
