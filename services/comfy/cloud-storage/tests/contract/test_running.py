@@ -22,7 +22,7 @@ ETAG = f'"{hashlib.md5(DATA, usedforsecurity=False).hexdigest()}"'
 
 
 class Slow(BaseHTTPRequestHandler):
-    """One object, sent at two megabytes a second for each connection."""
+    """One object, sent at 700 kilobytes a second for each connection."""
 
     protocol_version = "HTTP/1.1"
 
@@ -39,7 +39,7 @@ class Slow(BaseHTTPRequestHandler):
         try:
             for place in range(start, last + 1, 65536):
                 self.wfile.write(DATA[place : min(place + 65536, last + 1)])
-                time.sleep(65536 / 2_000_000)
+                time.sleep(65536 / 700_000)
         except OSError:
             self.close_connection = True
 
