@@ -20,6 +20,8 @@ from tests.support import s3
 from tests.support.comfyserver import ComfyServer, comfy_server
 from tests.support.with_s3 import described
 
+from comfykiln.transfer.upload import upload
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -60,6 +62,10 @@ def server(core_image: str, buckets: s3.Server, models: Path) -> Iterator[ComfyS
 def stored(buckets: s3.Server, key: str) -> bytes:
     assert buckets.folder is not None
     return (buckets.folder / BUCKET / key).read_bytes()
+
+
+def put(buckets: s3.Server, key: str, body: bytes) -> None:
+    upload(buckets.store(BUCKET), key, body, content_type="application/octet-stream")
 
 
 # --- the contract tests, run by the image's own Python against the pack that is baked in
@@ -242,10 +248,7 @@ def model_graph(kind: str, key: str) -> dict[str, Any]:
 def test_a_model_is_downloaded_and_a_loader_runs_it(
     server: ComfyServer, buckets: s3.Server, models: Path
 ) -> None:
-    assert buckets.folder is not None
-    source = buckets.folder / BUCKET / "esrgan/tiny.safetensors"
-    source.parent.mkdir()
-    source.write_bytes(upscaler())
+    put(buckets, "esrgan/tiny.safetensors", upscaler())
     size = {"width": 8, "height": 8, "batch_size": 1, "color": 0}
     graph = model_graph("upscale_models", "esrgan/tiny.safetensors") | {
         "2": {"class_type": "UpscaleModelLoader", "inputs": {"model_name": ["1", 0]}},
@@ -258,7 +261,7 @@ def test_a_model_is_downloaded_and_a_loader_runs_it(
     }
     shown = server.succeed(graph)
     assert "esrgan/tiny.safetensors: downloaded" in shown["1"]["text"][0]
-    assert (models / "esrgan/tiny.safetensors").read_bytes() == source.read_bytes()
+    assert (models / "esrgan/tiny.safetensors").read_bytes() == upscaler()
     header, _ = pixels(server.view(shown["5"]["images"][0]))
     assert struct.unpack(">II", header[:8]) == (32, 32)
     info = server.json("/object_info/UpscaleModelLoader")["UpscaleModelLoader"]
@@ -266,8 +269,7 @@ def test_a_model_is_downloaded_and_a_loader_runs_it(
 
 
 def test_a_read_only_models_folder_is_said(server: ComfyServer, buckets: s3.Server) -> None:
-    assert buckets.folder is not None
-    (buckets.folder / BUCKET / "x.safetensors").write_bytes(b"x" * 1000)
+    put(buckets, "x.safetensors", b"x" * 1000)
     graph = model_graph("clip_vision", "x.safetensors") | {
         "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}
     }

@@ -80,12 +80,15 @@ def moto(host: str = "127.0.0.1") -> Iterator[Server]:
 
 @contextlib.contextmanager
 def rclone(folder: Path, host: str = "127.0.0.1") -> Iterator[Server]:
-    """Run rclone's server, which checks signatures, over `folder` with one folder a bucket."""
+    """Run rclone's server, which checks signatures, over `folder` with one folder a bucket.
+
+    What is put there by other means than S3 is seen only if the server has not looked yet.
+    """
     port = free_port()
     argv = [_program("rclone"), "serve", "s3", str(folder)]
     argv += ["--addr", f"{host}:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
     argv += ["--etag-hash", "MD5", "--config", str(folder.parent / "rclone.conf")]
-    argv += ["--vfs-cache-mode", "off", "--dir-cache-time", "0s", "--log-level", "ERROR"]
+    argv += ["--log-level", "ERROR"]
     with _running(argv, port):
         yield Server(url=f"http://127.0.0.1:{port}", folder=folder)
 

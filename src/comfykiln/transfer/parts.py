@@ -36,13 +36,21 @@ class Remote:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How a transfer behaves. Memory is about `(workers + 2) * part_size` bytes."""
+    """How a transfer behaves. Memory is about `(workers + 2) * part_size` bytes.
 
-    part_size: int = 16 * MIB
+    A part that was under way when a program was killed is fetched again, so parts are no larger
+    than a sixty-fourth of the object: with six workers nine tenths are kept.
+    """
+
+    part_size: int = 0  # 0 for what suits the object
     workers: int = 6
     attempts: int = 6
     read_seconds: float = 30.0
     progress_seconds: float = 0.25
+
+    def part_of(self, size: int) -> int:
+        """Return the size in bytes of the parts of an object of `size` bytes."""
+        return self.part_size or min(max(size // 64 // MIB, 1), 16) * MIB
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The engine: many ranges at once into one file, hashed in order from memory, in bounded memory.
 
-Workers read parts into a fixed set of buffers and write each to its own offset.
+Workers read parts into a fixed set of buffers, writing each piece to its own offset as it comes.
 The calling thread hashes the buffers in order, reports progress and listens for a cancellation,
 so callbacks never run in two threads.
 """
@@ -108,14 +108,15 @@ class _Crew:
     ) -> None:
         self.remote, self.sink, self.settings = remote, sink, settings
         self.in_order, self.whole = in_order, whole
-        self.parts = cut(remote.size, settings.part_size)
+        part_size = settings.part_of(remote.size)
+        self.parts = cut(remote.size, part_size)
         self.missing = [part for part in self.parts if part.index not in sink.done]
         self.todo = iter(self.missing)
         count = min(settings.workers, len(self.missing))
         self.workers = min(count, 1) if whole else count
         self.buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
         for _ in range(min(self.workers + 2, len(self.missing))):
-            self.buffers.put(memoryview(mmap.mmap(-1, min(settings.part_size, remote.size))))
+            self.buffers.put(memoryview(mmap.mmap(-1, min(part_size, remote.size))))
         self.ready: dict[int, memoryview] = {}
         self.finished = 0
         self.counts = [0] * self.workers  # each worker writes its own place alone
@@ -214,11 +215,11 @@ class _Crew:
         return None
 
     def _bring(self, number: int, part: Part, buffer: memoryview, sink: Sink) -> None:
-        before = self.counts[number]
-        view = buffer[: part.size]
+        before, view = self.counts[number], buffer[: part.size]
+        take = self._taker(number, part, sink)
         for attempt in range(1, self.settings.attempts + 1):
             try:
-                read_part(self.connections[number], self.remote, part, view, self._count(number))
+                read_part(self.connections[number], self.remote, part, view, take)
                 break
             except Again as again:
                 self.counts[number] = before
@@ -227,19 +228,16 @@ class _Crew:
                 self.stop.wait(pause(attempt, again.wait))
             if self.stop.is_set():
                 raise Cancelled("stopped")
-        self._put(part, buffer, sink)
+        self._publish(part, buffer, sink)
 
     def _bring_all(self, connections: Connections, sink: Sink) -> None:
         response = open_whole(connections, self.remote)
         for part, buffer in self._turns():
-            fill(response, buffer[: part.size], self._count(0))
-            self._put(part, buffer, sink)
+            fill(response, buffer[: part.size], self._taker(0, part, sink))
+            self._publish(part, buffer, sink)
 
-    def _put(self, part: Part, buffer: memoryview, sink: Sink) -> None:
-        """Write a part, note it and hand its buffer on."""
-        if self.stop.is_set():
-            raise Cancelled("stopped")
-        sink.write(buffer[: part.size], part.start)
+    def _publish(self, part: Part, buffer: memoryview, sink: Sink) -> None:
+        """Note that a part is written and hand its buffer on."""
         sink.written(part.index)
         with self.news:
             if self.in_order:
@@ -249,11 +247,14 @@ class _Crew:
             self.finished += 1
             self.news.notify_all()
 
-    def _count(self, number: int) -> Callable[[int], None]:
-        def count(got: int) -> None:
-            self.counts[number] += got
+    def _taker(self, number: int, part: Part, sink: Sink) -> Callable[[memoryview, int], None]:
+        def take(piece: memoryview, place: int) -> None:
+            if self.stop.is_set():
+                raise Cancelled("stopped")
+            sink.write(piece, part.start + place)
+            self.counts[number] += len(piece)
 
-        return count
+        return take
 
 
 class _Clock:

@@ -256,6 +256,13 @@ def test_callbacks_come_from_the_calling_thread_at_a_sane_rate(
     assert min(gaps) >= 0.25
 
 
+def test_parts_are_small_enough_to_keep_nine_tenths() -> None:
+    sizes = [1, 64 << 20, 200 << 20, 2 << 30, 100 << 30]
+    found = [Settings().part_of(size) >> 20 for size in sizes]
+    assert found == [1, 1, 3, 16, 16]
+    assert all(Settings().workers * Settings().part_of(s) <= s / 10 for s in sizes[1:])
+
+
 def test_a_sum_without_order_needs_no_hash(
     faults: FaultServer, tmp_path: Path, data: bytes
 ) -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import contextvars
+import threading
 import time
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from threading import Lock
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfy_api.latest import io
@@ -23,12 +26,13 @@ if TYPE_CHECKING:
 FROM_ENV = "(env vars)"
 FROM_PROFILE = "(from profile)"
 POLL = 0.2
+GRACE = 5.0
 STORES = 16
 S3Profile = io.Custom("S3_PROFILE")
 
 T = TypeVar("T")
 _stores: OrderedDict[Any, Store] = OrderedDict()
-_lock = Lock()
+_lock = threading.Lock()
 
 
 def profiles() -> Profiles:
@@ -118,28 +122,57 @@ async def in_thread(work: Callable[[Task], T]) -> T:
     """Run `work` beside the server's own work and return its result.
 
     Its progress is shown five times a second at most, from this side alone.
-    When the person stops the prompt, `work` is told and waited for, then ComfyUI's own exception
-    goes on.
+    When the person stops the prompt, `work` is told and ComfyUI's own exception goes on, at the
+    latest after five seconds: a request that hangs does not hold up the server.
     """
     task = Task()
-    job = asyncio.ensure_future(asyncio.to_thread(work, task))
+    job = _begin(work, task)
     try:
         shown: tuple[float, str] = (-1.0, "")
         while not job.done():
             await asyncio.wait({job}, timeout=POLL)
-            task.stopped = task.stopped or compat.interrupted()
+            if compat.interrupted():
+                task.stopped = True
+                await asyncio.wait({job}, timeout=GRACE)
+                compat.stop_if_interrupted()
             if (task.value, task.text) != shown:
                 shown = (task.value, task.text)
                 compat.show_progress(task.node, task.value, task.total, task.text)
     except BaseException:  # the prompt ends for another reason, so the thread has to end too
-        task.stopped = True
-        await asyncio.wait({job})
+        if not task.stopped:
+            task.stopped = True
+            await asyncio.wait({job}, timeout=GRACE)
         raise
     try:
         return job.result()
     except Cancelled:
         compat.stop_if_interrupted()
         raise
+
+
+def _begin(work: Callable[[Task], T], task: Task) -> asyncio.Future[T]:
+    """Start `work` in a thread that no end of the loop waits for; return what it will give."""
+    loop = asyncio.get_running_loop()
+    job: asyncio.Future[T] = loop.create_future()
+    job.add_done_callback(lambda done: done.cancelled() or done.exception())  # seen, if by nobody
+    context = contextvars.copy_context()
+
+    def deliver(put: Callable[[], None]) -> None:
+        if not job.done():
+            put()
+
+    def run() -> None:
+        try:
+            result = context.run(work, task)
+        except BaseException as error:  # noqa: BLE001  # raised where the result is awaited
+            put = partial(job.set_exception, error)
+        else:
+            put = partial(job.set_result, result)
+        with contextlib.suppress(RuntimeError):  # the prompt and its loop may have ended before
+            loop.call_soon_threadsafe(deliver, put)
+
+    threading.Thread(target=run, name="cloud-storage", daemon=True).start()
+    return job
 
 
 def human(size: float) -> str:

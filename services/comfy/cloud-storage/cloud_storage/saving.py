@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import uuid
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from . import compat
 from .names import Naming, first_free
-from .shared.errors import Cancelled, ExistsError, StorageError
+from .shared.errors import AccessError, Cancelled, ExistsError, StorageError
+from .shared.store import PAGE
 from .shared.upload import Written, upload
 
 if TYPE_CHECKING:
@@ -63,8 +65,11 @@ class Batch:
         """
         self.task.expect(len(self.items))
         start = 0 if self.overwrite else first_free(self._taken)
+        present = self._present(start)
         with ThreadPoolExecutor(WORKERS, thread_name_prefix="save") as pool:
-            jobs = [pool.submit(self._save, index, start) for index in range(len(self.items))]
+            jobs = [
+                pool.submit(self._save, index, start, present) for index in range(len(self.items))
+            ]
             try:
                 self._follow(jobs)
             except BaseException:
@@ -96,15 +101,31 @@ class Batch:
     def _taken(self, number: int) -> bool:
         return self.store.exists(self.naming.key(0, number))
 
-    def _save(self, index: int, number: int) -> Saved:
+    def _present(self, start: int) -> frozenset[str] | None:
+        """Return the objects among which the names are, by one listing; None where that is long.
+
+        Without it every name would have to be asked for, which doubles the requests.
+        """
+        if self.overwrite or self.store.keeps_conditions or len(self.items) == 1:
+            return frozenset()
+        names = [self.naming.key(index, start) for index in range(len(self.items))]
+        common = os.path.commonprefix(names)  # noqa: RUF071  # keys are text, not paths
+        try:
+            found = [f.key for f in self.store.listed(common, PAGE)]
+        except AccessError:  # a key that may write and not list
+            return None
+        return frozenset(found) if len(found) < PAGE else None
+
+    def _save(self, index: int, start: int, present: frozenset[str] | None) -> Saved:
         if self.task.stopped:
             raise Cancelled("The save was cancelled.")
-        body = self.items[index].make()
+        body, number = self.items[index].make(), start
         while True:
             key = self.naming.key(index, number)
-            if self._claim(key):
+            if key not in (present or ()) and self._claim(key):
+                ask = present is None or number != start
                 try:
-                    written = self._upload(self.items[index], key, body)
+                    written = self._upload(self.items[index], key, body, ask=ask)
                     return Saved(written=written, preview=_preview(body, key))
                 except ExistsError:
                     pass
@@ -120,7 +141,7 @@ class Batch:
             _claimed.add(claim)
             return True
 
-    def _upload(self, item: Item, key: str, body: bytes | Path) -> Written:
+    def _upload(self, item: Item, key: str, body: bytes | Path, *, ask: bool) -> Written:
         show: Callable[[int], None] = lambda _: None  # noqa: E731  # of many the count is enough
         if isinstance(body, Path) and len(self.items) == 1:
             self.task.expect(body.stat().st_size)
@@ -131,6 +152,7 @@ class Batch:
             body,
             content_type=item.content_type,
             absent=not self.overwrite,
+            ask=ask,
             progress=show,
             cancelled=lambda: self.task.stopped,
         )

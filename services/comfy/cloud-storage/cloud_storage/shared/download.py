@@ -54,7 +54,7 @@ def download(
         if already():
             part.discard()
             return None
-        sink = part.prepare(remote, settings.part_size)
+        sink = part.prepare(remote, settings.part_of(remote.size))
         kept = sum(_size(remote, settings, index) for index in sink.done)
         try:
             digest = fetch(remote, sink, hasher=hashlib.sha256, settings=settings, watch=watch)
@@ -76,5 +76,5 @@ def download(
 
 
 def _size(remote: Remote, settings: Settings, index: int) -> int:
-    start = index * settings.part_size
-    return min(start + settings.part_size, remote.size) - start
+    step = settings.part_of(remote.size)
+    return min((index + 1) * step, remote.size) - index * step

@@ -42,18 +42,20 @@ def upload(
     *,
     content_type: str,
     absent: bool = False,
+    ask: bool = True,
     progress: Callable[[int], None] = lambda _: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Written:
     """Write `body` to `key`; a file of more than 32 MiB goes in parts, four at a time.
 
-    With `absent` an object that exists stays untouched and `ExistsError` is raised; a store
-    that cannot promise that (most can by now) is asked first, which leaves a moment between.
+    With `absent` an object that exists stays untouched and `ExistsError` is raised. A store that
+    may not know such conditions is asked first, unless the caller has just done so (`ask`).
     Every part carries a checksum that the server compares. Memory is at most four parts.
     """
     size = len(body) if isinstance(body, bytes) else body.stat().st_size
     if size <= SINGLE_LIMIT:
         data = body if isinstance(body, bytes) else body.read_bytes()
+        _refuse_existing(store, key, ask=absent and ask)
         etag = _put(store, key, data, content_type, absent=absent)
         progress(size)
     else:
@@ -77,16 +79,19 @@ def _put(store: Store, key: str, data: bytes, content_type: str, *, absent: bool
     def send(condition: dict[str, str]) -> Any:
         return store.call("put_object", key, **arguments, **condition)
 
-    etag: str = _only_if(store, key, send, absent=absent).get("ETag", "")
+    etag: str = _only_if(store, send, absent=absent).get("ETag", "")
     return etag
 
 
-def _only_if(store: Store, key: str, send: Callable[[dict[str, str]], Any], *, absent: bool) -> Any:
+def _refuse_existing(store: Store, key: str, *, ask: bool) -> None:
+    if ask and not store.keeps_conditions and store.exists(key):
+        raise ExistsError(f"{store.url(key)} exists already.", remedy="choose another name")
+
+
+def _only_if(store: Store, send: Callable[[dict[str, str]], Any], *, absent: bool) -> Any:
     """Call `send` with the condition that nothing is overwritten, in the way this store knows."""
     if not absent:
         return send({})
-    if not store.keeps_conditions and store.exists(key):
-        raise ExistsError(f"{store.url(key)} exists already.", remedy="choose another name")
     if store.knows_conditions:
         try:
             return send({"IfNoneMatch": "*"})
@@ -132,7 +137,9 @@ class _Parts:
                     **condition,
                 )
 
-            etag: str = _only_if(self.store, self.key, complete, absent=absent).get("ETag", "")
+            # The parts took their time, so whatever was known before says nothing now.
+            _refuse_existing(self.store, self.key, ask=absent)
+            etag: str = _only_if(self.store, complete, absent=absent).get("ETag", "")
         except BaseException:
             self.store.call("abort_multipart_upload", self.key, UploadId=upload_id)
             raise

@@ -22,7 +22,7 @@ ETAG = f'"{hashlib.md5(DATA, usedforsecurity=False).hexdigest()}"'
 
 
 class Slow(BaseHTTPRequestHandler):
-    """One object, sent at two megabytes a second for each connection."""
+    """One object, sent at 700 kilobytes a second for each connection."""
 
     protocol_version = "HTTP/1.1"
 
@@ -39,7 +39,7 @@ class Slow(BaseHTTPRequestHandler):
         try:
             for place in range(start, last + 1, 65536):
                 self.wfile.write(DATA[place : min(place + 65536, last + 1)])
-                time.sleep(65536 / 2_000_000)
+                time.sleep(65536 / 700_000)
         except OSError:
             self.close_connection = True
 
@@ -131,6 +131,22 @@ def test_a_stop_is_prompt_and_the_rest_is_kept(comfy: Comfy, models: Path) -> No
     again = comfy.run(GRAPH)
     assert again.success
     assert (models / "checkpoints/slow.safetensors").read_bytes() == DATA
+
+
+@pytest.mark.usefixtures("slow")
+def test_a_request_that_hangs_does_not_hold_up_a_stop(
+    comfy: Comfy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(part("runtime"), "GRACE", 0.3)
+    monkeypatch.setattr(Slow, "do_HEAD", lambda _: time.sleep(6))
+    graph = {
+        "1": {"class_type": "GeneratePresignedURL", "inputs": {"key": "x", "expires_hours": 1}},
+    }
+    begun = time.monotonic()
+    threading.Timer(0.5, comfy_stop).start()
+    ran = comfy.run(graph)
+    assert time.monotonic() - begun < 3
+    assert [name for name, _ in ran.events if name == "execution_interrupted"]
 
 
 def comfy_stop() -> None:

@@ -1,0 +1,182 @@
+"""The node pack's figures, each beside its peers in one run.
+
+    python bench/pack.py download [--gib 2] [--rounds 3]    against cp, s5cmd and boto3's default
+    python bench/pack.py saves [--images 200] [--rounds 3]  against a sequential loop
+    python bench/pack.py start [--rounds 7]                 next to a ComfyUI without the pack
+
+`saves` and `start` run in the image (`--image`, by default the core image for cpu).
+The smallest of the rounds counts; methods take turns, so that all see the same machine.
+Each ends with status 1 where a limit is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from tests.support import s3  # noqa: E402  # found by the line above
+from tests.support.latency import delayed  # noqa: E402  # the same
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+BUCKET, KEY = "bench", "model.safetensors"
+MOST_OF_CP, LEAST_OF_BOTO3, MOST_MIB = 1.6, 1.5, 256
+INSIDE = "/app/custom_nodes/cloud-storage"
+
+OURS = """
+import sys
+from pathlib import Path
+from comfykiln.transfer.download import download
+from tests.support.s3 import Server
+store = Server(url=sys.argv[1]).store("bench")
+download(store.remote(store.head("model.safetensors")), Path(sys.argv[2]))
+"""
+BOTO3 = """
+import sys, boto3
+from tests.support.s3 import ACCESS_KEY, SECRET_KEY
+client = boto3.client("s3", endpoint_url=sys.argv[1], region_name="us-east-1",
+                      aws_access_key_id=ACCESS_KEY, aws_secret_access_key=SECRET_KEY)
+client.download_file("bench", "model.safetensors", sys.argv[2])
+"""
+
+
+def measured(argv: Sequence[str], target: Path) -> tuple[float, float, float]:
+    """Run a program that writes `target`; return wall seconds, CPU seconds and peak MiB."""
+    target.unlink(missing_ok=True)
+    code = "import resource, subprocess, sys, time; t = time.perf_counter(); "
+    code += "subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL); "
+    code += "u = resource.getrusage(resource.RUSAGE_CHILDREN); "
+    code += "print(time.perf_counter() - t, u.ru_utime + u.ru_stime, u.ru_maxrss / 1024)"
+    env = os.environ | {
+        "AWS_ACCESS_KEY_ID": s3.ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": s3.SECRET_KEY,
+        "AWS_REGION": "us-east-1",
+        "PYTHONPATH": f"{ROOT}:{ROOT / 'src'}",
+    }
+    said = subprocess.run(
+        [sys.executable, "-c", code, *argv], check=True, capture_output=True, text=True, env=env
+    ).stdout.split()
+    return float(said[0]), float(said[1]), float(said[2])
+
+
+def download(size: int, rounds: int) -> bool:
+    """Download one model with every method; print a table and say whether the limits hold."""
+    with tempfile.TemporaryDirectory(dir=ROOT) as made:
+        buckets, target = Path(made) / "buckets", Path(made) / "out"
+        source = buckets / BUCKET / KEY
+        source.parent.mkdir(parents=True)
+        with source.open("wb") as file:
+            for _ in range(size >> 20):
+                file.write(os.urandom(1 << 20))
+        with s3.rclone(buckets) as server:
+            python = [sys.executable, "-c"]
+            methods = {
+                "cp": ["cp", "--reflink=never", str(source), str(target)],
+                "ours, with sha256": [*python, OURS, server.url, str(target)],
+                "s5cmd": _s5cmd(server, target),
+                "boto3's default": [*python, BOTO3, server.url, str(target)],
+            }
+            runs = [
+                {n: measured(argv, target) for n, argv in methods.items()} for _ in range(rounds)
+            ]
+    best = {name: tuple(min(run[name][i] for run in runs) for i in range(3)) for name in methods}
+    wall = {name: best[name][0] for name in methods}
+    print(f"{size / (1 << 30):g} GiB, {rounds} rounds, the smallest of each")
+    for name, (seconds, cpu, mib) in best.items():
+        print(
+            f"{name:18} {seconds:6.2f} s {seconds / wall['cp']:5.2f} x cp"
+            f" {cpu:6.2f} s CPU {mib:5.0f} MiB"
+        )
+    ours = "ours, with sha256"
+    print(
+        f"faster than boto3's default: {wall[chr(98) + 'oto3' + chr(39) + 's default'] / wall[ours]:.2f} x"
+    )
+    return (
+        wall[ours] <= MOST_OF_CP * wall["cp"]
+        and wall["boto3's default"] >= LEAST_OF_BOTO3 * wall[ours]
+        and best[ours][2] <= MOST_MIB
+    )
+
+
+def _s5cmd(server: s3.Server, target: Path) -> list[str]:
+    program = str(Path(sys.executable).parent / "s5cmd")
+    return [program, "--endpoint-url", server.url, "cp", f"s3://{BUCKET}/{KEY}", str(target)]
+
+
+def in_image(image: str, program: str, env: dict[str, str], *argv: str) -> str:
+    """Run a program of bench/ with the image's Python and ComfyUI; return what it prints."""
+    words = ["docker", "run", "--rm", "--network=host", "--read-only", "--tmpfs=/tmp"]
+    words += [f"--env={name}={value}" for name, value in env.items()]
+    words += [f"--volume={ROOT / 'bench'}:/bench:ro", "--env=PYTHONPATH=/app", "--workdir=/tmp"]
+    words += ["--entrypoint=/app/.venv/bin/python", image, f"/bench/{program}", INSIDE, *argv]
+    return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def saves(image: str, images: int, rounds: int) -> bool:
+    """Save a batch of small images by the node and by a loop, on loopback and over a slow line."""
+    fine = True
+    with tempfile.TemporaryDirectory() as made:
+        (Path(made) / "buckets" / BUCKET).mkdir(parents=True)
+        with s3.rclone(Path(made) / "buckets") as server:
+            for milliseconds in (0, 20):
+                with delayed(server.url, milliseconds / 1000) as url:
+                    env = s3.Server(url=url).environment(BUCKET)
+                    said = in_image(image, "pack_saves.py", env, str(images), str(rounds))
+                node, loop = (min(times) for times in json.loads(said.splitlines()[-1]))
+                print(
+                    f"{images} images, {milliseconds} ms there and back: node {node:.2f} s, "
+                    f"loop {loop:.2f} s, {loop / node:.1f} x"
+                )
+                fine = fine and (milliseconds == 0 or loop >= LEAST_OF_BOTO3 * node)
+    return fine
+
+
+def start(image: str, rounds: int) -> bool:
+    """Load the pack as ComfyUI does at its start, in fresh processes."""
+    runs = [
+        json.loads(in_image(image, "pack_start.py", {}).splitlines()[-1]) for _ in range(rounds)
+    ]
+    without = min(run["comfyui"] for run in runs)
+    pack = min(run["pack"] for run in runs)
+    print(
+        f"ComfyUI's own imports {without * 1000:.0f} ms, the pack {pack * 1000:.1f} ms more "
+        f"({pack / without:.2%}); imported with it: {runs[0]['heavy'] or 'nothing heavy'}"
+    )
+    return not runs[0]["heavy"]
+
+
+def main() -> int:
+    """Run one measurement."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=("download", "saves", "start"))
+    parser.add_argument("--gib", type=float, default=2)
+    parser.add_argument("--images", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--image", default="comfykiln/core:cpu")
+    given = parser.parse_args()
+    if given.what == "download":
+        fine = download(int(given.gib * (1 << 30)), given.rounds)
+    elif given.what == "saves":
+        fine = saves(given.image, given.images, given.rounds)
+    else:
+        fine = start(given.image, given.rounds)
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    print(
+        f"limits {'hold' if fine else 'are missed'} (peak of the bench itself {usage.ru_maxrss >> 10} MiB)"
+    )
+    return 0 if fine else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
