@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,26 @@ from comfykiln.errors import DocumentError
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
+    from comfykiln.intake.records import Taken
+    from comfykiln.intake.tasks import Flags
     from comfykiln.locking import LockInputs
     from comfykiln.services import Service
 
 ORIGIN_CHOICES = ("any", "strict")
 
 
-def show_plan(root: Path, target: str | None, image: str | None, *, as_json: bool) -> None:
-    """Print the plan of one image."""
-    plan = Project(root=root).plan(target, image).as_json()
+def show_plan(
+    root: Path, target: str | None, image: str | None, source: Flags | None, *, as_json: bool
+) -> None:
+    """Print the plan of one image, of the repository or from a document."""
+    project = Project(root=root)
+    project.targets.get(target)
+    taken = _taken(project, source, image)
+    plan = project.plan(target, taken.name if taken else image).as_json()
     if as_json:
-        console.out_json(plan)
+        from comfykiln.intake import tasks  # noqa: PLC0415  # documents, where they are used
+
+        console.out_json(plan | ({"from": tasks.as_data(taken)} if taken else {}))
         return
     console.out(f"{plan['ref']}")
     console.out(f"  base     {plan['base']} (Python {plan['python']})")
@@ -32,6 +42,10 @@ def show_plan(root: Path, target: str | None, image: str | None, *, as_json: boo
     console.out("  rows, lowest first, with the digest of what each is made from:")
     for row in plan["rows"]:
         console.out(f"    {row['name']:<9} {row['inputs']}")
+    if taken:
+        from comfykiln.intake import tasks  # noqa: PLC0415  # as above
+
+        tasks.show(taken)
 
 
 def render_files(root: Path, *, check: bool) -> None:
@@ -85,6 +99,7 @@ def build(
     root: Path,
     target: str | None,
     image: str | None,
+    source: Flags | None,
     tag: str | None,
     origins: str,
     git_mirror: str | None,
@@ -99,7 +114,7 @@ def build(
     from comfykiln.build import build as build_image  # noqa: PLC0415
 
     project = Project(root=root)
-    plan = project.plan(target, image)
+    project.targets.get(target)
     options = BuildOptions(
         tag=checked_tag(tag),
         strict=_choice("--origins", origins, ORIGIN_CHOICES) == "strict",
@@ -108,6 +123,9 @@ def build(
         export=export,
         cache=cache,
     )
+    if source:
+        image = _locked_from(project, source, image, git_mirror)
+    plan = project.plan(target, image)
     built = build_image(project, plan, options)
     result = {
         "ref": built.ref,
@@ -121,6 +139,49 @@ def build(
     if built.export:
         console.out(str(result["export"]))
     console.out(f"run it: ./kiln run --target {plan.target.name} --image {plan.service.name}")
+
+
+def flags(source: str | None, **given: str | None) -> Flags | None:
+    """Return the options of `--from`. Raises `DocumentError` for one of them without it."""
+    from comfykiln.intake.tasks import Flags  # noqa: PLC0415  # documents, where they are used
+
+    if source is not None:
+        return Flags(source=source, **given)  # type: ignore[arg-type]  # the tasks name them one by one
+    usual = asdict(Flags(source=""))
+    alone = [name for name, value in given.items() if value != usual[name]]
+    if alone:
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in alone)
+        raise DocumentError(f"{shown}: without --from", remedy="name the document with --from")
+    return None
+
+
+def _taken(project: Project, source: Flags | None, image: str | None) -> Taken | None:
+    """Read the document that was named, if one was, and say what is to be said of it."""
+    if source is None:
+        return None
+    from comfykiln.intake import tasks  # noqa: PLC0415  # documents, where they are used
+
+    taken = tasks.prepare(project, source, image)
+    tasks.tell(taken)
+    return taken
+
+
+def _locked_from(project: Project, source: Flags, image: str | None, git_mirror: str | None) -> str:
+    """Make the image's folder from a document, lock its packages, and return its name."""
+    from comfykiln import engine  # noqa: PLC0415  # a long solve for nothing is avoided
+    from comfykiln.intake import differences, tasks  # noqa: PLC0415  # as above
+
+    engine.connect()
+    taken = tasks.prepare(project, source, image)
+    tasks.tell(taken)
+    for digest, data in taken.code.items():
+        project.store.put([data], digest, source=source.source)
+    service = project.service(taken.name)
+    found = tasks.lock(project, taken, service, _lock_inputs(project, service, git_mirror))
+    tasks.tell_differences(found)
+    if source.packages == "exact":
+        differences.refuse(taken.name, found)
+    return taken.name
 
 
 def run(

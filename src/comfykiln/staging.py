@@ -60,6 +60,9 @@ def _write_context(plan: BuildPlan, gathered: Gathered, context: Path, restore: 
     _write_locks(plan, gathered.torch, context / "locks")
     write_nodes(plan.service, gathered, context / "nodes")
     files.copy(plan.service.startup, context / "services" / "startup.py")
+    if plan.service.environment:
+        variables = files.canonical_json(dict(plan.service.environment))
+        files.write_bytes(context / "services" / "environment.json", variables)
 
 
 def _write_apt(plan: BuildPlan, folder: Path, restore: Path) -> None:

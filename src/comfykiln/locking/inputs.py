@@ -26,6 +26,7 @@ class LockInputs:
 
     `constraints` are the exact lines that the snapshot pins, `overrides` replace every requirement
     of their package, `drop` are packages left out, `sdists` may be built from source.
+    `preferred` are exact lines that are kept where everything else allows it.
     `set_aside` tells people which lines of nodes are not solved, and why; it is no input.
     """
 
@@ -37,6 +38,7 @@ class LockInputs:
     drop: tuple[str, ...] = ()
     sdists: tuple[str, ...] = ()
     set_aside: tuple[str, ...] = ()
+    preferred: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -46,6 +48,7 @@ class LockInputs:
             "overrides": list(self.overrides),
             "drop": list(self.drop),
             "sdists": list(self.sdists),
+            "preferred": list(self.preferred),
         }
         return files.sha256(
             files.canonical_json(
@@ -79,7 +82,10 @@ def lock_inputs(
         f"comfyui/{name}": requirement_lines(comfyui / name)
         for name in ("requirements.txt", "manager_requirements.txt")
     }
-    requirements["tools.txt"] = "\n".join([*comfy_pins(pyproject), *service.requirements]) + "\n"
+    own = () if service.document else service.requirements
+    requirements["tools.txt"] = "\n".join([*comfy_pins(pyproject), *own]) + "\n"
+    if service.document and service.requirements:
+        requirements["document.txt"] = "\n".join(service.requirements) + "\n"
     for pack in service.local_nodes:
         if (pack / "requirements.txt").is_file():
             requirements[f"{pack.name}/requirements.txt"] = requirement_lines(
@@ -91,7 +97,8 @@ def lock_inputs(
         requirements={**requirements, **lines.requirements},
         family=family,
         python=service.python,
-        constraints=lines.constraints,
+        constraints=service.constraints if service.document else lines.constraints,
+        preferred=lines.constraints if service.document else (),
         overrides=tuple(override.requirement for override in service.overrides),
         drop=tuple(sorted(service.drop)),
         sdists=tuple(sorted(service.sdists)),
