@@ -123,9 +123,14 @@ def build(
         export=export,
         cache=cache,
     )
-    if source:
-        image = _locked_from(project, source, image, git_mirror)
-    plan = project.plan(target, image)
+    taken = _taken(project, source, image)
+    plan = project.plan(target, taken.name if taken else image)
+    _ensure_engine()
+    if taken:
+        _lock_document(
+            project, taken, git_mirror, exact=source is not None and source.packages == "exact"
+        )
+        plan = project.plan(target, taken.name)
     built = build_image(project, plan, options)
     result = {
         "ref": built.ref,
@@ -166,22 +171,17 @@ def _taken(project: Project, source: Flags | None, image: str | None) -> Taken |
     return taken
 
 
-def _locked_from(project: Project, source: Flags, image: str | None, git_mirror: str | None) -> str:
-    """Make the image's folder from a document, lock its packages, and return its name."""
-    from comfykiln import engine  # noqa: PLC0415  # a long solve for nothing is avoided
-    from comfykiln.intake import differences, tasks  # noqa: PLC0415  # as above
+def _lock_document(project: Project, taken: Taken, git_mirror: str | None, *, exact: bool) -> None:
+    """Lock the packages of an image from a document; `exact` refuses every difference."""
+    from comfykiln.intake import differences, tasks  # noqa: PLC0415  # documents, on demand
 
-    engine.connect()
-    taken = tasks.prepare(project, source, image)
-    tasks.tell(taken)
     for digest, data in taken.code.items():
-        project.store.put([data], digest, source=source.source)
+        project.store.put([data], digest, source=taken.parsed.source)
     service = project.service(taken.name)
     found = tasks.lock(project, taken, service, _lock_inputs(project, service, git_mirror))
     tasks.tell_differences(found)
-    if source.packages == "exact":
+    if exact:
         differences.refuse(taken.name, found)
-    return taken.name
 
 
 def run(
@@ -199,6 +199,7 @@ def run(
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
+    _ensure_engine()
     argv = running.command(plan.target, ref, port=port, models=folder)
     running.require_runnable(plan.target, ref, port)
     console.step(process.shown(argv))
@@ -211,6 +212,7 @@ def verify_image(ref: str | None, *, as_json: bool) -> None:
 
     if ref is None:
         raise DocumentError("no image given", remedy="add --ref, such as comfykiln/core:cpu")
+    _ensure_engine()
     record: dict[str, Any] = reverify.verify_ref(ref)
     if as_json:
         console.out_json(record)
@@ -227,6 +229,13 @@ def checked_tag(tag: str | None) -> str | None:
             f"{tag!r} cannot be a tag", remedy="use letters, digits, '_', '.', '-', at most 100"
         )
     return tag
+
+
+def _ensure_engine() -> None:
+    """Have an engine set up where ./kiln may, once nothing that was given is at fault."""
+    from comfykiln.setup import engine  # noqa: PLC0415  # where it is used
+
+    engine.ensure()
 
 
 def _lock_inputs(project: Project, service: Service, git_mirror: str | None) -> LockInputs:
