@@ -90,7 +90,7 @@ def read_alone(data: bytes, source: str) -> Environment:
     """Return the environment of an `environment.json` by itself, without the bytes of files."""
     root = Obj(json_value(data, source))
     if root.value.get("format") != FORMAT:
-        refuse(source, "$.format", "record.format", "another format", expected=str(FORMAT))
+        refuse(source, "$.format", "record.value", "another format", expected=str(FORMAT))
     found = record.load(root.value.get("environment"), source)
     faults = Faults(source)
     record_rules.check(found, faults)

@@ -55,15 +55,20 @@ def take(project: Project, wanted: Wanted) -> Taken:
         bases[suite],
         faults,
     )
-    leave_out = {normal_name(one) for one in wanted.leave_out}
+    rules = folder.rules_of(wanted.rules)
+    leave_out = {one.lower() if "/" in one else normal_name(one) for one in wanted.leave_out}
     chosen = nodes.choose(
-        environment, beside=_beside(wanted), shipped=_shipped(comfyui), leave_out=leave_out
+        environment,
+        beside=_beside(wanted),
+        shipped=_shipped(comfyui),
+        leave_out=leave_out,
+        repositories=rules.get(folder.REPOSITORIES, {}),
     )
     found = packages.sort_out(environment, parsed.kind, project.targets, leave_out)
     faults += [*chosen.faults, *found.faults]
     _refuse(wanted.source, faults, unpinned=chosen.unpinned)
     service = folder.service_file(
-        usual, wanted, str(parsed.kind), chosen.nodes, found.packages, comfyui, base
+        usual, rules, wanted, str(parsed.kind), chosen.nodes, found.packages, comfyui, base
     )
     told = (*on_comfyui, *on_python, *found.differences)
     taken = Taken(
@@ -85,7 +90,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
             *chosen.notes,
             *found.notes,
             *_not_built(parsed),
-            *_never_named(environment_names(parsed), leave_out),
+            *_never_named(parsed, leave_out),
         ),
     )
     return folder.with_report(taken)
@@ -100,13 +105,6 @@ def _or_fault(
     except DocumentError as error:
         faults.append(f"{error.message}; {error.remedy}")
         return otherwise, ()
-
-
-def environment_names(parsed: Parsed) -> set[str]:
-    """Return the normalised names of everything in the document that can be left out."""
-    found = parsed.environment
-    names = [one.name for one in found.nodes] + [one.name for one in found.packages]
-    return {normal_name(name) for name in names if name}
 
 
 def _beside(wanted: Wanted) -> Path | None:
@@ -156,7 +154,10 @@ def _not_built(parsed: Parsed) -> Iterator[Note]:
         yield Note(path="credentials", rule="from.credentials", message=message)
 
 
-def _never_named(known: Iterable[str], leave_out: Iterable[str]) -> Iterator[Note]:
-    for name in sorted(set(leave_out) - set(known)):
-        message = f"--leave-out {name}: the document names nothing of that name"
-        yield Note(path="--leave-out", rule="from.leave-out", message=message)
+def _never_named(parsed: Parsed, leave_out: Iterable[str]) -> Iterator[Note]:
+    """Yield what was to be left out and is not there."""
+    known = {normal_name(packages.called(one)) for one in parsed.environment.packages}
+    for name in sorted(set(leave_out) - known):
+        if not any(nodes.is_named(one, {name}) for one in parsed.environment.nodes):
+            message = f"{name}: the document names nothing of that name"
+            yield Note(path="--leave-out", rule="from.leave-out", message=message)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from comfykiln import files
 from comfykiln.documents import record
-from comfykiln.documents.values import normal_name
+from comfykiln.documents.faults import Faults
+from comfykiln.documents.values import check_url, normal_name
 from comfykiln.environment import ComfyUISpec as Pinned
 from comfykiln.environment import Environment, Package
 from comfykiln.errors import DocumentError
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 SERVICE, SNAPSHOT, REPORT = "service.yaml", "environment.json", "document.json"
 RULES = ("apt", "sdists", "overrides", "drop", "accepted", "nodes", "requirements", "local_nodes")
 """The keys of service.yaml that a person may add to what a document says."""
+REPOSITORIES = "repositories"
+"""The one further key of a file of rules: ids of the node registry to repositories."""
 
 
 def environment_file(nodes: Sequence[Node], packages: Packages, comfyui: ComfyUISpec) -> bytes:
@@ -41,6 +44,7 @@ def environment_file(nodes: Sequence[Node], packages: Packages, comfyui: ComfyUI
 
 def service_file(
     usual: Mapping[str, Any],
+    own: Mapping[str, Any],
     wanted: Wanted,
     kind: str,
     nodes: Sequence[Node],
@@ -48,11 +52,11 @@ def service_file(
     comfyui: ComfyUISpec,
     base: BaseSpec,
 ) -> dict[str, Any]:
-    """Return the service: the `usual` one's rules, those handed in, and what the document says.
+    """Return the service: the `usual` one's rules, a person's own, and what the document says.
 
     `usual` is the service.yaml of the image `complete`.
     """
-    rules = _joined(usual, _rules_of(wanted.rules))
+    rules = _joined(usual, own)
     named = {node.name for node in nodes}
     service = {
         "title": f"ComfyUI as a {kind} describes it",
@@ -92,19 +96,32 @@ def _check(service: dict[str, Any], wanted: Wanted) -> None:
 _REQUIRED = ("apt", "local_nodes", "requirements")
 
 
-def _rules_of(path: Path | None) -> dict[str, Any]:
-    """Read a file of rules; raises `DocumentError` with every fault."""
+def rules_of(path: Path | None) -> dict[str, Any]:
+    """Read a file of rules; their values are checked with the service that they become part of.
+
+    Raises `DocumentError` for what is no such file.
+    """
     if path is None:
         return {}
     from comfykiln.documents.reading import load, yaml_value  # noqa: PLC0415  # rules are rare
 
     found = yaml_value(load(path), str(path))
-    if not isinstance(found, dict) or set(found) - set(RULES):
-        odd = sorted(map(str, set(found) - set(RULES))) if isinstance(found, dict) else []
-        raise DocumentError(
-            f"{path}: is no file of rules", faults=odd, remedy=f"use the keys {', '.join(RULES)}"
-        )
-    return found
+    known = {*RULES, REPOSITORIES}
+    odd = sorted(set(found) - known) if isinstance(found, dict) else [f"{found!r} is no map"]
+    if not odd:
+        wrong = found.get(REPOSITORIES, {})
+        odd = [] if _are_repositories(wrong) else [f"{REPOSITORIES}: maps ids to https addresses"]
+    if odd:
+        remedy = f"use the keys {', '.join(sorted(known))}"
+        raise DocumentError(f"{path}: is no file of rules", faults=odd, remedy=remedy)
+    return dict(found)
+
+
+def _are_repositories(value: Any) -> bool:
+    faults = Faults("rules")
+    return isinstance(value, dict) and all(
+        isinstance(url, str) and check_url(url, str(name), faults) for name, url in value.items()
+    )
 
 
 def _joined(usual: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from comfykiln import files
 from comfykiln.documents.faults import Note
 from comfykiln.documents.manifest_nodes import LAST
-from comfykiln.documents.values import masked, normal_name
+from comfykiln.documents.values import masked, normal_name, repository_key
 from comfykiln.exporting.devnodes import Collected, collect
 from comfykiln.nodepins import https
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from comfykiln.environment import Environment, Node
 
@@ -47,25 +47,52 @@ def choose(
     beside: Path | None,
     shipped: Collection[str],
     leave_out: Collection[str],
+    repositories: Mapping[str, str],
 ) -> Chosen:
     """Decide over every node of the document; faults are collected, each with its place.
 
     `beside` is the folder that the document lies in, where the code of local nodes is looked for.
-    `shipped` are the files below ComfyUI's own custom_nodes.
+    `shipped` are the files below ComfyUI's own custom_nodes, `repositories` maps ids of the
+    registry to addresses.
     """
     chosen = Chosen()
     folders: dict[str, Node] = {}
-    for node in sorted(environment.nodes, key=_order):
-        if normal_name(node.name) in leave_out:
+    for listed in sorted(environment.nodes, key=_order):
+        node = _with_repository(listed, repositories)
+        if is_named(node, leave_out):
             _tell(chosen, node, "left out, as --leave-out says")
         elif normal_name(node.name) == _MANAGER or _MANAGER in (node.url or "").lower():
             _tell(chosen, node, "left out: the image has ComfyUI-Manager as a package")
-        elif (other := folders.get(node.name.casefold())) and _same(node, other):
-            _tell(chosen, node, f"listed twice: {other.place} counts")
+        elif other := folders.get(node.name.casefold()):
+            _clash(node, other, chosen)
         else:
-            folders.setdefault(node.name.casefold(), node)
+            folders[node.name.casefold()] = node
             _decide(node, environment, beside, shipped, chosen)
     return chosen
+
+
+def is_named(node: Node, names: Collection[str]) -> bool:
+    """Say whether one of the names, in lower case, is the node's folder or owner/repository."""
+    key = repository_key(node.url).lower() if node.url else ""
+    return normal_name(node.name) in names or any(
+        "/" in name and f"/{key}".endswith(f"/{name}") for name in names
+    )
+
+
+def _with_repository(node: Node, repositories: Mapping[str, str]) -> Node:
+    """Return a node of the registry at a commit with the repository that the person named."""
+    wanted = node.source == "registry" and node.commit is not None and node.url is None
+    url = repositories.get(node.registry_id or "") if wanted else None
+    return replace(node, url=url) if url else node
+
+
+def _clash(node: Node, other: Node, chosen: Chosen) -> None:
+    """Take the first of two entries for one folder, where both mean the same pack."""
+    if _same(node, other) or {node.source, other.source} == {"git", "registry"}:
+        _tell(chosen, node, f"listed twice: {other.place or other.source} counts")
+        return
+    problem = f"{masked(node.url or node.source)} and {masked(other.url or other.source)} want "
+    _fault(chosen, node, f"{problem}this folder", "leave one out, by its owner/repository")
 
 
 def _order(node: Node) -> int:
@@ -123,7 +150,8 @@ def _take_registry(node: Node, chosen: Chosen) -> None:
         _take_git(node, chosen)
     elif node.commit:
         problem = f"only the registry knows the repository of {node.commit[:12]}"
-        _fault(chosen, node, problem, "write a version, or the repository, in place of it")
+        remedy = f"name it in a file of --rules: `repositories: {{{node.registry_id}: https://…}}`"
+        _fault(chosen, node, problem, remedy)
     elif node.version is None:
         chosen.unpinned = chosen.unpinned or node.url is not None
         _fault(chosen, node, f"{node.ref or 'no version'} is no version", "write an exact one")

@@ -72,8 +72,8 @@ def sort_out(
     theirs = _theirs(environment, targets, found)
     for package in (*here, *rest):
         name = normal_name(package.name)
-        if name in leave_out and name:
-            found.tell(package.place or name, f"{package.name}: left out, as --leave-out says")
+        if normal_name(called(package)) in leave_out:
+            found.tell(package.place or name, f"{called(package)}: left out, as --leave-out says")
         elif name not in theirs and name not in found.drop:
             _take(package, freeze=kind in FREEZES, found=found)
     _bend(environment, theirs, found)
@@ -87,6 +87,12 @@ def sort_out(
         notes=found.notes,
         faults=found.faults,
     )
+
+
+def called(package: Package) -> str:
+    """Return what --leave-out calls a package: its name, else the last part of its address."""
+    address = (package.path or package.url or "").replace("\\", "/").rstrip("/")
+    return package.name or address.rpartition("/")[2].removesuffix(".git")
 
 
 def _packages(found: _Found, variables: Mapping[str, str]) -> Packages:
@@ -150,10 +156,9 @@ def _take_sourced(package: Package, *, freeze: bool, found: _Found) -> None:
         message = f"{line}: {where}, not taken; where a node asks for it, the index's release is"
         found.tell(place, message)
         return
-    name = f" (--leave-out {package.name})" if package.name else ""
     found.faults.append(
-        f"{place}: {line}: {where}, so that no lock can hold its hash; "
-        f"name a release of the package index, or leave it out{name}"
+        f"{place}: {line}: {where}, so that no lock can hold its hash; name a release of the "
+        f"package index, or leave it out (--leave-out {called(package)})"
     )
 
 
