@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[1]
 REASONS = {
     "another ComfyUI": r"is for ComfyUI",
     "another Python": r"asks for Python",
-    "a node without a commit or version": r"is no commit|is no version",
+    "a node without a commit or version": r"is no commit|no exact version",
     "a commit whose repository only the registry knows": r"only the registry knows",
     "a file of the node's that no document holds": r"a single file",
     "a node's code that is not there": r"of another machine|neither its code",

@@ -154,7 +154,7 @@ def _take_registry(node: Node, chosen: Chosen) -> None:
         _fault(chosen, node, problem, remedy)
     elif node.version is None:
         chosen.unpinned = chosen.unpinned or node.url is not None
-        _fault(chosen, node, f"{node.ref or 'no version'} is no version", "write an exact one")
+        _fault(chosen, node, f"{node.ref or 'it names none'}: no exact version", "write one")
     else:
         chosen.nodes.append(_plain(node))
 
