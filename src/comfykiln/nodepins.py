@@ -27,6 +27,27 @@ class NodePin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ArchivePin:
+    """A node from an archive: its folder below custom_nodes, and what tells which archive.
+
+    A node of the registry has `registry_id` and `version`; another one has `urls`, in the order to
+    try them. `sha256` is empty where the document names none: the lock then holds it.
+    """
+
+    directory: str
+    registry_id: str = ""
+    version: str = ""
+    urls: tuple[str, ...] = ()
+    sha256: str = ""
+    disabled: bool = False
+
+    @property
+    def title(self) -> str:
+        """What people call the archive."""
+        return f"{self.registry_id} {self.version}" if self.registry_id else self.urls[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodePins:
     """All nodes of an image that come from outside, and the packages its snapshot pins.
 
@@ -35,6 +56,7 @@ class NodePins:
     """
 
     git: tuple[NodePin, ...] = ()
+    archives: tuple[ArchivePin, ...] = ()
     files: tuple[tuple[str, bool], ...] = ()
     packages: tuple[str, ...] = ()
 
@@ -64,6 +86,9 @@ def from_environment(environment: Environment, source: str) -> NodePins:
         )
     return NodePins(
         git=tuple(_pin(node) for node in environment.nodes if node.source == "git"),
+        archives=tuple(
+            _archive(node) for node in environment.nodes if node.source in {"registry", "archive"}
+        ),
         files=tuple((one.name, one.disabled) for one in environment.nodes if one.source == "file"),
         packages=tuple(
             f"{package.name}=={package.version}"
@@ -81,6 +106,23 @@ def _pin(node: Node) -> NodePin:
     )
 
 
+def _archive(node: Node) -> ArchivePin:
+    if node.source == "archive":
+        addresses = tuple(filter(None, (node.url, node.fallback_url)))
+        return ArchivePin(
+            directory=node.name,
+            urls=addresses,
+            sha256=node.sha256 or "",
+            disabled=node.disabled,
+        )
+    return ArchivePin(
+        directory=node.name,
+        registry_id=node.registry_id or node.name,
+        version=node.version or "",
+        disabled=node.disabled,
+    )
+
+
 def https(url: str) -> str:
     """Return a repository's address without its ending, over https, as it is cloned."""
     from comfykiln.documents.values import https_url  # noqa: PLC0415  # as above
@@ -89,7 +131,11 @@ def https(url: str) -> str:
 
 
 def _faults(nodes: Sequence[Node]) -> Iterator[str]:
+    folders: set[str] = set()
     for node in nodes:
+        if node.name.casefold() in folders:
+            yield f"{node.name}: two nodes want this folder"
+        folders.add(node.name.casefold())
         if node.source == "git":
             if node.commit is None:
                 yield f"{node.name}: {node.ref or 'its default branch'} moves; pin a commit"
@@ -98,8 +144,13 @@ def _faults(nodes: Sequence[Node]) -> Iterator[str]:
             elif "comfyui-manager" in (node.url or "").lower():
                 yield f"{node.name}: the Manager is a package, and comfy-cli skips this address"
         elif node.source == "registry":
-            yield f"{node.name}: a registry node is not built yet; name its repository and commit"
-        elif node.source != "file":
+            if node.version is None:
+                yield f"{node.name}: {node.ref or 'its version'} moves; write an exact version"
+            elif "comfyui-manager" in node.name.lower():
+                yield f"{node.name}: the Manager is a package, not a node"
+        elif node.source == "file" and not node.name.endswith(".py"):
+            yield f"{node.name}: is no Python file (a disabled one is named without `.disabled`)"
+        elif node.source not in {"file", "archive"}:
             yield f"{node.name}: nodes of the kind {node.source} are not built from a snapshot"
 
 
