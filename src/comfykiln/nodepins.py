@@ -136,22 +136,45 @@ def _faults(nodes: Sequence[Node]) -> Iterator[str]:
         if node.name.casefold() in folders:
             yield f"{node.name}: two nodes want this folder"
         folders.add(node.name.casefold())
-        if node.source == "git":
-            if node.commit is None:
-                yield f"{node.name}: {node.ref or 'its default branch'} moves; pin a commit"
-            elif not https(node.url or "").startswith("https://"):
-                yield f"{node.name}: {node.url} is not reached over https"
-            elif "comfyui-manager" in (node.url or "").lower():
-                yield f"{node.name}: the Manager is a package, and comfy-cli skips this address"
-        elif node.source == "registry":
-            if node.version is None:
-                yield f"{node.name}: {node.ref or 'its version'} moves; write an exact version"
-            elif "comfyui-manager" in node.name.lower():
-                yield f"{node.name}: the Manager is a package, not a node"
-        elif node.source == "file" and not node.name.endswith(".py"):
-            yield f"{node.name}: is no Python file (a disabled one is named without `.disabled`)"
-        elif node.source not in {"file", "archive"}:
-            yield f"{node.name}: nodes of the kind {node.source} are not built from a snapshot"
+        if fault := _FAULTS.get(node.source, _unknown)(node):
+            yield f"{node.name}: {fault}"
+
+
+def _git_fault(node: Node) -> str:
+    if node.commit is None:
+        return f"{node.ref or 'its default branch'} moves; pin a commit"
+    if not https(node.url or "").startswith("https://"):
+        return f"{node.url} is not reached over https"
+    if "comfyui-manager" in (node.url or "").lower():
+        return "the Manager is a package, and comfy-cli skips this address"
+    return ""
+
+
+def _registry_fault(node: Node) -> str:
+    if node.version is None:
+        return f"{node.ref or 'its version'} moves; write an exact version"
+    return "the Manager is a package" if "comfyui-manager" in node.name.lower() else ""
+
+
+def _archive_fault(node: Node) -> str:
+    return "" if https(node.url or "").startswith("https://") else f"{node.url} is not over https"
+
+
+def _file_fault(node: Node) -> str:
+    ending = "is no Python file (a disabled one is named without `.disabled`)"
+    return "" if node.name.endswith(".py") else ending
+
+
+def _unknown(node: Node) -> str:
+    return f"nodes of the kind {node.source} are not built from a snapshot"
+
+
+_FAULTS = {
+    "git": _git_fault,
+    "registry": _registry_fault,
+    "archive": _archive_fault,
+    "file": _file_fault,
+}
 
 
 def _require_same_comfyui(service: Service, wanted: WantedComfyUI, have: ComfyUISpec) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DriftError
@@ -39,7 +39,7 @@ class Reach:
 class NodeSet:
     """The nodes of an image: from git, from archives, single files; and packages from git."""
 
-    pins: NodePins = NodePins()
+    pins: NodePins = field(default_factory=NodePins)
     git: tuple[GatheredNode, ...] = ()
     archives: tuple[GatheredArchive, ...] = ()
     files: tuple[NodeFile, ...] = ()
@@ -107,7 +107,7 @@ def gather_nodes(
 
 def _require_locked(service: Service, found: tuple[NodeFile, ...], locked: NodeLock) -> None:
     wrong = [
-        f"{one.name}: has the sha256 {one.sha256}, the lock holds {locked.files.get(one.name, 'none')}"
+        f"{one.name}: has the sha256 {one.sha256}, lock: {locked.files.get(one.name, 'none')}"
         for one in found
         if not one.own and locked.files.get(one.name) != one.sha256
     ]

@@ -12,7 +12,6 @@ from comfykiln.services import load_service, service_names
 from comfykiln.targets import load_targets
 
 if TYPE_CHECKING:
-
     from comfykiln.locking import LockInputs
     from comfykiln.nodelock import NodeLock
     from comfykiln.nodeset import NodeSet, Reach

@@ -1,4 +1,4 @@
-"""Make an image's locks anew: gather what its nodes are, solve all packages once, write all files."""
+"""Make an image's locks anew: gather its nodes, solve all packages once, write all files."""
 
 from __future__ import annotations
 
@@ -90,14 +90,12 @@ def _with_sources(
     upgrade: Sequence[str],
 ) -> NodeSet:
     """Resolve and obtain what lines of nodes want from git."""
-    rules = rules_of(service, project.targets, one_family(project.targets), NodeLock())
+    rules = rules_of(service, project.targets.stand_ins, one_family(project.targets), NodeLock())
     wanted = wanted_sources(nodes.packs, rules)
     sources = resolve_sources(wanted, held.sources, upgrade, reach.mirror)
     for one in sources:
         console.note(f"git+{one.url}: {one.ref or 'its default branch'} is {one.commit}")
-    found = obtain_sources(
-        sources, store=reach.store, settings=reach.settings, mirror=reach.mirror
-    )
+    found = obtain_sources(sources, store=reach.store, settings=reach.settings, mirror=reach.mirror)
     return replace(nodes, sources=found)
 
 

@@ -8,24 +8,27 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from comfykiln import files
+from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.nodepins import https
 from comfykiln.origins.nodearchives import members_of
 from comfykiln.plan import source_files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from comfykiln.gather import Gathered
     from comfykiln.origins.nodearchives import GatheredArchive
     from comfykiln.origins.nodes import GatheredNode
     from comfykiln.origins.repository import Repository
+    from comfykiln.origins.sources import GatheredSource
     from comfykiln.services import Service
+    from comfykiln.targets import Target
 
 SNAPSHOT = "production-snapshot.json"
 
 
-def write_nodes(service: Service, gathered: Gathered, folder: Path) -> None:
+def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Path) -> None:
     """Write what the nodes row is restored from into `folder`.
 
     Apart from files that a mirror lacks, all of it follows from the pins alone.
@@ -42,6 +45,7 @@ def write_nodes(service: Service, gathered: Gathered, folder: Path) -> None:
     for pack in service.local_nodes:
         for path in source_files(pack):
             files.copy(path, folder / "local" / pack.name / path.relative_to(pack))
+    stood_in = stand_ins_in(service.package_lock, target.stand_ins)
     plan = {
         "snapshot": SNAPSHOT,
         "mirrors": mirrors([node.repositories for node in gathered.nodes.git]),
@@ -52,10 +56,31 @@ def write_nodes(service: Service, gathered: Gathered, folder: Path) -> None:
             for one in gathered.nodes.files
         ],
         "local": [pack.name for pack in service.local_nodes],
-        "accepted": sorted({*service.accepted, *service.drop, *gathered.stand_ins}),
+        "accepted": sorted({*service.accepted, *service.drop, *stood_in}),
         "family": sorted(line.partition("==")[0] for line in gathered.torch.requirements),
     }
     files.write_bytes(folder / "restore.json", files.canonical_json(plan))
+
+
+def write_sources(sources: Sequence[GatheredSource], folder: Path) -> None:
+    """Write what the packages row builds from git into `folder`."""
+    plan = [
+        {
+            "name": one.locked.name,
+            "url": one.locked.url,
+            "commit": one.locked.commit,
+            "subdirectory": one.locked.subdirectory,
+            "repositories": [
+                {"mount": mount, "commit": repository.commit, "sha256": repository.sha256}
+                for mount, repository in one.repositories.items()
+            ],
+        }
+        for one in sources
+    ]
+    files.write_bytes(folder / "sources.json", files.canonical_json({"sources": plan}))
+    for one in sources:
+        for repository in one.repositories.values():
+            files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
 
 
 def mirrors(wanted: Iterable[Mapping[str, Repository]]) -> list[dict[str, Any]]:

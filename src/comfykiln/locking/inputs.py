@@ -39,7 +39,7 @@ class LockInputs:
     drop: tuple[str, ...] = ()
     sdists: tuple[str, ...] = ()
     stand_ins: Mapping[str, str] = field(default_factory=dict)
-    node_lock: NodeLock = NodeLock()
+    node_lock: NodeLock = field(default_factory=NodeLock)
     set_aside: tuple[str, ...] = ()
 
     @property
@@ -95,7 +95,7 @@ def lock_inputs(
             )
     family = one_family(targets)
     node_lock = node_lock or NodeLock()
-    lines = node_lines(nodes, pins, rules_of(service, targets, family, node_lock))
+    lines = node_lines(nodes, pins, rules_of(service, targets.stand_ins, family, node_lock))
     return LockInputs(
         requirements={**requirements, **lines.requirements},
         family=family,

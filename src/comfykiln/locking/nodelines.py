@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from comfykiln.environment import Package
     from comfykiln.nodelock import NodeLock
     from comfykiln.services import Service
-    from comfykiln.targets import StandIn, Targets
+    from comfykiln.targets import StandIn
 
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
@@ -69,7 +69,9 @@ class Rules:
         if name in self.torch:
             return "the torch family belongs to the target"
         drop = self.service.drop
-        return next((f"dropped: {drop[key]}" for key in (name, line_of(package)) if key in drop), "")
+        return next(
+            (f"dropped: {drop[key]}" for key in (name, line_of(package)) if key in drop), ""
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -115,11 +117,11 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
 
 
 def rules_of(
-    service: Service, targets: Targets, family: Sequence[str], lock: NodeLock
+    service: Service, stand_ins: Mapping[str, StandIn], family: Sequence[str], lock: NodeLock
 ) -> Rules:
     """Return what decides about the lines of this image's nodes."""
     commits = {(one.url, one.ref, one.subdirectory): one.commit for one in lock.sources}
-    return Rules(service=service, family=family, stand_ins=targets.stand_ins, commits=commits)
+    return Rules(service=service, family=family, stand_ins=stand_ins, commits=commits)
 
 
 def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[Wanted, list[str]]:

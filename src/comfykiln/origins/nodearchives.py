@@ -67,9 +67,7 @@ class GatheredArchive:
     @property
     def locked(self) -> LockedArchive:
         """What the lock holds of it."""
-        return LockedArchive(
-            title=self.pin.title, sha256=self.sha256, size=self.size, url=self.url
-        )
+        return LockedArchive(title=self.pin.title, sha256=self.sha256, size=self.size, url=self.url)
 
 
 def obtain_archives(
@@ -116,9 +114,7 @@ def obtain_archives(
     return found
 
 
-def _held(
-    pin: ArchivePin, locked: Mapping[str, LockedArchive] | None
-) -> LockedArchive | None:
+def _held(pin: ArchivePin, locked: Mapping[str, LockedArchive] | None) -> LockedArchive | None:
     """Return what the lock, or else the document itself, says of the archive's bytes."""
     if locked is None:
         return None

@@ -66,6 +66,6 @@ def _faults(names: set[str], comfyui: Path, folder: Path) -> Iterator[str]:
         if own and ours:
             yield f"{name}: ComfyUI brings this file, and so does {folder}"
         elif not own and not ours:
-            yield f"{name}: ComfyUI does not bring this file, a snapshot holds none, {folder} has none"
+            yield f"{name}: neither ComfyUI nor {folder} has this file, and a snapshot holds none"
     there = {path.name for path in folder.glob("*.py")} if folder.is_dir() else set()
     yield from (f"{name}: is in {folder}, not in the snapshot" for name in there - names)

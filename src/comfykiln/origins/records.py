@@ -168,7 +168,12 @@ def load_origins(path: Path) -> Origins:
         )
     bases = {suite: _base(suite, entry) for suite, entry in raw["base"].items()}
     families = tuple(_family(entry) for entry in raw["torch"]["package_index"])
-    return Origins(bases=bases, releases=releases, torch=TorchSpec(families=families), registry=raw.get("registry", REGISTRY))
+    return Origins(
+        bases=bases,
+        releases=releases,
+        torch=TorchSpec(families=families),
+        registry=raw.get("registry", REGISTRY),
+    )
 
 
 def _base(suite: str, entry: Mapping[str, Any]) -> BaseSpec:

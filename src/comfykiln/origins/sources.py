@@ -104,16 +104,17 @@ def obtain_sources(
     )
 
 
-def named(sources: Sequence[GatheredSource], names: Mapping[str, str]) -> tuple[GatheredSource, ...]:
+def named(
+    sources: Sequence[GatheredSource], names: Mapping[str, str]
+) -> tuple[GatheredSource, ...]:
     """Return the sources with the package names that a solve found (address → name)."""
     return tuple(
-        replace(one, locked=replace(one.locked, name=names[one.locked.address]))
-        for one in sources
+        replace(one, locked=replace(one.locked, name=names[one.locked.address])) for one in sources
     )
 
 
 def lay_out(source: GatheredSource, folder: Path, settings: IndexSettings) -> None:
-    """Write the commit's files below the new folder, submodules too, as a checkout at the commit."""
+    """Write the commit's files below the new folder, submodules too, as a checkout."""
     for mount, repository in source.repositories.items():
         place = folder / mount if mount else folder
         run = partial(process.capture, env=git.environment(settings, ()), timeout=300)
