@@ -14,8 +14,6 @@ from comfykiln.project import Project
 if TYPE_CHECKING:
     from comfykiln.intake.records import Taken
     from comfykiln.intake.tasks import Flags
-    from comfykiln.locking import LockInputs
-    from comfykiln.services import Service
 
 ORIGIN_CHOICES = ("any", "strict")
 
@@ -63,35 +61,24 @@ def render_files(root: Path, *, check: bool) -> None:
 
 def lock(root: Path, image: str, git_mirror: str | None, upgrade: tuple[str, ...] = ()) -> None:
     """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
-    from comfykiln import locking  # noqa: PLC0415  # as everywhere here
-    from comfykiln.indexes import step_environment  # noqa: PLC0415
-    from comfykiln.network import settings_of_host  # noqa: PLC0415
+    from comfykiln.relocking import relock  # noqa: PLC0415  # as everywhere here
 
     project = Project(root=root)
     service = project.service(image)
-    inputs = _lock_inputs(project, service, git_mirror)
-    settings = settings_of_host(None)
-    local = project.package_index_build()
-    for line in inputs.set_aside:
-        console.note(f"set aside: {line}")
-    with console.timed(f"solve the packages of {image}"):
-        solved = locking.solve(
-            inputs,
-            dict(os.environ) | step_environment(settings),
-            previous=locking.previous(service, local),
-            upgrade=upgrade,
-        )
-    locking.write_locks(service, project.targets, inputs, solved, local)
-    console.out(f"written: {service.package_lock.relative_to(root)}")
+    mirror = _existing(git_mirror, "--git-mirror", folder=True)
+    for path in relock(project, service, mirror, upgrade):
+        console.out(f"written: {path.relative_to(root)}")
 
 
 def check_lock(root: Path, image: str, git_mirror: str | None) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
+    from comfykiln.relocking import lock_inputs  # noqa: PLC0415
 
     project = Project(root=root)
     service = project.service(image)
-    locking.check_locks(service, _lock_inputs(project, service, git_mirror))
+    mirror = _existing(git_mirror, "--git-mirror", folder=True)
+    locking.check_locks(service, lock_inputs(project, service, mirror))
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
 
@@ -127,9 +114,8 @@ def build(
     plan = project.plan(target, taken.name if taken else image)
     _ensure_engine()
     if taken:
-        _lock_document(
-            project, taken, git_mirror, exact=source is not None and source.packages == "exact"
-        )
+        exact = source is not None and source.packages == "exact"
+        _lock_document(project, taken, options.git_mirror, exact=exact)
         plan = project.plan(target, taken.name)
     built = build_image(project, plan, options)
     result = {
@@ -171,14 +157,13 @@ def _taken(project: Project, source: Flags | None, image: str | None) -> Taken |
     return taken
 
 
-def _lock_document(project: Project, taken: Taken, git_mirror: str | None, *, exact: bool) -> None:
+def _lock_document(project: Project, taken: Taken, git_mirror: Path | None, *, exact: bool) -> None:
     """Lock the packages of an image from a document; `exact` refuses every difference."""
     from comfykiln.intake import differences, tasks  # noqa: PLC0415  # documents, on demand
 
     for digest, data in taken.code.items():
         project.store.put([data], digest, source=taken.parsed.source)
-    service = project.service(taken.name)
-    found = tasks.lock(project, taken, service, _lock_inputs(project, service, git_mirror))
+    found = tasks.lock(project, taken, git_mirror)
     tasks.tell_differences(found)
     if exact:
         differences.refuse(taken.name, found)
@@ -236,12 +221,6 @@ def _ensure_engine() -> None:
     from comfykiln.setup import engine  # noqa: PLC0415  # where it is used
 
     engine.ensure()
-
-
-def _lock_inputs(project: Project, service: Service, git_mirror: str | None) -> LockInputs:
-    mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    nodes = project.nodes(service, mirror)
-    return project.lock_inputs(service, project.comfyui_tree(service, mirror), nodes)
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:

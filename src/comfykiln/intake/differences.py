@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
     from comfykiln.locking import LockInputs
     from comfykiln.services import Service
+    from comfykiln.targets import StandIn
 
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
 
 
 def compare(
-    service: Service, inputs: LockInputs, preferred: Mapping[str, str]
+    service: Service,
+    inputs: LockInputs,
+    preferred: Mapping[str, str],
+    stand_ins: Mapping[str, StandIn],
 ) -> tuple[tuple[Difference, ...], tuple[str, ...]]:
     """Return the packages that the lock has in other versions, and those that it does not have.
 
@@ -29,6 +33,11 @@ def compare(
     from packaging.version import Version  # noqa: PLC0415  # slow start
 
     have = {normal_name(name): version for name, version in locked(service.package_lock).items()}
+    stood_in = tuple(
+        Difference(thing=name, asked=asked, got=f"{one.by} {have[one.by]}", why=one.reason)
+        for name, asked in preferred.items()
+        if name not in have and (one := stand_ins.get(name)) and one.by in have
+    )
     different = tuple(
         Difference(
             thing=name, asked=asked, got=have[name], why=_reason(name, asked, inputs)
@@ -36,7 +45,8 @@ def compare(
         for name, asked in preferred.items()
         if name in have and Version(have[name]) != Version(asked)
     )  # fmt: skip
-    return different, tuple(name for name in preferred if name not in have)
+    known = have.keys() | {one.thing for one in stood_in}
+    return (*different, *stood_in), tuple(name for name in preferred if name not in known)
 
 
 def refuse(name: str, differences: Sequence[Difference]) -> None:

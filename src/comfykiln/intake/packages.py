@@ -17,6 +17,7 @@ from comfykiln.documents.manifest_write import locked_versions
 from comfykiln.documents.requirements import line_of
 from comfykiln.documents.values import masked, normal_name
 from comfykiln.intake.records import Difference, Packages
+from comfykiln.nodepins import https
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -112,6 +113,7 @@ def _theirs(environment: Environment, targets: Targets, found: _Found) -> set[st
     torch = {normal_name(one.name): one for one in environment.torch.packages}
     family = next(iter(targets.by_name.values())).torch.versions
     theirs = {name for name in listed | torch if targets.is_accelerator_package(name)}
+    theirs -= targets.stand_ins.keys()
     if environment.torch.version and "torch" not in listed | torch:
         _tell_torch("torch", environment.torch.version, family.get("torch"), found)
     others = []
@@ -151,6 +153,10 @@ def _take_sourced(package: Package, *, freeze: bool, found: _Found) -> None:
     """Tell of a package that no index has; where a document wants it, that is a fault."""
     line = masked(line_of(package))
     place = package.place or package.name or "packages"
+    if package.source == "git" and not freeze and https(package.url or "").startswith("https://"):
+        found.required.append(line_of(package))
+        found.tell(place, f"{line}: built from the commit that the lock resolves it to")
+        return
     where = {"git": "from a repository", "url": "from an address"}.get(package.source, "a path")
     if freeze:
         message = f"{line}: {where}, not taken; where a node asks for it, the index's release is"

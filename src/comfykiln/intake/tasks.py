@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from comfykiln import console
-from comfykiln.errors import DocumentError
+from comfykiln.errors import DocumentError, DriftError
 from comfykiln.intake import Wanted, differences, folder, take
 from comfykiln.intake.records import PythonMatch, Strictness
 
 if TYPE_CHECKING:
     from comfykiln.intake.records import Difference, Taken
-    from comfykiln.locking import LockInputs
     from comfykiln.project import Project
     from comfykiln.services import Service
 
@@ -64,26 +63,35 @@ def prepare(project: Project, flags: Flags, name: str | None) -> Taken:
     return taken
 
 
-def lock(
-    project: Project, taken: Taken, service: Service, inputs: LockInputs
-) -> tuple[Difference, ...]:
-    """Solve the packages unless a lock of these very inputs is there; return what differs."""
-    from comfykiln import locking  # plans need no solve
-    from comfykiln.indexes import step_environment  # as above
-    from comfykiln.network import settings_of_host  # as above
+def lock(project: Project, taken: Taken, mirror: Path | None) -> tuple[Difference, ...]:
+    """Solve the packages unless a lock of these very inputs is there; return what differs.
 
-    if not locking.is_locked(service, inputs):
-        environment = dict(os.environ) | step_environment(settings_of_host(None))
-        for line in inputs.set_aside:
-            console.note(f"set aside: {line}")
-        with console.timed(f"solve the packages of {service.name}"):
-            solved = locking.solve(inputs, environment)
-        local = project.package_index_build()
-        locking.write_locks(service, project.targets, inputs, solved, local)
-    found, unused = differences.compare(service, inputs, taken.packages.preferred)
+    An earlier lock of other inputs has no say: equal documents are to give equal locks.
+    """
+    from comfykiln import relocking  # plans need no solve
+
+    service = project.service(taken.name)
+    if not _is_locked(project, service, mirror):
+        if (service.folder / "locks").is_dir():
+            shutil.rmtree(service.folder / "locks")
+        relocking.relock(project, service, mirror, ())
+    inputs = relocking.lock_inputs(project, service, mirror)
+    wanted, stand_ins = taken.packages.preferred, project.targets.stand_ins
+    found, unused = differences.compare(service, inputs, wanted, stand_ins)
     if unused:
         console.note(f"{len(unused)} package(s) of the document are asked for by nothing here")
     return found
+
+
+def _is_locked(project: Project, service: Service, mirror: Path | None) -> bool:
+    from comfykiln import locking, relocking  # as above
+
+    if not service.package_lock.is_file():
+        return False
+    try:
+        return locking.is_locked(service, relocking.lock_inputs(project, service, mirror))
+    except DriftError:
+        return False  # it holds other nodes
 
 
 def tell(taken: Taken) -> None:

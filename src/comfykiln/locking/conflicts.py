@@ -70,14 +70,15 @@ def _claims(inputs: LockInputs, output: str) -> Iterator[str]:
 
 def asker(name: str) -> str:
     """Return how people call a file of requirements: the pack's name, ComfyUI, the tools."""
-    if name.startswith("nodes/"):
-        return f"the node {name.removeprefix('nodes/').removesuffix('.txt')}"
-    return {
+    known = {
         "comfyui/requirements.txt": "ComfyUI",
         "comfyui/manager_requirements.txt": "ComfyUI's Manager",
         "tools.txt": "the toolkit (comfy-cli, service.yaml)",
-        "document.txt": "the document",
-    }.get(name, f"the local pack {name.partition('/')[0]}")
+        "nodes/.document.txt": "the document",
+    }
+    if name.startswith("nodes/") and name not in known:
+        return f"the node {name.removeprefix('nodes/').removesuffix('.txt')}"
+    return known.get(name, f"the local pack {name.partition('/')[0]}")
 
 
 def _normalized(name: str) -> str:
