@@ -240,7 +240,7 @@ def test_a_manifests_packages_are_required_and_its_versions_preferred(
     source = manifest(
         tmp_path / "m.json",
         dependencies={
-            "packages": {"numpy": "2.0.0", "pillow[xmp]": "11.0.0", "onnxruntime-gpu": "1.20.0"},
+            "packages": {"numpy": "2.0.0", "pillow[xmp]": "11.0.0", "onnxruntime-gpu": "1.20.0", "xformers": "1.0"},
             "pytorch": {
                 "index_url": "https://download.pytorch.org/whl/cu121",
                 "packages": {"torch": "2.1.0"},
@@ -254,16 +254,21 @@ def test_a_manifests_packages_are_required_and_its_versions_preferred(
         },
     )
     found = taken(repository, source)
-    assert found.packages.required == ("numpy", "pillow[xmp]", "scipy")
-    assert found.packages.preferred == {"numpy": "2.0.0", "pillow": "11.0.0", "scipy": "1.14.1"}
-    assert found.service["requirements"] == ["numpy", "pillow[xmp]", "scipy"]
+    assert found.packages.required == ("numpy", "pillow[xmp]", "onnxruntime-gpu", "scipy")
+    assert found.packages.preferred == {
+        "numpy": "2.0.0",
+        "onnxruntime-gpu": "1.20.0",
+        "pillow": "11.0.0",
+        "scipy": "1.14.1",
+    }
+    assert found.service["requirements"] == list(found.packages.required)
     assert found.service["environment"] == {"A_NAME": "a $value"}
     assert found.service["drop"]["wheel-x"] == "the document excludes it on this platform"
     assert [(one.thing, one.asked, one.got) for one in found.differences] == [
         ("torch", "2.1.0", "2.13.0")
     ]
     assert messages(found)[-2:] == [
-        "packages: left to the target's torch: onnxruntime-gpu 1.20.0 [from.package]",
+        "packages: left to the target's torch: xformers 1.0 [from.package]",
         (
             "indexes: https://packages.example.org/simple is not asked: only this machine's "
             "indexes are [from.package]"
@@ -276,21 +281,29 @@ def test_what_no_lock_can_hold_is_refused_where_it_is_wanted(
 ) -> None:
     wanted = {
         "packages": {},
-        "git_packages": [{"url": f"{GITHUB}/tool.git", "ref": "main"}],
+        "git_packages": [
+            {"url": f"{GITHUB}/tool.git", "ref": "main", "egg_name": "tool"},
+            {"url": "ssh://git@example.org/own/closed.git"},
+        ],
         "editable": [{"path": "/home/someone/own-code"}],
         "local_packages": [{"path": "dist/thing-1.0-py3-none-any.whl"}],
     }
     source = manifest(tmp_path / "m.json", dependencies=wanted)
     text = refused(repository, source)
     for place, name in (
-        ("git_packages[0]", "tool"),
+        ("git_packages[1]", "closed"),
         ("editable[0]", "own-code"),
         ("local_packages[0]", "thing-1.0-py3-none-any.whl"),
     ):
         assert f"$.dependencies.{place}: " in text
         assert f"(--leave-out {name})" in text
-    left = ("tool", "own-code", "thing-1.0-py3-none-any.whl")
-    assert taken(repository, source, leave_out=left).packages.required == ()
+    left = ("closed", "own-code", "thing-1.0-py3-none-any.whl")
+    found = taken(repository, source, leave_out=left)
+    assert found.packages.required == (f"tool @ git+{GITHUB}/tool.git@main",)
+    assert (
+        f"$.dependencies.git_packages[0]: tool @ git+{GITHUB}/tool.git@main: "
+        "built from the commit that the lock resolves it to [from.package]"
+    ) in messages(found)
 
 
 def node(name: str, method: str, url: str, **more: Any) -> dict[str, Any]:
