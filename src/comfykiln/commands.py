@@ -35,15 +35,16 @@ def show_plan(root: Path, target: str | None, image: str | None, *, as_json: boo
 
 
 def render_files(root: Path, *, check: bool) -> None:
-    """Write the generated files of images/, or hold the committed ones against them."""
-    from comfykiln import render  # noqa: PLC0415  # jinja2, where it is used
+    """Write the generated files of images/ and the node pack, or check the committed ones."""
+    from comfykiln import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
     wanted = render.rendered(Project(root=root).plans(), root)
     if check:
         render.check(wanted, root)
-        console.out(f"{len(wanted)} generated file(s) are as rendered")
+        vendored.check(root)
+        console.out(f"{len(wanted) + len(vendored.copies(root))} generated file(s) are as rendered")
         return
-    for path in render.write(wanted):
+    for path in [*render.write(wanted), *vendored.write(root)]:
         console.out(f"written: {path.relative_to(root)}")
 
 
