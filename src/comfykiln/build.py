@@ -14,6 +14,7 @@ from comfykiln import (
     disk,
     engine,
     files,
+    nodereport,
     process,
     receipt,
     render,
@@ -140,8 +141,8 @@ def _bake(
     cache: bool,
 ) -> str:
     """Build the software image and return its digest (containerd store) or id (overlay2)."""
-    own = {
-        "contexts": {"comfyui-source": str(gathered.comfyui)},
+    own: dict[str, Any] = {
+        "contexts": {},
         "labels": receipt.labels(plan, gathered),
         "secret": [f"id={key},src={path}" for key, path in secrets.items()],
         **_output([name]),
@@ -150,6 +151,7 @@ def _bake(
         own["contexts"][plan.base_ref] = gathered.base.override
     _expect_rendered(root, plan)
     with staged(plan, gathered, root, RESTORE) as context:
+        own["contexts"]["comfyui-source"] = str(context.comfyui)
         override = context.context.with_name(f"{plan.name}-override.json")
         files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
         bake_files = [root / "images" / render.BAKE_FILE, override]
@@ -229,22 +231,13 @@ def _verify_and_seal(
             f"answered after {answers.start_seconds:.1f} s, "
             f"ended {answers.stop_seconds:.1f} s after SIGTERM"
         )
-    _report_nodes(gathered, answers)
+    for line in nodereport.report(gathered.nodes, answers):
+        console.note(line)
     layers = engine.layer_digests(engine.require_image(client, software))
     record = receipt.write(plan, gathered, answers, digest, layers)
     with console.timed(f"seal and tag {ref}"):
         _seal(root, software, record, {receipt.SOFTWARE_LABEL: digest}, ref)
     return record
-
-
-def _report_nodes(gathered: Gathered, answers: verify.Answers) -> None:
-    """Print one line for each custom node: its pin, its import time, its classes."""
-    times = verify.import_times(answers.log)
-    for node in gathered.nodes:
-        name = node.pin.directory
-        count = len(verify.classes_of(name, answers.probe["node_classes"]))
-        told = "disabled" if node.pin.disabled else f"{times[name]:.1f} s, {count} class(es)"
-        console.note(f"{name} {node.pin.commit[:12]}: {told}")
 
 
 def _seal(

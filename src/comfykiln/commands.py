@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from comfykiln import console, process
 from comfykiln.errors import DocumentError
 from comfykiln.project import Project
-
-if TYPE_CHECKING:
-    from comfykiln.locking import LockInputs
-    from comfykiln.services import Service
 
 ORIGIN_CHOICES = ("any", "strict")
 
@@ -50,35 +46,24 @@ def render_files(root: Path, *, check: bool) -> None:
 
 def lock(root: Path, image: str, git_mirror: str | None, upgrade: tuple[str, ...] = ()) -> None:
     """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
-    from comfykiln import locking  # noqa: PLC0415  # as everywhere here
-    from comfykiln.indexes import step_environment  # noqa: PLC0415
-    from comfykiln.network import settings_of_host  # noqa: PLC0415
+    from comfykiln.relocking import relock  # noqa: PLC0415  # as everywhere here
 
     project = Project(root=root)
     service = project.service(image)
-    inputs = _lock_inputs(project, service, git_mirror)
-    settings = settings_of_host(None)
-    local = project.package_index_build()
-    for line in inputs.set_aside:
-        console.note(f"set aside: {line}")
-    with console.timed(f"solve the packages of {image}"):
-        solved = locking.solve(
-            inputs,
-            dict(os.environ) | step_environment(settings),
-            previous=locking.previous(service, local),
-            upgrade=upgrade,
-        )
-    locking.write_locks(service, project.targets, inputs, solved, local)
-    console.out(f"written: {service.package_lock.relative_to(root)}")
+    mirror = _existing(git_mirror, "--git-mirror", folder=True)
+    for path in relock(project, service, mirror, upgrade):
+        console.out(f"written: {path.relative_to(root)}")
 
 
 def check_lock(root: Path, image: str, git_mirror: str | None) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
+    from comfykiln.relocking import lock_inputs  # noqa: PLC0415
 
     project = Project(root=root)
     service = project.service(image)
-    locking.check_locks(service, _lock_inputs(project, service, git_mirror))
+    mirror = _existing(git_mirror, "--git-mirror", folder=True)
+    locking.check_locks(service, lock_inputs(project, service, mirror))
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
 
@@ -177,12 +162,6 @@ def _ensure_engine() -> None:
     from comfykiln.setup import engine  # noqa: PLC0415  # where it is used
 
     engine.ensure()
-
-
-def _lock_inputs(project: Project, service: Service, git_mirror: str | None) -> LockInputs:
-    mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    nodes = project.nodes(service, mirror)
-    return project.lock_inputs(service, project.comfyui_tree(service, mirror), nodes)
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:

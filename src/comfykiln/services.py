@@ -69,6 +69,16 @@ class Service:
         """The lock of all packages that are equal on every target."""
         return self.folder / "locks" / "packages.txt"
 
+    @property
+    def node_lock(self) -> Path:
+        """The lock of what nodes bring beyond git commits: archives, files, packages from git."""
+        return self.folder / "locks" / "nodes.json"
+
+    @property
+    def node_files(self) -> Path:
+        """The folder beside the snapshot that holds nodes of a single file."""
+        return self.snapshot.parent / "custom_nodes"
+
     def torch_lock(self, name: str) -> Path:
         """Return the lock of the torch build `name` (a local tag such as `cu130`)."""
         return self.folder / "locks" / f"torch-{name}.txt"
