@@ -1,0 +1,76 @@
+"""The records of models.yaml and models.lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comfykiln.environment import Criticality
+
+BELOW = "app/models/"
+"""What stands before a destination inside an image and inside a layer: no slash at the start."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """One place where a model can be had; never a secret, only where one is found.
+
+    `url` is `s3://bucket/key`, `hf://owner/repo@commit/path`, `civitai:VERSION`, `https://…` or
+    `file:…`. `auth` is the name of a profile for s3 and of an environment variable for the others.
+    `provider`, `endpoint`, `region` and `account_id` lead to an S3 store that no profile describes.
+    """
+
+    url: str
+    auth: str | None = None
+    provider: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    account_id: str | None = None
+
+    @property
+    def scheme(self) -> str:
+        """The word before the first colon, in lower case."""
+        return self.url.partition(":")[0].lower()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelEntry:
+    """One entry of models.yaml.
+
+    `destination` is below /app/models (`checkpoints/x.safetensors`), `size` in bytes.
+    `pickle_reason` says why a pickle format, which can run code when it is loaded, is allowed.
+    """
+
+    name: str
+    destination: str
+    criticality: Criticality
+    sources: tuple[ModelSource, ...] = ()
+    sha256: str | None = None
+    size: int | None = None
+    pickle_reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedModel:
+    """One entry of models.lock: the same file for everyone from now on.
+
+    `version` is the version id, the ETag or the hub's commit that was found, "" where the source
+    has none. `layer` is the digest (which is the diff_id too) of the file's own layer in the
+    current layer format, "" for a file that shares its layer with other small files.
+    """
+
+    name: str
+    destination: str
+    criticality: Criticality
+    sources: tuple[ModelSource, ...]
+    sha256: str
+    size: int
+    version: str = ""
+    layer: str = ""
+    pickle_reason: str | None = None
+
+    @property
+    def member(self) -> str:
+        """The file's path inside a layer: `app/models/checkpoints/x.safetensors`."""
+        return BELOW + self.destination
