@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from comfykiln.environment import Criticality
 
-BELOW = "app/models/"
-"""What stands before a destination inside an image and inside a layer: no slash at the start."""
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
+"""Endings of formats that can run code when they are loaded."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +52,20 @@ class ModelEntry:
     size: int | None = None
     pickle_reason: str | None = None
 
+    @property
+    def is_pickle(self) -> bool:
+        """Tell whether the destination has the ending of a pickle format."""
+        return self.destination.lower().endswith(PICKLES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelList:
+    """A whole models.yaml: its entries in their order, and the digest that models.lock repeats."""
+
+    path: Path
+    entries: tuple[ModelEntry, ...]
+    digest: str
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LockedModel:
@@ -58,6 +74,7 @@ class LockedModel:
     `version` is the version id, the ETag or the hub's commit that was found, "" where the source
     has none. `layer` is the digest (which is the diff_id too) of the file's own layer in the
     current layer format, "" for a file that shares its layer with other small files.
+    `source` is the address that was used when it was locked, `licence` what the hub says of it.
     """
 
     name: str
@@ -68,9 +85,6 @@ class LockedModel:
     size: int
     version: str = ""
     layer: str = ""
+    source: str = ""
+    licence: str = ""
     pickle_reason: str | None = None
-
-    @property
-    def member(self) -> str:
-        """The file's path inside a layer: `app/models/checkpoints/x.safetensors`."""
-        return BELOW + self.destination
