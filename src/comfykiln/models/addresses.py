@@ -60,12 +60,12 @@ def civitai_version(url: str) -> int:
     return int(match[1])
 
 
-def local_path(url: str, base: Path) -> Path:
-    """Return the file of a checked `file:` address; a relative one lies below `base`."""
+def local_path(url: str, folder: Path) -> Path:
+    """Return the file of a checked `file:` address; a relative one lies below `folder`."""
     rest = url.partition(":")[2]
     text = urlsplit(url).path if rest.startswith("//") else rest
     path = Path(unquote(text)).expanduser()
-    return path if path.is_absolute() else base / path
+    return path if path.is_absolute() else folder / path
 
 
 def is_loopback(host: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import files
@@ -18,7 +18,6 @@ from comfykiln.models.records import ModelEntry, ModelList, ModelSource
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from comfykiln.services import Service
 
@@ -62,7 +61,19 @@ def parse(data: bytes, source: str) -> tuple[ModelEntry, ...]:
 
 def digest_of(entries: Iterable[ModelEntry]) -> str:
     """Return the digest of what the entries mean, whatever their comments and spelling."""
-    return f"sha256:{files.sha256(files.canonical_json([asdict(entry) for entry in entries]))}"
+    meant = [
+        {
+            "name": entry.name,
+            "destination": entry.destination,
+            "criticality": entry.criticality,
+            "sources": [source.data() for source in entry.sources],
+            "sha256": entry.sha256,
+            "size": entry.size,
+            "pickle_reason": entry.pickle_reason,
+        }
+        for entry in entries
+    ]
+    return f"sha256:{files.sha256(files.canonical_json(meant))}"
 
 
 def _entry(one: Obj, faults: Faults) -> ModelEntry:
@@ -104,6 +115,7 @@ def _source(
         endpoint=one.text("endpoint"),
         region=one.text("region"),
         account_id=one.text("account_id"),
+        folder=Path(faults.source).parent,
     )
     if url:
         check_address(url, path, faults, pinned=pinned)

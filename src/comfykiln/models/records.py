@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from comfykiln.environment import Criticality
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
@@ -21,6 +20,7 @@ class ModelSource:
     `url` is `s3://bucket/key`, `hf://owner/repo@commit/path`, `civitai:VERSION`, `https://…` or
     `file:…`. `auth` is the name of a profile for s3 and of an environment variable for the others.
     `provider`, `endpoint`, `region` and `account_id` lead to an S3 store that no profile describes.
+    `folder` is where relative paths begin: that of models.yaml.
     """
 
     url: str
@@ -29,11 +29,18 @@ class ModelSource:
     endpoint: str | None = None
     region: str | None = None
     account_id: str | None = None
+    folder: Path = field(default=Path(), compare=False, repr=False)
 
     @property
     def scheme(self) -> str:
         """The word before the first colon, in lower case."""
         return self.url.partition(":")[0].lower()
+
+    def data(self) -> str | dict[str, str]:
+        """Return the source as models.yaml and models.lock write it."""
+        words = ("url", "auth", "provider", "endpoint", "region", "account_id")
+        told = {word: str(getattr(self, word)) for word in words if getattr(self, word)}
+        return self.url if len(told) == 1 else told
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -50,10 +50,15 @@ def known(sha256: str) -> Verified | None:
     return note if same == (note.size, note.mtime_ns, note.inode) else None
 
 
-def note(sha256: str, layers: Mapping[str, str] | None = None) -> Verified:
-    """Note that the file's bytes have just been found right, and `layers` in addition."""
-    status = path_of(sha256).stat()
-    before = known(sha256)
+def note(
+    sha256: str, layers: Mapping[str, str] | None = None, *, path: Path | None = None
+) -> Verified:
+    """Note that the file's bytes have just been found right, and `layers` in addition.
+
+    `path` is where the file lies now, if it is only about to get its name.
+    """
+    status = (path or path_of(sha256)).stat()
+    before = _read(sha256)
     noted = Verified(
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
