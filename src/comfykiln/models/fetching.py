@@ -36,6 +36,7 @@ TRIES = 3
 LARGE = 8 * MIB
 # Two large files at a time of 64 MiB each in buffers, or eight small ones, stay below 256 MiB.
 LARGE_JOBS, SMALL_JOBS = 2, 8
+READ_SECONDS = 30.0
 WORKERS, LARGEST_PART = 6, 8
 
 
@@ -254,7 +255,7 @@ class _Arrived:
         self._shown.begin(self._name, found.size)
         watch = Watch(progress=self._at, cancelled=self._stop.is_set)
         part = min(max(found.size // 64 // MIB, 1), LARGEST_PART) * MIB
-        settings = Settings(workers=WORKERS, part_size=part)
+        settings = Settings(workers=WORKERS, part_size=part, read_seconds=READ_SECONDS)
         try:
             return receive(
                 found,
