@@ -29,7 +29,7 @@ def safetensors(size: int, seed: int = 0) -> bytes:
     """Return a valid file with one tensor of `size` random bytes."""
     return raw_safetensors(
         {"weight": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}},
-        random.Random(seed).randbytes(size),
+        random.Random(seed).randbytes(size),  # noqa: S311  # test data
     )
 
 
