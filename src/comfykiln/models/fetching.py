@@ -272,13 +272,15 @@ class _Arrived:
         """Tell whether the fault may have been of this attempt alone.
 
         Bytes that turn out wrong get one fresh attempt, and a second one if old parts were among
-        them; an address that expired or a network that failed gets one where anything had come.
+        them. A refusal after the file was found may be an address that expired. A network that
+        failed gets another attempt where anything had come.
         """
-        if isinstance(error, DamagedError):
-            return attempt == 1 or (self._first or 0) > 0
         if isinstance(error, ChangedError):
             return True
-        return self._last > (self._first or 0)
+        first = attempt == 1 and not isinstance(error, UnreachableError)
+        if isinstance(error, DamagedError):
+            return first or (self._first or 0) > 0
+        return first or self._last > (self._first or 0)
 
     def _at(self, done: int) -> None:
         if self._first is None:

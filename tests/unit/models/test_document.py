@@ -116,9 +116,9 @@ models:
             "[models.credential]"
         ),
         (
-            "$.models[0].sources[3]: 'hf://owner/repo/file': no revision (write owner/repo@commit); "
-            "expected s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… or "
-            "file:… [models.source]"
+            "$.models[0].sources[3]: 'hf://owner/repo/file': no revision (write "
+            "owner/repo@commit); expected s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… "
+            "or file:… [models.source]"
         ),
         "$.models[1]: the key `name` is missing; add `name` [models.required]",
         (
@@ -134,13 +134,13 @@ models:
         "$.models[1].size: -1; expected at least 0 [models.minimum]",
         "$.models[2].colour: the key 'colour' is unknown; remove it [models.unknown-key]",
         (
-            "$.models[2].destination: 'loras/c.ckpt' is a pickle format, which can run code when it "
-            "is loaded; expected a safetensors or GGUF file; take the safetensors file of this "
+            "$.models[2].destination: 'loras/c.ckpt' is a pickle format, which can run code when "
+            "it is loaded; expected a safetensors or GGUF file; take the safetensors file of this "
             "model, or add `allow_pickle: the reason` [models.pickle]"
         ),
         (
-            "$.models[2].name: 'a' is the name of $.models[0] too; give each model a name of its own "
-            "[models.duplicate]"
+            "$.models[2].name: 'a' is the name of $.models[0] too; give each model a name of its "
+            "own [models.duplicate]"
         ),
     ]
 

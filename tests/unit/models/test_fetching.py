@@ -83,12 +83,12 @@ def test_sources_are_tried_in_order_and_each_failure_is_told(faults: FaultServer
             reasons=(
                 f"{wrong[0]}: Nothing is at {wrong[0]}. check the address",
                 (
-                    f"{wrong[1]}: Access denied to {wrong[1]} (status 403). name the variable with a "
-                    "valid token in `auth`, or set the hub's own"
+                    f"{wrong[1]}: Access denied to {wrong[1]} (status 403). name the variable with "
+                    "a valid token in `auth`, or set the hub's own"
                 ),
                 (
-                    f"{wrong[2]}: it has {len(DATA) - 1:,} bytes there, not {len(DATA):,}. check the "
-                    "source, or lock the new file: models.lock --upgrade"
+                    f"{wrong[2]}: it has {len(DATA) - 1:,} bytes there, not {len(DATA):,}. check "
+                    "the source, or lock the new file: models.lock --upgrade"
                 ),
                 (
                     f"{wrong[3]}: {wrong[3]} has the sha256 {other}, not {SHA}. check the expected "
