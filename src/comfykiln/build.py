@@ -154,7 +154,7 @@ def _bake(
         own["contexts"]["comfyui-source"] = str(context.comfyui)
         override = context.context.with_name(f"{plan.name}-override.json")
         files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
-        bake_files = [root / "images" / render.BAKE_FILE, override]
+        bake_files = [_bake_file(root, plan), override]
         return _run_bake(bake_files, plan.name, root, cache=cache)
 
 
@@ -198,10 +198,19 @@ def _output(tags: list[str]) -> dict[str, Any]:
 
 
 def _expect_rendered(root: Path, plan: BuildPlan) -> None:
-    """Refuse to build from a Dockerfile that has drifted from its data."""
-    path = root / "images" / plan.target.name / plan.service.name / "Dockerfile"
-    text = render.dockerfile(plan, root / "templates")
-    render.check({path: text.encode()}, root, whole=False)
+    """Refuse to build from a Dockerfile that has drifted; one for a document is written here."""
+    path = root / plan.dockerfile
+    text = render.dockerfile(plan, root / "templates").encode()
+    if plan.service.document:
+        render.write({path: text, _bake_file(root, plan): render.bake_file([plan])})
+    else:
+        render.check({path: text}, root, whole=False)
+
+
+def _bake_file(root: Path, plan: BuildPlan) -> Path:
+    if plan.service.document:
+        return (root / plan.dockerfile).with_name(render.BAKE_FILE)
+    return root / "images" / render.BAKE_FILE
 
 
 def _verified_before(client: docker.DockerClient, ref: str, digest: str) -> dict[str, Any] | None:

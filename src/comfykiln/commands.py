@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfykiln import console, process
 from comfykiln.errors import DocumentError
 from comfykiln.project import Project
 
+if TYPE_CHECKING:
+    from comfykiln.intake.records import Taken
+    from comfykiln.intake.tasks import Flags
+
 ORIGIN_CHOICES = ("any", "strict")
 
 
-def show_plan(root: Path, target: str | None, image: str | None, *, as_json: bool) -> None:
-    """Print the plan of one image."""
-    plan = Project(root=root).plan(target, image).as_json()
+def show_plan(
+    root: Path, target: str | None, image: str | None, source: Flags | None, *, as_json: bool
+) -> None:
+    """Print the plan of one image, of the repository or from a document."""
+    project = Project(root=root)
+    project.targets.get(target)
+    taken = _taken(project, source, image)
+    plan = project.plan(target, taken.name if taken else image).as_json()
     if as_json:
-        console.out_json(plan)
+        from comfykiln.intake import tasks  # noqa: PLC0415  # documents, where they are used
+
+        console.out_json(plan | ({"from": tasks.as_data(taken)} if taken else {}))
         return
     console.out(f"{plan['ref']}")
     console.out(f"  base     {plan['base']} (Python {plan['python']})")
@@ -28,6 +40,10 @@ def show_plan(root: Path, target: str | None, image: str | None, *, as_json: boo
     console.out("  rows, lowest first, with the digest of what each is made from:")
     for row in plan["rows"]:
         console.out(f"    {row['name']:<9} {row['inputs']}")
+    if taken:
+        from comfykiln.intake import tasks  # noqa: PLC0415  # as above
+
+        tasks.show(taken)
 
 
 def render_files(root: Path, *, check: bool) -> None:
@@ -71,6 +87,7 @@ def build(
     root: Path,
     target: str | None,
     image: str | None,
+    source: Flags | None,
     tag: str | None,
     origins: str,
     git_mirror: str | None,
@@ -85,7 +102,7 @@ def build(
     from comfykiln.build import build as build_image  # noqa: PLC0415
 
     project = Project(root=root)
-    plan = project.plan(target, image)
+    project.targets.get(target)
     options = BuildOptions(
         tag=checked_tag(tag),
         strict=_choice("--origins", origins, ORIGIN_CHOICES) == "strict",
@@ -94,7 +111,13 @@ def build(
         export=export,
         cache=cache,
     )
+    taken = _taken(project, source, image)
+    plan = project.plan(target, taken.name if taken else image)
     _ensure_engine()
+    if taken:
+        exact = source is not None and source.packages == "exact"
+        _lock_document(project, taken, options.git_mirror, exact=exact)
+        plan = project.plan(target, taken.name)
     built = build_image(project, plan, options)
     result = {
         "ref": built.ref,
@@ -108,6 +131,43 @@ def build(
     if built.export:
         console.out(str(result["export"]))
     console.out(f"run it: ./kiln run --target {plan.target.name} --image {plan.service.name}")
+
+
+def flags(source: str | None, **given: str | None) -> Flags | None:
+    """Return the options of `--from`. Raises `DocumentError` for one of them without it."""
+    from comfykiln.intake.tasks import Flags  # noqa: PLC0415  # documents, where they are used
+
+    if source is not None:
+        return Flags(source=source, **given)  # type: ignore[arg-type]  # the tasks name them one by one
+    usual = asdict(Flags(source=""))
+    alone = [name for name, value in given.items() if value != usual[name]]
+    if alone:
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in alone)
+        raise DocumentError(f"{shown}: without --from", remedy="name the document with --from")
+    return None
+
+
+def _taken(project: Project, source: Flags | None, image: str | None) -> Taken | None:
+    """Read the document that was named, if one was, and say what is to be said of it."""
+    if source is None:
+        return None
+    from comfykiln.intake import tasks  # noqa: PLC0415  # documents, where they are used
+
+    taken = tasks.prepare(project, source, image)
+    tasks.tell(taken)
+    return taken
+
+
+def _lock_document(project: Project, taken: Taken, git_mirror: Path | None, *, exact: bool) -> None:
+    """Lock the packages of an image from a document; `exact` refuses every difference."""
+    from comfykiln.intake import differences, tasks  # noqa: PLC0415  # documents, on demand
+
+    for digest, data in taken.code.items():
+        project.store.put([data], digest, source=taken.parsed.source)
+    found = tasks.lock(project, taken, git_mirror)
+    tasks.tell_differences(found)
+    if exact:
+        differences.refuse(taken.name, found)
 
 
 def run(

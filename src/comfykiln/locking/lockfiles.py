@@ -63,6 +63,14 @@ def previous(service: Service, local: str) -> str:
     return "".join(path.read_text("utf-8") for path in paths if path.is_file())
 
 
+def is_locked(service: Service, inputs: LockInputs) -> bool:
+    """Say whether the image has a lock that was made from these very inputs."""
+    if not service.package_lock.is_file():
+        return False
+    match = INPUTS.search(service.package_lock.read_text("utf-8"))
+    return match is not None and match[1] == inputs.digest
+
+
 def check_locks(service: Service, inputs: LockInputs) -> None:
     """Raise `DriftError` when the committed lock was made from other inputs than today's."""
     command = f"`./kiln lock --image {service.name}`"

@@ -42,6 +42,25 @@ class NodePack(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentPack:
+    """What a document asks for itself, told like the lines of a node."""
+
+    requirements: str
+    directory: str = ".document"
+    pyproject: str | None = None
+
+
+def packs_of(service: Service, nodes: Sequence[NodePack]) -> tuple[NodePack, ...]:
+    """Return everything whose lines are solved: the nodes, and the document of a generated image.
+
+    No node's folder has the name that the latter goes by.
+    """
+    if not (service.document and service.requirements):
+        return tuple(nodes)
+    return (*nodes, DocumentPack(requirements="\n".join(service.requirements)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
     """What decides about a line: the image's own decisions, the torch family, the stand-ins.
 

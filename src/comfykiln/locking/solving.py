@@ -49,9 +49,10 @@ def solve(
 ) -> Solved:
     """Run `uv pip compile` over the inputs and return the hashed lock of everything.
 
-    Versions of the lock `previous` are kept where they still fit, but for the packages in
-    `upgrade` (`all` for every one). `trees` maps `git+` addresses to the source on disk. Raises
-    `DocumentError` that names packs and lines where the inputs contradict each other.
+    Versions of the lock `previous`, else those that the inputs prefer, are kept where they still
+    fit, but for the packages in `upgrade` (`all` for every one). `trees` maps `git+` addresses to
+    the source on disk. Raises `DocumentError` that names packs and lines where the inputs
+    contradict each other.
 
     A package with a stand-in may come through others: then the solve is done again, with the
     stand-in asked for and that package left out.
@@ -89,8 +90,9 @@ def _solve(
             files.write_text(work / name, _with_trees(text, trees))
         files.write_text(work / "overrides.txt", _overrides(inputs))
         files.write_text(work / "constraints.txt", _lines(inputs.constraints))
-        if previous and EVERYTHING not in upgrade:
-            files.write_text(work / "lock.txt", previous)
+        earlier = _lines(inputs.preferred) if EVERYTHING in upgrade or not previous else previous
+        if earlier:
+            files.write_text(work / "lock.txt", earlier)
         argv = _argv(inputs, upgrade)
         try:
             process.capture(argv, cwd=work, env=environment)
