@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from comfykiln import files
-from comfykiln.errors import DriftError, KilnError
+from comfykiln.errors import KilnError
 from comfykiln.oci.layers import Layer, ModelFile, digest_of
 
 if TYPE_CHECKING:
@@ -62,35 +61,35 @@ def chunks(layer: Layer, contents: Contents) -> Iterator[bytes | memoryview]:
     for piece in layer.pieces():
         if isinstance(piece, bytes):
             yield piece
-            continue
-        count = 0
-        with contents.stream(piece) as stream:
-            for chunk in stream:
-                count += len(chunk)
-                yield chunk
-        if count != piece.size:
-            raise KilnError(
-                f"{piece.path}: gave {count} bytes, not the {piece.size} that are locked",
-                remedy="the source has changed: run `./kiln models.lock`",
-            )
+        else:
+            yield from only(piece, contents)
 
 
-def checked(layer: Layer, contents: Contents) -> Iterator[bytes | memoryview]:
-    """Yield the bytes of the layer, and raise `DriftError` at the end when its digest is another.
-
-    For receivers that cannot tell by themselves, or that tell it badly.
-    """
-    digest = hashlib.sha256()
-    for chunk in chunks(layer, contents):
-        digest.update(chunk)
-        yield chunk
-    found = f"sha256:{digest.hexdigest()}"
-    if found != layer.digest:
-        names = ", ".join(file.path for file in layer.files)
-        raise DriftError(
-            f"the layer of {names} has the digest {found}, the lock says {layer.digest}",
-            remedy="run `./kiln models.lock` and review what it changes",
+def only(file: ModelFile, contents: Contents) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of one file; raises `KilnError` when they are fewer or more than its size."""
+    count = 0
+    with contents.stream(file) as stream:
+        for chunk in stream:
+            count += len(chunk)
+            if count > file.size:
+                break
+            yield chunk
+    if count != file.size:
+        raise KilnError(
+            f"{file.path}: gave {'more' if count > file.size else count} bytes, not the "
+            f"{file.size} that are locked",
+            remedy="the source has changed: run `./kiln models.lock`",
         )
+
+
+def chunks_from(layer: Layer, contents: Contents, offset: int) -> Iterator[bytes | memoryview]:
+    """Yield the bytes of the layer from `offset` on; what lies before is read over."""
+    for chunk in chunks(layer, contents):
+        if offset < len(chunk):
+            yield memoryview(chunk)[offset:] if offset else chunk
+            offset = 0
+        else:
+            offset -= len(chunk)
 
 
 def with_digest(layer: Layer, contents: Contents, cache: Path) -> Layer:

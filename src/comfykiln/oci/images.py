@@ -96,9 +96,7 @@ class Image:
 
 def described(media_type: str, data: bytes) -> Descriptor:
     """Return the descriptor of a blob."""
-    return Descriptor(
-        media_type=media_type, digest=f"sha256:{files.sha256(data)}", size=len(data)
-    )
+    return Descriptor(media_type=media_type, digest=f"sha256:{files.sha256(data)}", size=len(data))
 
 
 def parse(manifest: bytes, config: bytes) -> Image:
@@ -182,7 +180,7 @@ def _edited(
         told = told[:history] if isinstance(history, int) else told + history
     return {
         **config,
-        "config": {**config.get("config", {}), "Labels": dict(labels)},
+        "config": {**config.get("config", {}), "Labels": dict(labels) or None},
         "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
         **({"history": told} if told else {}),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from comfykiln import engine as engines
 from comfykiln import unfinished
@@ -14,7 +14,8 @@ from comfykiln.oci import archive, images, layers
 from comfykiln.oci.receiver import Receiver, Sink, receiving
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+    from io import BufferedIOBase
 
     import docker
 
@@ -38,7 +39,7 @@ class _Head:
     def has(self, digest: str) -> bool:
         return digest in self._known
 
-    def take(self, digest: str, size: int, stream: IO[bytes]) -> None:
+    def take(self, digest: str, size: int, stream: BufferedIOBase) -> None:
         if size <= _SMALL:
             self.blobs[digest] = stream.read(size)
             return
@@ -134,7 +135,7 @@ def _loaded(client: docker.DockerClient, stream: Iterator[bytes | memoryview]) -
     api = client.api
     with api.post(
         f"{api.base_url}/v{api.api_version}/images/load",
-        data=stream,
+        data=cast("Iterable[bytes]", stream),
         params={"quiet": True},
         headers={"Content-Type": "application/x-tar"},
         stream=True,

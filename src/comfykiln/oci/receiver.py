@@ -11,13 +11,14 @@ import re
 import threading
 import uuid
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from comfykiln import files
 from comfykiln.errors import KilnError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from io import BufferedIOBase
 
 _TLS_HANDSHAKE = b"\x16"
 # What makes an engine that tries HTTPS first on loopback try plain HTTP next.
@@ -34,7 +35,7 @@ class Sink(Protocol):
     def has(self, digest: str) -> bool:
         """Tell whether the blob need not be sent."""
 
-    def take(self, digest: str, size: int, stream: IO[bytes]) -> None:
+    def take(self, digest: str, size: int, stream: BufferedIOBase) -> None:
         """Read exactly `size` bytes, the blob `digest`, and keep them or raise `KilnError`."""
 
 
@@ -73,7 +74,10 @@ def receiving(sink: Sink) -> Iterator[Receiver]:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Receiver
+
+    @property
+    def _receiver(self) -> Receiver:
+        return cast("Receiver", self.server)
 
     def handle(self) -> None:
         if self.connection.recv(1, 2) == _TLS_HANDSHAKE:  # 2 is MSG_PEEK
@@ -89,7 +93,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         blob = _BLOB.fullmatch(self.path)
-        self._guarded(lambda: (200 if blob and self.server.sink.has(blob[1]) else 404, ""))
+        self._guarded(lambda: (200 if blob and self._receiver.sink.has(blob[1]) else 404, ""))
 
     def do_POST(self) -> None:
         self._answer(202, Location=f"{self.path.partition('?')[0]}{uuid.uuid4().hex}")
@@ -105,11 +109,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404)
 
     def _manifest(self) -> tuple[int, str]:
-        self.server.manifest = self.rfile.read(min(self._length(), _MANIFEST_LIMIT))
-        return 201, f"sha256:{files.sha256(self.server.manifest)}"
+        self._receiver.manifest = self.rfile.read(min(self._length(), _MANIFEST_LIMIT))
+        return 201, f"sha256:{files.sha256(self._receiver.manifest)}"
 
     def _blob(self, digest: str) -> tuple[int, str]:
-        self.server.sink.take(digest, self._length(), self.rfile)
+        self._receiver.sink.take(digest, self._length(), self.rfile)
         return 201, digest
 
     def _length(self) -> int:
@@ -126,7 +130,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             status, digest = work()
         except KilnError as error:
-            self.server.fault = self.server.fault or error
+            self._receiver.fault = self._receiver.fault or error
             self.close_connection = True
             self._answer(400)
             return

@@ -11,9 +11,13 @@ _NAME_BYTES, _PREFIX_BYTES = 100, 155
 _SIZE_LIMIT = 8 << 30
 
 
-def file(name: str, size: int) -> bytes:
-    """Return the header blocks of a file of `size` bytes, readable by everybody."""
-    return _header(name, size, folder=False)
+def file(name: str, size: int, *, blocks: int = 0) -> bytes:
+    """Return the header blocks of a file of `size` bytes, readable by everybody.
+
+    With `blocks`, a PAX comment is added that makes the header longer by as many blocks, at least
+    two: what follows can so be put where a file system shares blocks instead of copying them.
+    """
+    return _header(name, size, folder=False, blocks=blocks)
 
 
 def folder(name: str) -> bytes:
@@ -26,7 +30,7 @@ def padding(size: int) -> bytes:
     return bytes(-size % BLOCK)
 
 
-def _header(name: str, size: int, *, folder: bool) -> bytes:
+def _header(name: str, size: int, *, folder: bool, blocks: int = 0) -> bytes:
     """Return the header blocks of one member."""
     records = {}
     encoded = name.encode()
@@ -39,7 +43,7 @@ def _header(name: str, size: int, *, folder: bool) -> bytes:
         records["size"] = str(size)
         shown = 0
     kind, mode = (b"5", _FOLDER_MODE) if folder else (b"0", _FILE_MODE)
-    return _pax(records) + _block(split, shown, kind, mode)
+    return _comment(blocks) + _pax(records) + _block(split, shown, kind, mode)
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
@@ -58,6 +62,16 @@ def _pax(records: dict[str, str]) -> bytes:
     body = b"".join(_record(key, value) for key, value in sorted(records.items()))
     header = _block((b"", b"pax_header"), len(body), b"x", _FILE_MODE)
     return header + body + padding(len(body))
+
+
+def _comment(blocks: int) -> bytes:
+    """Return a PAX header of exactly `blocks` blocks that says nothing."""
+    if not blocks:
+        return b""
+    length = (blocks - 1) * BLOCK
+    body = b"%d comment=" % length
+    body = body.ljust(length - 1, b" ") + b"\n"
+    return _block((b"", b"pax_header"), length, b"x", _FILE_MODE) + body
 
 
 def _record(key: str, value: str) -> bytes:
