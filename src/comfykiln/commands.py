@@ -108,6 +108,7 @@ def build(
         export=export,
         cache=cache,
     )
+    _ensure_engine()
     built = build_image(project, plan, options)
     result = {
         "ref": built.ref,
@@ -138,6 +139,7 @@ def run(
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
+    _ensure_engine()
     argv = running.command(plan.target, ref, port=port, models=folder)
     running.require_runnable(plan.target, ref, port)
     console.step(process.shown(argv))
@@ -150,6 +152,7 @@ def verify_image(ref: str | None, *, as_json: bool) -> None:
 
     if ref is None:
         raise DocumentError("no image given", remedy="add --ref, such as comfykiln/core:cpu")
+    _ensure_engine()
     record: dict[str, Any] = reverify.verify_ref(ref)
     if as_json:
         console.out_json(record)
@@ -166,6 +169,13 @@ def checked_tag(tag: str | None) -> str | None:
             f"{tag!r} cannot be a tag", remedy="use letters, digits, '_', '.', '-', at most 100"
         )
     return tag
+
+
+def _ensure_engine() -> None:
+    """Have an engine set up where ./kiln may, once nothing that was given is at fault."""
+    from comfykiln.setup import engine  # noqa: PLC0415  # where it is used
+
+    engine.ensure()
 
 
 def _lock_inputs(project: Project, service: Service, git_mirror: str | None) -> LockInputs:

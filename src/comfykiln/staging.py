@@ -80,13 +80,20 @@ def _write_program(folder: Path, restore: Path) -> None:
 
 
 def _write_locks(plan: BuildPlan, torch: TorchChoice, folder: Path) -> None:
-    """Write the package lock and the torch row; a lock of the torch build in use goes beside it."""
-    files.write_text(folder / "packages.txt", _bare(plan.service.package_lock))
+    """Write the package lock, and in a folder of its own what the torch row depends on.
+
+    That is a lock of the torch build in use, or else the packages to hold while uv solves; a
+    changed package then leaves a locked torch row as it is.
+    """
+    packages = _bare(plan.service.package_lock)
+    files.write_text(folder / "packages.txt", packages)
     lock = plan.service.torch_lock(torch.local_tag)
     if torch.index is None and lock.is_file():
-        files.write_text(folder / "torch.txt", _bare(lock))
+        files.write_text(folder / "torch" / "torch.txt", _bare(lock))
+    else:
+        files.write_text(folder / "torch" / "packages.txt", packages)
     choice = {"requirements": list(torch.requirements), "index": torch.index}
-    files.write_bytes(folder / "torch.json", files.canonical_json(choice))
+    files.write_bytes(folder / "torch" / "torch.json", files.canonical_json(choice))
 
 
 def _bare(lock: Path) -> str:

@@ -163,7 +163,7 @@ def test_an_object_that_changes_midway_leaves_the_old_file(
     assert target.read_bytes() == b"old"
 
 
-def test_two_who_want_the_same_file_download_it_once(
+def test_w10_two_who_want_the_same_file_download_it_once(
     faults: FaultServer, served: Object, data: bytes, tmp_path: Path
 ) -> None:
     served.rate = 2_000_000.0
@@ -200,7 +200,7 @@ def test_waiting_for_another_download_can_be_cancelled(faults: FaultServer, tmp_
         )
 
 
-def test_a_full_disk_is_said_before_anything_is_written(
+def test_w10_a_full_disk_is_said_before_anything_is_written(
     faults: FaultServer, served: Object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 0, 64 << 20))
@@ -272,7 +272,7 @@ download(remote, Path(target), settings=Settings(part_size=65536, workers=4))
 """
 
 
-def test_killed_at_any_moment_it_converges_and_keeps_what_it_has(
+def test_w10_killed_at_any_moment_it_converges_and_keeps_what_it_has(
     faults: FaultServer, served: Object, data: bytes, tmp_path: Path
 ) -> None:
     served.rate = 800_000.0
