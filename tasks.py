@@ -68,11 +68,18 @@ def build(
     origins: str = "any",
     git_mirror: str | None = None,
     ca_bundle: str | None = None,
+    models: str = "all",
+    archive: str | None = None,
+    push: str | None = None,
     export: bool = True,
     cache: bool = True,
+    store: bool = True,
     json: bool = False,
 ) -> None:
-    """Build one image, verify it, tag it and write its export tarball to dist/."""
+    """Build one image, verify it, tag it and write its export tarball to dist/.
+
+    --models all, required or skip; --archive FILE and --push REF hand the image on with them.
+    """
     from comfykiln import commands
 
     commands.build(
@@ -83,8 +90,12 @@ def build(
         origins,
         git_mirror,
         ca_bundle,
+        models=models,
+        archive=archive,
+        push=push,
         export=export,
         cache=cache,
+        keep=store,
         as_json=json,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
@@ -56,7 +57,8 @@ def of_docker(registry: str) -> Login:
 
     key = _HUB_KEY if registry == references.DOCKER_HUB else registry
     try:
-        found = auth.load_config().resolve_authconfig(key) or {}
+        with warnings.catch_warnings(action="ignore"):  # what it warns of, it raises too
+            found = auth.load_config().resolve_authconfig(key) or {}
     except DockerException as error:
         raise KilnError(
             f"docker's credentials for {registry} cannot be read: {error}",
