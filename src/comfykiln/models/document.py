@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,6 +99,20 @@ def _entry(one: Obj, faults: Faults) -> ModelEntry:
     return entry
 
 
+def parse_source(member: Any, folder: Path) -> ModelSource:
+    """Return one source as a document has it, unchecked; relative paths begin in `folder`."""
+    one = Obj({"url": member} if isinstance(member, str) else member)
+    return ModelSource(
+        url=one.text("url") or "",
+        auth=one.text("profile", "auth"),
+        provider=one.text("provider"),
+        endpoint=one.text("endpoint"),
+        region=one.text("region"),
+        account_id=one.text("account_id"),
+        folder=folder,
+    )
+
+
 def _criticality(one: Obj) -> Any:
     """Return the word; an entry of the image's own list is needed unless it says otherwise."""
     return one.text("criticality") or "required"
@@ -107,18 +122,10 @@ def _source(
     member: Any, path: str, auth: str | None, faults: Faults, *, pinned: bool
 ) -> ModelSource:
     one = Obj({"url": member} if isinstance(member, str) else member, path)
-    url = one.text("url") or ""
-    source = ModelSource(
-        url=url,
-        auth=one.text("profile", "auth") or _inherited(url, auth),
-        provider=one.text("provider"),
-        endpoint=one.text("endpoint"),
-        region=one.text("region"),
-        account_id=one.text("account_id"),
-        folder=Path(faults.source).parent,
-    )
-    if url:
-        check_address(url, path, faults, pinned=pinned)
+    source = parse_source(member, Path(faults.source).parent)
+    source = replace(source, auth=source.auth or _inherited(source.url, auth))
+    if source.url:
+        check_address(source.url, path, faults, pinned=pinned)
     _check_leading(source, one, faults)
     return source
 

@@ -27,8 +27,9 @@ from comfykiln.transfer.parts import MIB, Settings
 from comfykiln.transfer.ranged import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
+    from comfykiln.environment import Criticality
     from comfykiln.models.records import LockedModel, ModelSource
 
 TRIES = 3
@@ -47,6 +48,7 @@ class Job:
 
     name: str
     destination: str
+    criticality: Criticality
     sources: tuple[ModelSource, ...]
     sha256: str = ""
     size: int | None = None
@@ -80,7 +82,7 @@ class Failed:
     """A model that could not be had; `reasons` has a line for each source that was tried."""
 
     name: str
-    criticality: str
+    criticality: Criticality
     reasons: tuple[str, ...]
 
 
@@ -123,12 +125,7 @@ def fetch(
             found[model.name] = Fetched(name=model.name, sha256=model.sha256, size=model.size)
         else:
             missing.append(model)
-    stop = threading.Event()
-    crew = _Crew(environ, shown or Silent(), stop)
-    small = [model for model in missing if model.size < LARGE]
-    large = [model for model in missing if model.size >= LARGE]
-    for group, jobs in ((small, SMALL_JOBS), (large, LARGE_JOBS)):
-        found |= crew.run(group, jobs)
+    found |= bring_all([job_of(model) for model in missing], environ, shown)
     results = [found[model.name] for model in models]
     return FetchResult(
         done=tuple(one for one in results if isinstance(one, Fetched)),
@@ -136,11 +133,25 @@ def fetch(
     )
 
 
+def bring_all(
+    jobs: Sequence[Job], environ: Mapping[str, str], shown: Shown | None = None
+) -> dict[str, Fetched | Failed]:
+    """Bring several files into the store, some at a time, and say what became of each by name.
+
+    Raises `NotPossibleError` for the disk; then all stop.
+    """
+    crew = _Crew(environ, shown or Silent())
+    small = [job for job in jobs if job.size is not None and job.size < LARGE]
+    large = [job for job in jobs if job.size is None or job.size >= LARGE]
+    return crew.run(small, SMALL_JOBS) | crew.run(large, LARGE_JOBS)
+
+
 def job_of(model: LockedModel) -> Job:
     """Return what there is to do for a locked model."""
     return Job(
         name=model.name,
         destination=model.destination,
+        criticality=model.criticality,
         sources=model.sources,
         sha256=model.sha256,
         size=model.size,
@@ -278,25 +289,24 @@ class _Arrived:
 class _Crew:
     """Several models at a time; what stops one for good stops all."""
 
-    def __init__(self, environ: Mapping[str, str], shown: Shown, stop: threading.Event) -> None:
-        self._environ, self._shown, self._stop = environ, shown, stop
+    def __init__(self, environ: Mapping[str, str], shown: Shown) -> None:
+        self._environ, self._shown, self._stop = environ, shown, threading.Event()
 
-    def run(self, models: Iterable[LockedModel], jobs: int) -> dict[str, Fetched | Failed]:
-        """Return what became of each model by its name."""
-        with ThreadPoolExecutor(jobs, "model") as pool:
+    def run(self, jobs: Sequence[Job], at_a_time: int) -> dict[str, Fetched | Failed]:
+        """Return what became of each file by its name."""
+        with ThreadPoolExecutor(at_a_time, "model") as pool:
             try:
-                futures = [pool.submit(self._one, model) for model in models]
+                futures = [pool.submit(self._one, job) for job in jobs]
                 return dict(future.result() for future in as_completed(futures))
             except BaseException:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _one(self, model: LockedModel) -> tuple[str, Fetched | Failed]:
+    def _one(self, job: Job) -> tuple[str, Fetched | Failed]:
         try:
-            fetched = bring(job_of(model), self._environ, shown=self._shown, stop=self._stop)
+            return job.name, bring(job, self._environ, shown=self._shown, stop=self._stop)
         except NotHadError as error:
-            return model.name, Failed(
-                name=model.name, criticality=model.criticality, reasons=error.reasons
+            return job.name, Failed(
+                name=job.name, criticality=job.criticality, reasons=error.reasons
             )
-        return model.name, fetched

@@ -59,7 +59,7 @@ def receive(
         already=landing.already,
         before=landing.note,
         hasher=landing.hasher,
-        read=fetch if found.local is None else partial(_read_local, found.local),
+        read=fetch if found.local is None else partial(read_local, found.local),
         settings=settings,
         watch=watch,
     )
@@ -73,7 +73,7 @@ class _Landing:
     """Where one file arrives: under its sha256, or beside, as long as nobody knows that."""
 
     def __init__(self, found: Found, expected: str, destination: str, layer: str) -> None:
-        remote = found.remote or _described(found)
+        remote = found.remote or described(found)
         self.remote = replace(remote, identity=f"sha256:{expected}" if expected else "")
         self.sha256 = expected
         self._pinned = bool(expected)
@@ -130,7 +130,7 @@ class _Landing:
         final.chmod(READ_ONLY)
 
 
-def _described(found: Found) -> Remote:
+def described(found: Found) -> Remote:
     """Return a local file as the downloader sees it; its inode and time stand for an ETag."""
     path = found.local
     assert path is not None  # noqa: S101  # a found file is remote or local
@@ -146,7 +146,7 @@ def _state(path: Path) -> str:
     return f"{status.st_dev}-{status.st_ino}-{status.st_mtime_ns}-{status.st_size}"
 
 
-def _read_local(
+def read_local(
     path: Path,
     remote: Remote,
     sink: Sink,
