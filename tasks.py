@@ -292,6 +292,22 @@ def models_add_source(
     commands.add_source(ROOT, image, name, source)
 
 
+@task
+def models_push(
+    _: Context,
+    *,
+    image: str | None = None,
+    ref: str | None = None,
+    models: str = "all",
+    store: bool = True,
+    json: bool = False,
+) -> None:
+    """Push the models alone, as an OCI artifact that Kubernetes mounts as an image volume."""
+    from comfykiln import modelpush
+
+    modelpush.push(ROOT, image, ref, models, keep=store, as_json=json)
+
+
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:
     made = Collection(name)
     for word, one in tasks.items():
@@ -327,5 +343,6 @@ ns.add_collection(
         fetch=models_fetch,
         list=models_list,
         add_source=models_add_source,
+        push=models_push,
     )
 )

@@ -15,7 +15,7 @@ from comfykiln.oci import archiving, images, local, registry
 from comfykiln.oci.pushing import Push
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import docker
@@ -63,7 +63,8 @@ class Delivery:
         name = unfinished.name("models", "image")
         try:
             self._append(name)
-            require_visible(self.client, name, self.models)
+            sizes = {model.destination: model.size for model in self.models.inside}
+            require_visible(self.client, name, sizes)
             engines.tag(self.client, name, self.ref)
         finally:
             engines.untag(self.client, name)
@@ -140,9 +141,8 @@ def _shared_start(image: Image, wanted: Sequence[str]) -> set[str]:
     return set(wanted[:shared])
 
 
-def require_visible(client: docker.DockerClient, name: str, models: ModelSet) -> None:
-    """Raise `KilnError` unless any user of the image sees every model with its size."""
-    wanted = {model.destination: model.size for model in models.inside}
+def require_visible(client: docker.DockerClient, name: str, wanted: Mapping[str, int]) -> None:
+    """Raise `KilnError` unless any user of the image sees the models, by path, with their sizes."""
     if not wanted:
         return
     script = resources.files("comfykiln").joinpath("probe_models.py").read_text("utf-8")

@@ -13,10 +13,9 @@ from comfykiln.oci.contents import Contents, Stored
 from comfykiln.oci.layers import OWN_LAYER_BYTES, Layer, ModelFile
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
-    from typing import Any
 
     from comfykiln.models.fetching import Failed
     from comfykiln.models.records import LockedModel
@@ -47,13 +46,13 @@ class Direct:
         """Return the file of the store, None for one that is not kept."""
         return self.stored.path(file) if _is_small(file) else None
 
-    def stream(self, file: ModelFile) -> AbstractContextManager[Any]:
+    def stream(self, file: ModelFile) -> AbstractContextManager[Iterator[bytes | memoryview]]:
         """Open the file in the store, or its source."""
-        from comfykiln.models import fetching  # noqa: PLC0415  # boto3, where it is used
+        from comfykiln.models import streaming  # noqa: PLC0415  # boto3, where it is used
 
         if _is_small(file):
             return self.stored.stream(file)
-        return fetching.stream(self.models[file.path])
+        return streaming.stream(self.models[file.path])
 
 
 def obtain(service: Service, choice: str, store: Store, *, keep: bool = True) -> ModelSet:

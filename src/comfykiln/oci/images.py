@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -45,10 +45,14 @@ class Descriptor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Image:
-    """An image: its config as data, its layers lowest first."""
+    """An image: its config as data, its layers lowest first.
+
+    `artifact_type` says what it is when it is not meant to be run.
+    """
 
     config: Mapping[str, Any]
     layers: tuple[Descriptor, ...]
+    artifact_type: str = ""
 
     @property
     def config_bytes(self) -> bytes:
@@ -67,6 +71,7 @@ class Image:
             {
                 "schemaVersion": 2,
                 "mediaType": MANIFEST,
+                **({"artifactType": self.artifact_type} if self.artifact_type else {}),
                 "config": self.config_descriptor.as_json(),
                 "layers": [layer.as_json() for layer in self.layers],
             }
@@ -135,7 +140,9 @@ def with_models(image: Image, models: Sequence[Layer]) -> Image:
     labels = base.labels | {MODELS_LABEL: models_label(models)}
     added = [layer.digest for layer in models]
     config = _edited(base.config, labels, base.diff_ids + added, [_told(one) for one in models])
-    return Image(config=config, layers=base.layers + tuple(_of_layer(one) for one in models))
+    return replace(
+        base, config=config, layers=base.layers + tuple(_of_layer(one) for one in models)
+    )
 
 
 def without_models(image: Image) -> Image:
@@ -151,7 +158,7 @@ def without_models(image: Image) -> Image:
         )
     labels = {key: value for key, value in image.labels.items() if key != MODELS_LABEL}
     config = _edited(image.config, labels, image.diff_ids[:-count], -count)
-    return Image(config=config, layers=image.layers[:-count])
+    return replace(image, config=config, layers=image.layers[:-count])
 
 
 def models_label(models: Sequence[Layer]) -> str:

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from comfykiln.oci.registry import Repository
 
 CHUNK = 1 << 20
-SIDE_BY_SIDE = 4
+# A layer that comes straight from its source needs about 64 MiB of memory.
+SIDE_BY_SIDE = 3
 _SOFTWARE_TRIES = 3
 _MOUNT_TRIES = 3
 MB = 1_000_000
@@ -75,7 +76,7 @@ class Push:
         own = {layer.digest for layer in models}
         wanted = {one.digest: one.size for one in image.layers if one.digest not in own}
         self._software(client, base, wanted)
-        return self.finish(image.manifest_bytes, image)
+        return self.finish(image)
 
     def models(self, layers: Sequence[Layer], source: Contents) -> None:
         """Send the layers side by side; every one is tried before the first fault is raised."""
@@ -84,7 +85,7 @@ class Push:
         for task in tasks:
             task.result()
 
-    def finish(self, manifest: bytes, image: Image) -> Sent:
+    def finish(self, image: Image) -> Sent:
         """Send the config, see that every blob is there, and only then tag the manifest."""
         config = image.config_descriptor
         own = _in_memory(image.config_bytes)
@@ -96,7 +97,7 @@ class Push:
                     f"{self._reference.registry} lost {blob.digest}", remedy="push again"
                 )
         self.result.digest = self.repository.put_manifest(
-            self._reference.tag, manifest, images.MANIFEST
+            self._reference.tag, image.manifest_bytes, images.MANIFEST
         )
         return self.result
 
