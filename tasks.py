@@ -101,13 +101,18 @@ def build(
     origins: str = "any",
     git_mirror: str | None = None,
     ca_bundle: str | None = None,
+    models: str = "all",
+    archive: str | None = None,
+    push: str | None = None,
     export: bool = True,
     cache: bool = True,
+    store: bool = True,
     json: bool = False,
 ) -> None:
     """Build one image, verify it, tag it and write its export tarball to dist/.
 
     --from takes a document of any kind in place of an image of the repository; docs/from.md.
+    --models all, required or skip; --archive FILE and --push REF hand the image on with them.
     """
     from comfykiln import commands
 
@@ -130,8 +135,12 @@ def build(
         origins,
         git_mirror,
         ca_bundle,
+        models=models,
+        archive=archive,
+        push=push,
         export=export,
         cache=cache,
+        keep=store,
         as_json=json,
     )
 
@@ -328,6 +337,22 @@ def models_add_source(
     commands.add_source(ROOT, image, name, source)
 
 
+@task
+def models_push(
+    _: Context,
+    *,
+    image: str | None = None,
+    ref: str | None = None,
+    models: str = "all",
+    store: bool = True,
+    json: bool = False,
+) -> None:
+    """Push the models alone, as an OCI artifact that Kubernetes mounts as an image volume."""
+    from comfykiln import modelpush
+
+    modelpush.push(ROOT, image, ref, models, keep=store, as_json=json)
+
+
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:
     made = Collection(name)
     for word, one in tasks.items():
@@ -363,5 +388,6 @@ ns.add_collection(
         fetch=models_fetch,
         list=models_list,
         add_source=models_add_source,
+        push=models_push,
     )
 )
