@@ -101,13 +101,18 @@ def build(
     origins: str = "any",
     git_mirror: str | None = None,
     ca_bundle: str | None = None,
+    models: str = "all",
+    archive: str | None = None,
+    push: str | None = None,
     export: bool = True,
     cache: bool = True,
+    store: bool = True,
     json: bool = False,
 ) -> None:
     """Build one image, verify it, tag it and write its export tarball to dist/.
 
     --from takes a document of any kind in place of an image of the repository; docs/from.md.
+    --models all, required or skip; --archive FILE and --push REF hand the image on with them.
     """
     from comfykiln import commands
 
@@ -130,8 +135,12 @@ def build(
         origins,
         git_mirror,
         ca_bundle,
+        models=models,
+        archive=archive,
+        push=push,
         export=export,
         cache=cache,
+        keep=store,
         as_json=json,
     )
 
@@ -146,7 +155,7 @@ def run(
     port: int = 8188,
     models: str | None = None,
 ) -> None:
-    """Run a built image with the devices, port and volumes of its target."""
+    """Run a built image with the devices, port, volumes and stored models of its target."""
     from comfykiln import commands
 
     commands.run(ROOT, target, image, tag, port, models)
@@ -284,6 +293,66 @@ def manifest_capture(
     manifest_tasks.manifest_capture(source, out=out, packages=packages, folder=folder, as_json=json)
 
 
+@task
+def models_lock(
+    _: Context, *, image: str | None = None, check: bool = False, upgrade: str = ""
+) -> None:
+    """Write models.lock; --check exits 4 when it does not fit, --upgrade NAME asks again."""
+    from comfykiln.models import commands
+
+    commands.lock(ROOT, image, upgrade, check=check)
+
+
+@task
+def models_fetch(
+    _: Context,
+    *,
+    image: str | None = None,
+    to: str | None = None,
+    only: str = "",
+    models: str = "all",
+    json: bool = False,
+) -> None:
+    """Bring the locked models into the store, verified; --to DIR copies them into a folder."""
+    from comfykiln.models import commands
+
+    commands.fetch(ROOT, image, to, only, models, as_json=json)
+
+
+@task
+def models_list(_: Context, *, image: str | None = None, json: bool = False) -> None:
+    """List every model with its size, source, licence and where it is used."""
+    from comfykiln.models import commands
+
+    commands.list_models(ROOT, image, as_json=json)
+
+
+@task
+def models_add_source(
+    _: Context, *, image: str | None = None, name: str | None = None, source: str | None = None
+) -> None:
+    """Add a source to a model, or ask for one for every model that has none."""
+    from comfykiln.models import commands
+
+    commands.add_source(ROOT, image, name, source)
+
+
+@task
+def models_push(
+    _: Context,
+    *,
+    image: str | None = None,
+    ref: str | None = None,
+    models: str = "all",
+    store: bool = True,
+    json: bool = False,
+) -> None:
+    """Push the models alone, as an OCI artifact that Kubernetes mounts as an image volume."""
+    from comfykiln import modelpush
+
+    modelpush.push(ROOT, image, ref, models, keep=store, as_json=json)
+
+
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:
     made = Collection(name)
     for word, one in tasks.items():
@@ -310,5 +379,15 @@ ns.add_collection(
         commands=manifest_commands,
         minimize=manifest_minimize,
         capture=manifest_capture,
+    )
+)
+ns.add_collection(
+    _collection(
+        "models",
+        lock=models_lock,
+        fetch=models_fetch,
+        list=models_list,
+        add_source=models_add_source,
+        push=models_push,
     )
 )

@@ -47,15 +47,16 @@ def show_plan(
 
 
 def render_files(root: Path, *, check: bool) -> None:
-    """Write the generated files of images/, or hold the committed ones against them."""
-    from comfykiln import render  # noqa: PLC0415  # jinja2, where it is used
+    """Write the generated files of images/ and the node pack, or check the committed ones."""
+    from comfykiln import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
     wanted = render.rendered(Project(root=root).plans(), root)
     if check:
         render.check(wanted, root)
-        console.out(f"{len(wanted)} generated file(s) are as rendered")
+        vendored.check(root)
+        console.out(f"{len(wanted) + len(vendored.copies(root))} generated file(s) are as rendered")
         return
-    for path in render.write(wanted):
+    for path in [*render.write(wanted), *vendored.write(root)]:
         console.out(f"written: {path.relative_to(root)}")
 
 
@@ -92,11 +93,16 @@ def build(
     git_mirror: str | None,
     ca_bundle: str | None,
     *,
+    models: str,
+    archive: str | None,
+    push: str | None,
     export: bool,
     cache: bool,
+    keep: bool,
     as_json: bool,
 ) -> None:
     """Build one image and print its name, digest and export tarball."""
+    from comfykiln import modelset  # noqa: PLC0415
     from comfykiln.build import BuildOptions  # noqa: PLC0415
     from comfykiln.build import build as build_image  # noqa: PLC0415
 
@@ -109,6 +115,10 @@ def build(
         ca_bundle=_existing(ca_bundle, "--ca-bundle", folder=False),
         export=export,
         cache=cache,
+        models=_choice("--models", models, modelset.CHOICES),
+        keep=_kept(archive, push, keep=keep),
+        archive=_new_file(archive, "--archive"),
+        push=push,
     )
     taken = _taken(project, source, image)
     plan = project.plan(target, taken.name if taken else image)
@@ -122,6 +132,8 @@ def build(
         "ref": built.ref,
         "digest": built.digest,
         "export": str(built.export.relative_to(root)) if built.export else None,
+        "archive": str(options.archive) if options.archive else None,
+        "pushed": built.pushed,
     }
     if as_json:
         console.out_json(result)
@@ -129,6 +141,9 @@ def build(
     console.out(f"{built.ref}  {built.digest}")
     if built.export:
         console.out(str(result["export"]))
+    for name in ("archive", "pushed"):
+        if result[name]:
+            console.out(str(result[name]))
     console.out(f"run it: ./kiln run --target {plan.target.name} --image {plan.service.name}")
 
 
@@ -227,6 +242,25 @@ def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise DocumentError(f"{option} is {value!r}", remedy=f"use one of: {', '.join(allowed)}")
     return value
+
+
+def _kept(archive: str | None, push: str | None, *, keep: bool) -> bool:
+    """Return `keep`; models that are kept nowhere must go somewhere."""
+    if not keep and archive is None and push is None:
+        raise DocumentError(
+            "--no-store alone keeps the models nowhere",
+            remedy="add --push REF or --archive FILE, or leave --no-store out",
+        )
+    return keep
+
+
+def _new_file(value: str | None, option: str) -> Path | None:
+    if value is None:
+        return None
+    path = Path(value).absolute()
+    if path.is_dir() or not value:
+        raise DocumentError(f"{option}: {path} is a folder", remedy=f"name a file: {option} FILE")
+    return path
 
 
 def _existing(value: str | None, option: str, *, folder: bool) -> Path | None:
