@@ -17,6 +17,7 @@ from comfykiln.documents.values import normal_name
 from comfykiln.errors import DocumentError
 from comfykiln.intake import choices, folder, nodes, packages
 from comfykiln.intake.records import Difference, Taken, Wanted
+from comfykiln.models.fromdocuments import from_environment
 from comfykiln.project import DEFAULT_IMAGE
 from comfykiln.services import service_names
 
@@ -70,6 +71,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
     service = folder.service_file(
         usual, rules, wanted, str(parsed.kind), chosen.nodes, found.packages, comfyui, base
     )
+    listed = from_environment(environment)
     told = (*on_comfyui, *on_python, *found.differences)
     taken = Taken(
         name=name,
@@ -78,10 +80,11 @@ def take(project: Project, wanted: Wanted) -> Taken:
         files={
             folder.SERVICE: files.canonical_json(service),
             folder.SNAPSHOT: folder.environment_file(chosen.nodes, found.packages, comfyui),
+            folder.MODELS: folder.models_file(listed.entries),
         },
         nodes=tuple(chosen.nodes),
         packages=found.packages,
-        models=environment.models,
+        models=listed.entries,
         code=chosen.code,
         differences=tuple(one for one in told if isinstance(one, Difference)),
         notes=(
@@ -89,6 +92,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
             *(one for one in told if isinstance(one, Note)),
             *chosen.notes,
             *found.notes,
+            *(Note(path="models", rule="from.model", message=one) for one in listed.notes),
             *_not_built(parsed),
             *_never_named(parsed, leave_out),
         ),
