@@ -183,8 +183,8 @@ def _lock_document(project: Project, taken: Taken, options: BuildOptions, *, exa
     tasks.tell_differences(found)
     if exact:
         differences.refuse(taken.name, found)
-    if options.models != "skip" and taken.models:
-        tasks.lock_models(project, taken)
+    if taken.models:
+        tasks.lock_models(project, taken, options.models)
 
 
 def run(

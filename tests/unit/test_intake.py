@@ -15,6 +15,7 @@ from tests.support.peers import comfydock, comfygit, packed
 from comfykiln import commands, files
 from comfykiln.errors import DocumentError
 from comfykiln.intake import Difference, Taken, Wanted, folder, take, tasks
+from comfykiln.models.document import load_models
 from comfykiln.project import Project
 from comfykiln.services import load_service
 
@@ -491,6 +492,28 @@ def test_options_of_from_alone_are_wrong_usage() -> None:
     flags = tasks.Flags(source="x", packages="all")
     with pytest.raises(DocumentError, match="--packages is 'all'"):
         tasks.wanted(flags, None)
+
+
+def test_models_are_listed_and_skipped_without_asking_for_them(repository: Path) -> None:
+    source = DATA / "comfy-lock-auth.yaml"
+    flags = tasks.Flags(source=str(source), comfyui="v0.30.0")
+    project = Project(root=repository)
+    found = tasks.prepare(project, flags, "mine")
+    listed = load_models(project.service("mine"))
+    assert listed.entries == found.models
+    assert [one.destination.partition("/")[0] for one in listed.entries] == [
+        "diffusion_models",
+        "loras",
+        "text_encoders",
+        "vae",
+    ]
+    assert messages(found)[0] == (
+        "models: upscale_models/RealESRGAN_x4plus.pth: left out: "
+        "'upscale_models/RealESRGAN_x4plus.pth' is a pickle format, "
+        "which can run code when it is loaded [models.pickle]"
+    )
+    tasks.lock_models(project, found, "skip")
+    assert load_models(project.service("mine")).entries == ()
 
 
 def test_hostile_documents_are_refused_before_anything_is_written(

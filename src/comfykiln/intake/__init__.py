@@ -15,9 +15,8 @@ from comfykiln.documents import read
 from comfykiln.documents.faults import Note
 from comfykiln.documents.values import normal_name
 from comfykiln.errors import DocumentError
-from comfykiln.intake import choices, folder, nodes, packages
+from comfykiln.intake import choices, folder, models, nodes, packages
 from comfykiln.intake.records import Difference, Taken, Wanted
-from comfykiln.models.fromdocuments import from_environment
 from comfykiln.project import DEFAULT_IMAGE
 from comfykiln.services import service_names
 
@@ -71,7 +70,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
     service = folder.service_file(
         usual, rules, wanted, str(parsed.kind), chosen.nodes, found.packages, comfyui, base
     )
-    listed = from_environment(environment)
+    listed, on_models = models.choose(environment)
     told = (*on_comfyui, *on_python, *found.differences)
     taken = Taken(
         name=name,
@@ -80,11 +79,11 @@ def take(project: Project, wanted: Wanted) -> Taken:
         files={
             folder.SERVICE: files.canonical_json(service),
             folder.SNAPSHOT: folder.environment_file(chosen.nodes, found.packages, comfyui),
-            folder.MODELS: folder.models_file(listed.entries),
+            folder.MODELS: models.as_file(listed),
         },
         nodes=tuple(chosen.nodes),
         packages=found.packages,
-        models=listed.entries,
+        models=listed,
         code=chosen.code,
         differences=tuple(one for one in told if isinstance(one, Difference)),
         notes=(
@@ -92,7 +91,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
             *(one for one in told if isinstance(one, Note)),
             *chosen.notes,
             *found.notes,
-            *(Note(path="models", rule="from.model", message=one) for one in listed.notes),
+            *on_models,
             *_not_built(parsed),
             *_never_named(parsed, leave_out),
         ),

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from comfykiln.environment import Node
     from comfykiln.intake.records import Packages, Taken, Wanted
-    from comfykiln.models.records import ModelEntry
     from comfykiln.origins.records import BaseSpec, ComfyUISpec
 
 SERVICE, SNAPSHOT, REPORT = "service.yaml", "environment.json", "document.json"
@@ -42,22 +41,6 @@ def environment_file(nodes: Sequence[Node], packages: Packages, comfyui: ComfyUI
         ),
     )
     return files.canonical_json({"format": 1, "environment": record.dump(environment)})
-
-
-def models_file(entries: Sequence[ModelEntry]) -> bytes:
-    """Return the models that the document names, as the list that can be locked and fetched."""
-    listed = [
-        {
-            "name": one.name,
-            "destination": one.destination,
-            "criticality": one.criticality,
-            "sources": [source.data() for source in one.sources],
-            "sha256": one.sha256,
-            "size": one.size,
-        }
-        for one in entries
-    ]
-    return files.canonical_json({"models": listed})
 
 
 def service_file(

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from comfykiln import console
+from comfykiln import console, files
 from comfykiln.errors import DocumentError, DriftError
-from comfykiln.intake import Wanted, differences, folder, take
+from comfykiln.intake import Wanted, differences, folder, models, take
 from comfykiln.intake.records import PythonMatch, Strictness
 
 if TYPE_CHECKING:
@@ -83,11 +83,16 @@ def lock(project: Project, taken: Taken, mirror: Path | None) -> tuple[Differenc
     return found
 
 
-def lock_models(project: Project, taken: Taken) -> None:
+def lock_models(project: Project, taken: Taken, choice: str) -> None:
     """Lock the models that the document names, unless a lock of these very models is there.
 
-    One that cannot be had is left out and told, unless the document calls it required.
+    One that cannot be had is left out and told, unless the document calls it required. With the
+    `choice` skip nothing is asked for, and the image's list is empty.
     """
+    if choice == "skip":
+        service = project.service(taken.name)
+        files.write_bytes(service.folder / folder.MODELS, models.as_file(()))
+        return
     from comfykiln.models.document import load_models  # boto3 and more
     from comfykiln.models.lockfile import checked_lock, write_lock  # as above
     from comfykiln.models.locking import lock_models as locked_models  # as above
