@@ -56,6 +56,7 @@ def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
         accepted=frozenset(plan.service.accepted),
         stand_ins=frozenset(stand_ins_in(plan.service.package_lock, plan.target.stand_ins)),
         libraries=() if gathered.nodes.empty else shared,
+        python=plan.service.python_patch,
     )
 
 

@@ -230,6 +230,7 @@ def test_python_is_the_documents_or_said(
     found = taken(repository, source, python_match=match)
     python = [one for one in found.differences if one.thing == "Python"]
     assert found.service["suite"] == suite
+    assert found.service.get("python_patch", "") == ("" if told else asked)
     assert [(one.asked, one.got) for one in python] == ([(asked, told)] if told else [])
     t64 = "libglib2.0-0t64" in found.service["apt"]
     assert t64 is (suite == "trixie")

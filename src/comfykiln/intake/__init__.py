@@ -68,7 +68,15 @@ def take(project: Project, wanted: Wanted) -> Taken:
     faults += [*chosen.faults, *found.faults]
     _refuse(wanted.source, faults, unpinned=chosen.unpinned)
     service = folder.service_file(
-        usual, rules, wanted, str(parsed.kind), chosen.nodes, found.packages, comfyui, base
+        usual,
+        rules,
+        wanted,
+        str(parsed.kind),
+        chosen.nodes,
+        found.packages,
+        comfyui,
+        base,
+        exact_python=environment.system.python == base.patch,
     )
     listed, on_models = models.choose(environment)
     told = (*on_comfyui, *on_python, *found.differences)

@@ -52,10 +52,13 @@ def service_file(
     packages: Packages,
     comfyui: ComfyUISpec,
     base: BaseSpec,
+    *,
+    exact_python: bool,
 ) -> dict[str, Any]:
     """Return the service: the `usual` one's rules, a person's own, and what the document says.
 
-    `usual` is the service.yaml of the image `complete`.
+    `usual` is the service.yaml of the image `complete`; with `exact_python` the document names the
+    very Python of the base.
     """
     rules = _joined(usual, own)
     named = {node.name for node in nodes}
@@ -65,6 +68,7 @@ def service_file(
         "comfyui": f"v{comfyui.version}",
         "suite": base.suite,
         "python": base.python,
+        "python_patch": base.patch if exact_python else "",
         "apt": sorted({_on(base, package) for package in rules["apt"]}),
         "snapshot": SNAPSHOT,
         "startup": usual["startup"],
