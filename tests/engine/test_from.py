@@ -180,6 +180,10 @@ def test_a_manifest_with_nodes_of_every_method(
     assert found["by-git"]["commit"] == commit
     assert shown("ls", "/app/custom_nodes/by-git").split() == ["__init__.py", "install.py", "made"]
     assert json.loads(shown("cat", "/app/.kiln/environment.json")) == {"KILN_SAID": "a $HOME 'b'"}
+    record = receipt.read(engine.client(), REF)
+    assert record["document"]["kind"] == "manifest"
+    assert [one["thing"] for one in record["document"]["differences"]] == ["torch"]
+    assert record["found"]["python"] == "3.13.5"
     (tarball,) = (line.root / "dist").glob("kilnfrom-cpu-*.tar.gz")
     assert b'name = "packaging"\nversion = "24.1"' in read_members(tarball)["uv.lock"]
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.environment import Node
-    from comfykiln.intake.records import Packages, Taken, Wanted
+    from comfykiln.intake.records import Difference, Packages, Taken, Wanted
     from comfykiln.origins.records import BaseSpec, ComfyUISpec
 
 SERVICE, SNAPSHOT, REPORT = "service.yaml", "environment.json", "document.json"
@@ -183,14 +183,16 @@ def write(root: Path, taken: Taken) -> Path:
     return folder
 
 
-def report(taken: Taken) -> bytes:
-    """Return what the document was and what of it differs, for people and the receipt."""
+def report(taken: Taken, further: Sequence[Difference] = ()) -> bytes:
+    """Return what the document was and what of it differs, as the receipt has it.
+
+    `further` is what differs in the lock.
+    """
     return files.canonical_json(
         {
             "kind": str(taken.parsed.kind),
             "form": taken.parsed.form,
-            "differences": [asdict(one) for one in taken.differences],
-            "notes": [asdict(one) for one in taken.notes],
+            "differences": [asdict(one) for one in (*taken.differences, *further)],
         }
     )
 

@@ -78,6 +78,7 @@ def lock(project: Project, taken: Taken, mirror: Path | None) -> tuple[Differenc
     inputs = relocking.lock_inputs(project, service, mirror)
     wanted, stand_ins = taken.packages.preferred, project.targets.stand_ins
     found, unused = differences.compare(service, inputs, wanted, stand_ins)
+    files.write_bytes(service.folder / folder.REPORT, folder.report(taken, found))
     if unused:
         console.note(f"{len(unused)} package(s) of the document are asked for by nothing here")
     return found
