@@ -279,6 +279,7 @@ def _refuse_unruled(nodes: Sequence[GatheredNode], rules: Callable[[str], NodeRu
         raise DocumentError(
             f"{len(faults)} custom node(s) may not be built as they are",
             faults=faults,
-            remedy="write the rule below `nodes:` of the image's service.yaml (with --from: in a file for "
-            "--rules, or say --post-install run or skip), or mend the mirror",
+            remedy="write the rule below `nodes:` of the image's service.yaml "
+            "(with --from: in a file for --rules, or say --post-install run or skip), "
+            "or mend the mirror",
         )
