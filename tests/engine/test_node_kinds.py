@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.noderegistry import Registry, archive, published, registry
@@ -51,10 +51,11 @@ def made(line: Line, nodes: Nodes) -> Built:
     return build(project, project.plan("cpu", IMAGE), options)
 
 
-def locked(line: Line, nodes: Nodes) -> dict[str, dict[str, dict[str, object]]]:
+def locked(line: Line, nodes: Nodes) -> dict[str, Any]:
     commands.lock(line.root, IMAGE, str(nodes.mirrors))
     path = line.root / "services" / "comfy" / IMAGE / "locks" / "nodes.json"
-    return json.loads(path.read_bytes()) if path.is_file() else {}
+    found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return found
 
 
 def shown(ref: str, *argv: str) -> str:
