@@ -53,6 +53,13 @@ class BuildPlan:
         return self.base.ref
 
     @property
+    def dockerfile(self) -> str:
+        """Where the rendered Dockerfile lies, below the repository's root."""
+        if self.service.document:
+            return f".kiln/from/{self.service.name}/{self.target.name}/Dockerfile"
+        return f"images/{self.target.name}/{self.service.name}/Dockerfile"
+
+    @property
     def tag(self) -> str:
         """The default tag without its target: ComfyUI's version and the lock's digest."""
         return f"v{self.comfyui.version}-{self.lock_digest[:12]}"
@@ -105,7 +112,7 @@ def make_plan(
         "packages": [base.ref, lock, *sources, program],
         "comfyui": [comfyui.commit, comfyui.content, program],
         "nodes": [lock, *sources, _text(service.snapshot), _tree(service), program],
-        "services": [_text(service.startup), program],
+        "services": [_text(service.startup), *_variables(service), program],
     }
     locked = [base.ref, comfyui.commit, *torch.requirements, torch.local]
     return BuildPlan(
@@ -116,6 +123,10 @@ def make_plan(
         rows=tuple(Row(name=name, digest=_digest(inputs)) for name, inputs in rows.items()),
         lock_digest=_digest([*locked, lock, torch_lock, _text(service.snapshot), *sources]),
     )
+
+
+def _variables(service: Service) -> list[str]:
+    return [f"{name}={value}" for name, value in sorted(service.environment.items())]
 
 
 def _tree(service: Service) -> str:

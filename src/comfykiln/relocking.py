@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from comfykiln import console, locking
 from comfykiln.indexes import step_environment
 from comfykiln.locking.inputs import one_family
-from comfykiln.locking.nodelines import rules_of, wanted_sources
+from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
 from comfykiln.locking.solving import Tree, package_name
 from comfykiln.network import settings_of_host
 from comfykiln.nodelock import NodeLock, read_node_lock, write_node_lock
@@ -96,7 +96,7 @@ def _with_sources(
 ) -> NodeSet:
     """Resolve and obtain what lines of nodes want from git."""
     rules = rules_of(service, project.targets.stand_ins, one_family(project.targets), NodeLock())
-    wanted = wanted_sources(nodes.packs, rules)
+    wanted = wanted_sources(packs_of(service, nodes.packs), rules)
     sources = resolve_sources(wanted, held.sources, upgrade, reach.mirror)
     for one in sources:
         console.note(f"git+{one.url}: {one.ref or 'its default branch'} is {one.commit}")

@@ -75,6 +75,9 @@ def _write_context(plan: BuildPlan, gathered: Gathered, context: Path, restore: 
     write_nodes(plan.service, plan.target, gathered, context / "nodes")
     write_sources(gathered.nodes.sources, context / "locks" / "packages")
     files.copy(plan.service.startup, context / "services" / "startup.py")
+    if plan.service.environment:
+        variables = files.canonical_json(dict(plan.service.environment))
+        files.write_bytes(context / "services" / "environment.json", variables)
 
 
 def _write_apt(plan: BuildPlan, folder: Path, restore: Path) -> None:

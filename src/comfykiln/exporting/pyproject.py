@@ -121,10 +121,11 @@ def _use(model: ExportModel) -> dict[str, Any]:
         "filename": model.filename,
         "category": model.category,
         "criticality": model.criticality,
-        "status": "resolved",
+        "status": "resolved" if model.in_image else "unresolved",
         "nodes": [],
         "hash": _key(model),
         "relative_path": model.relative_path,
+        **({} if model.in_image else {"sources": list(model.sources)}),
     }
 
 
@@ -155,6 +156,8 @@ def _uv(what: ExportInput, constraints: Sequence[str]) -> dict[str, Any]:
         "environments": [f"python_version == '{what.python}'"],
         "constraint-dependencies": list(constraints),
     }
+    if what.overrides:
+        settings["override-dependencies"] = sorted(what.overrides)
     if what.pinned_index is None:
         return settings
     name = f"pytorch-{what.torch_backend}"

@@ -37,7 +37,8 @@ class ExportModel:
     """A model file that the environment uses; it is named in the tarball, never inside it.
 
     `relative_path` is below ComfyUI's `models` folder, `size` in bytes, `sources` URLs in the
-    order to try them, `used_by` the file names of workflows.
+    order to try them, `used_by` the file names of workflows. One that is not `in_image` is a
+    download intent: it is yet to be fetched from its sources.
     """
 
     filename: str
@@ -48,6 +49,7 @@ class ExportModel:
     sources: Sequence[str] = ()
     criticality: Criticality = "flexible"
     used_by: Sequence[str] = ()
+    in_image: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +63,8 @@ class ExportInput:
     they came from the package index. `torch_index` is the target's own index.
     `dependencies` are requirement lines without the torch family, `locked` the `name==version` of
     every package in the image. `dev_nodes` maps names to folders with source, `workflows` file
-    names to JSON. `epoch` (Unix seconds) is the time of every member.
+    names to JSON. `epoch` (Unix seconds) is the time of every member. `overrides` are requirement
+    lines that replace every other one of their package.
     """
 
     image: str
@@ -83,6 +86,7 @@ class ExportInput:
     dev_nodes: Mapping[str, Path] = field(default_factory=dict)
     workflows: Mapping[str, bytes] = field(default_factory=dict)
     models: Sequence[ExportModel] = ()
+    overrides: Sequence[str] = ()
 
     @property
     def file_name(self) -> str:

@@ -28,7 +28,9 @@ class LockInputs:
     `constraints` are the exact lines that the snapshot pins, `overrides` replace every requirement
     of their package, `drop` are packages left out, `sdists` may be built from source, `stand_ins`
     maps packages to what is installed in their place. `node_lock` holds what nodes are made of.
-    `set_aside` tells people which lines of nodes are not solved, and why; it is no input.
+    `preferred` are exact lines that are kept where everything else allows it.
+    `set_aside` and `replaced` tell people which lines of nodes are not solved as they are, and why;
+    they are no inputs of their own.
     """
 
     requirements: Mapping[str, str]
@@ -41,6 +43,8 @@ class LockInputs:
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     node_lock: NodeLock = field(default_factory=NodeLock)
     set_aside: tuple[str, ...] = ()
+    replaced: frozenset[str] = frozenset()
+    preferred: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -50,6 +54,7 @@ class LockInputs:
             "overrides": list(self.overrides),
             "drop": list(self.drop),
             "sdists": list(self.sdists),
+            "preferred": list(self.preferred),
             "stand_ins": dict(self.stand_ins),
             "nodes": _identities(self.node_lock),
         }
@@ -81,13 +86,14 @@ def lock_inputs(
     `node_lock` is what else its nodes are made of.
     Raises `DocumentError` with every line of a node that cannot be solved.
     """
-    from comfykiln.locking.nodelines import node_lines, rules_of  # noqa: PLC0415  # documents, on demand
+    from comfykiln.locking.nodelines import node_lines, packs_of, rules_of  # noqa: PLC0415  # documents, on demand
 
     requirements: dict[str, str] = {
         f"comfyui/{name}": requirement_lines(comfyui / name)
         for name in ("requirements.txt", "manager_requirements.txt")
     }
-    requirements["tools.txt"] = "\n".join([*comfy_pins(pyproject), *service.requirements]) + "\n"
+    own = () if service.document else service.requirements
+    requirements["tools.txt"] = "\n".join([*comfy_pins(pyproject), *own]) + "\n"
     for pack in service.local_nodes:
         if (pack / "requirements.txt").is_file():
             requirements[f"{pack.name}/requirements.txt"] = requirement_lines(
@@ -95,18 +101,21 @@ def lock_inputs(
             )
     family = one_family(targets)
     node_lock = node_lock or NodeLock()
-    lines = node_lines(nodes, pins, rules_of(service, targets.stand_ins, family, node_lock))
+    packs = packs_of(service, nodes)
+    lines = node_lines(packs, pins, rules_of(service, targets.stand_ins, family, node_lock))
     return LockInputs(
         requirements={**requirements, **lines.requirements},
         family=family,
         python=service.python,
-        constraints=lines.constraints,
+        constraints=service.constraints if service.document else lines.constraints,
+        preferred=lines.constraints if service.document else (),
         overrides=tuple(override.requirement for override in service.overrides),
         drop=tuple(sorted(service.drop)),
         sdists=tuple(sorted(service.sdists)),
-        stand_ins={name: one.by for name, one in targets.stand_ins.items()} if nodes else {},
+        stand_ins={name: one.by for name, one in targets.stand_ins.items()} if packs else {},
         node_lock=node_lock,
         set_aside=lines.set_aside,
+        replaced=lines.replaced,
     )
 
 

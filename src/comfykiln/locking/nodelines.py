@@ -42,6 +42,25 @@ class NodePack(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentPack:
+    """What a document asks for itself, told like the lines of a node."""
+
+    requirements: str
+    directory: str = ".document"
+    pyproject: str | None = None
+
+
+def packs_of(service: Service, nodes: Sequence[NodePack]) -> tuple[NodePack, ...]:
+    """Return everything whose lines are solved: the nodes, and the document of a generated image.
+
+    No node's folder has the name that the latter goes by.
+    """
+    if not (service.document and service.requirements):
+        return tuple(nodes)
+    return (*nodes, DocumentPack(requirements="\n".join(service.requirements)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Rules:
     """What decides about a line: the image's own decisions, the torch family, the stand-ins.
 
@@ -76,11 +95,15 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeLines:
-    """What the nodes add to a solve: files of lines, exact pins, and what was set aside."""
+    """What the nodes add to a solve: files of lines, exact pins, and what was set aside.
+
+    `replaced` are the names in lines that ask for their stand-in now.
+    """
 
     requirements: Mapping[str, str]
     constraints: tuple[str, ...]
     set_aside: tuple[str, ...]
+    replaced: frozenset[str]
 
 
 def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> NodeLines:
@@ -92,6 +115,7 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
     """
     faults = Faults(f"the requirements of the nodes of {rules.service.name}")
     aside: list[str] = []
+    replaced: set[str] = set()
     requirements: dict[str, str] = {}
     for node in nodes:
         lines = []
@@ -102,6 +126,7 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
             elif line := _line(package, rules, faults):
                 lines.append(line)
                 if one := rules.stand_ins.get(normalized(package.name)):
+                    replaced.add(normalized(package.name))
                     aside.append(f"{node.directory}: {line_of(package)} ({one.by}: {one.reason})")
         if lines:
             text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
@@ -113,6 +138,7 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
         requirements=requirements,
         constraints=tuple(sorted(constraints)),
         set_aside=tuple(dict.fromkeys(aside)),
+        replaced=frozenset(replaced),
     )
 
 

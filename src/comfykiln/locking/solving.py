@@ -56,16 +56,17 @@ def solve(
 ) -> Solved:
     """Run `uv pip compile` over the inputs and return the hashed lock of everything.
 
-    Versions of the lock `previous` are kept where they still fit, but for the packages in
-    `upgrade` (`all` for every one). `trees` maps `git+` addresses to the source on disk. Raises
-    `DocumentError` that names packs and lines where the inputs contradict each other.
+    Versions of the lock `previous`, else those that the inputs prefer, are kept where they still
+    fit, but for the packages in `upgrade` (`all` for every one). `trees` maps `git+` addresses to
+    the source on disk. Raises `DocumentError` that names packs and lines where the inputs
+    contradict each other.
 
     A package with a stand-in may come through others: then the solve is done again, with the
     stand-in asked for and that package left out.
     """
     _require_known(upgrade, previous)
     solved = _solve(inputs, environment, previous, upgrade, trees or {})
-    came = {name for name in inputs.stand_ins if _names(solved.text) & {name}}
+    came = inputs.stand_ins.keys() & _names(solved.text)
     if came:
         wanted = {inputs.stand_ins[name] for name in came}
         again = replace(
@@ -74,8 +75,7 @@ def solve(
             drop=tuple(sorted({*inputs.drop, *inputs.stand_ins})),
         )
         solved = _solve(again, environment, previous, upgrade, trees or {})
-    have = _names(solved.text)
-    asked = {name: by for name, by in inputs.stand_ins.items() if by in have}
+    asked = {name: inputs.stand_ins[name] for name in came | inputs.replaced}
     return replace(solved, replaced=asked)
 
 
@@ -96,8 +96,9 @@ def _solve(
             files.write_text(work / name, _with_trees(text, trees))
         files.write_text(work / "overrides.txt", _overrides(inputs))
         files.write_text(work / "constraints.txt", _lines(inputs.constraints))
-        if previous and EVERYTHING not in upgrade:
-            files.write_text(work / "lock.txt", previous)
+        earlier = _lines(inputs.preferred) if EVERYTHING in upgrade or not previous else previous
+        if earlier:
+            files.write_text(work / "lock.txt", earlier)
         argv = _argv(inputs, upgrade, [tree.name for tree in trees.values()])
         try:
             process.capture(argv, cwd=work, env=environment)

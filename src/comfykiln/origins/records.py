@@ -38,13 +38,17 @@ class OriginUse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaseSpec:
-    """A base image: the reference by tag and digest, and how the same Debian is bootstrapped."""
+    """A base image: the reference by tag and digest, and how the same Debian is bootstrapped.
+
+    `patch` is the exact release of the suite's Python, which a stable Debian keeps.
+    """
 
     ref: str
     suite: str
     python: str
     include: tuple[str, ...]
     origins: tuple[str, ...] = ("registry", "mmdebstrap")
+    patch: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -183,6 +187,7 @@ def _base(suite: str, entry: Mapping[str, Any]) -> BaseSpec:
         python=entry["python"],
         include=tuple(entry["include"]),
         origins=tuple(entry["origins"]),
+        patch=entry.get("patch", ""),
     )
 
 
