@@ -66,13 +66,18 @@ class NodeSet:
 
 
 def gather_nodes(
-    service: Service, pins: NodePins, reach: Reach, locked: NodeLock | None
+    service: Service,
+    pins: NodePins,
+    reach: Reach,
+    locked: NodeLock | None,
+    known: NodeLock | None = None,
 ) -> NodeSet:
     """Obtain every node of `pins` that comes from outside, and the packages they want from git.
 
-    With `locked` exactly what that names is taken; with None it is learned, and packages from git
-    are left out. Raises `NotPossibleError` with the nodes that cannot be had, `DriftError` where
-    the lock holds something else, `DocumentError` for nodes that may not be built as they are.
+    With `locked` exactly what that names is taken; with None it is learned, but for archives that
+    are `known`, and packages from git are left out. Raises `NotPossibleError` with the nodes that
+    cannot be had, `DriftError` where the lock holds something else, `DocumentError` for nodes that
+    may not be built as they are.
     """
     git = obtain_nodes(
         pins.git,
@@ -89,6 +94,7 @@ def gather_nodes(
         store=reach.store,
         settings=reach.settings,
         locked=locked.archives if locked else None,
+        known=known.archives if known else None,
         strict=reach.strict,
         mirror=reach.mirror,
     )

@@ -39,13 +39,13 @@ def relock(
     reach = reach_of(project, mirror)
     tree = project.comfyui_tree(service, mirror)
     held = read_node_lock(service.node_lock)
-    nodes = project.nodes(service, tree, reach, None)
+    nodes = project.nodes(service, tree, reach, None, _kept(held, upgrade))
     nodes = _with_sources(project, service, nodes, reach, held, upgrade)
     inputs = project.lock_inputs(service, tree, nodes)
     for line in inputs.set_aside:
         console.note(f"set aside: {line}")
     local = project.package_index_build()
-    gone = {one.name for one in held.sources}
+    gone = {*held.archives, *(one.name for one in held.sources)}
     environment = dict(os.environ) | step_environment(reach.settings)
     with (
         _trees(nodes, reach, environment) as trees,
@@ -66,6 +66,13 @@ def relock(
     write_node_lock(service.node_lock, nodes.lock)
     written = (service.package_lock, service.torch_lock(local), service.node_lock)
     return [path for path in written if path.is_file()]
+
+
+def _kept(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
+    """Return the lock without the archives that are to be learned anew."""
+    gone = held.archives.keys() if "all" in upgrade else set(upgrade)
+    kept = {name: one for name, one in held.archives.items() if name not in gone}
+    return replace(held, archives=kept)
 
 
 def lock_inputs(project: Project, service: Service, mirror: Path | None) -> LockInputs:

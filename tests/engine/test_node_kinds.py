@@ -15,6 +15,7 @@ from tests.support.nodes import HOST, Nodes, good
 from comfykiln import commands, engine, receipt, reverify
 from comfykiln.build import BuildOptions, Built, build
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
+from comfykiln.export import ExportNode, verify_tarball
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def shop(line: Line) -> Iterator[Registry]:
         yield running
 
 
-def made(line: Line, nodes: Nodes) -> Built:
+def made(line: Line, nodes: Nodes, *, export: bool = False) -> Built:
     project = Project(root=line.root)
-    options = BuildOptions(git_mirror=nodes.mirrors, export=False)
+    options = BuildOptions(git_mirror=nodes.mirrors, export=export)
     return build(project, project.plan("cpu", IMAGE), options)
 
 
@@ -69,7 +70,7 @@ def test_a_registry_node_is_locked_by_its_bytes_and_restored_as_the_manager_does
     files = good("KilnShop") | {"requirements.txt": "wheel\ntorch\n", "web/a.js": "1\n"}
     data = archive(published("kiln-shop", "1.2.0", files))
     shop.add("kiln-shop", "1.2.0", data)
-    nodes.repository("one", good("KilnOne"))
+    commit = nodes.repository("one", good("KilnOne"))
     nodes.registry["kiln-shop"] = "1.2.0"
     nodes.write(line)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -80,7 +81,7 @@ def test_a_registry_node_is_locked_by_its_bytes_and_restored_as_the_manager_does
     packages = line.root / "services" / "comfy" / IMAGE / "locks" / "packages.txt"
     assert "\nwheel==" in packages.read_text("utf-8")
     shop.site.asked.clear()
-    built = made(line, nodes)
+    built = made(line, nodes, export=True)
     assert shop.site.paths == []  # the store has these bytes
     found = receipt.read(engine.client(), built.ref)["found"]["nodes"]
     assert found["kiln-shop"] == {
@@ -96,6 +97,19 @@ def test_a_registry_node_is_locked_by_its_bytes_and_restored_as_the_manager_does
     listed = shown(built.ref, "cat", "/app/custom_nodes/kiln-shop/.tracking")
     assert listed == "pyproject.toml\n__init__.py\nrequirements.txt\nweb/a.js"
     reverify.verify_ref(built.ref)
+    assert built.export is not None
+    assert verify_tarball(built.export).nodes == (
+        ExportNode(
+            name="kiln-shop",
+            source="registry",
+            registry_id="kiln-shop",
+            version="1.2.0",
+            download_url=url,
+            requirements=("wheel",),
+        ),
+        ExportNode(name="one", source="git", repository=nodes.url("one"), commit=commit),
+        ExportNode(name="test-pack", source="development"),
+    )
 
 
 def test_a_registry_node_from_a_folder_and_other_bytes_than_locked(

@@ -7,6 +7,7 @@ import io
 import stat
 import tarfile
 import zipfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -100,6 +101,21 @@ def test_the_registry_is_asked_and_the_lock_is_enough_afterwards(tmp_path: Path)
         again = obtained(shop.site.url, tmp_path / "b", locked={"shop": found.locked})
         assert again.sha256 == sha256
         assert shop.site.paths == ["/archives/shop-1.0.zip"]
+
+
+def test_locking_again_keeps_the_bytes_of_the_same_version(tmp_path: Path) -> None:
+    data = archive(GOOD)
+    known = {
+        "shop": LockedArchive(
+            title="shop 1.0", sha256=hashlib.sha256(data).hexdigest(), size=len(data), url=""
+        )
+    }
+    with registry() as shop:
+        shop.add("shop", "1.0", archive({**GOOD, "more.py": ""}))
+        with pytest.raises(KilnError, match="expected the sha256"):
+            obtained(shop.site.url, tmp_path, known=known)
+        other = {"shop": replace(known["shop"], title="shop 0.9")}
+        assert obtained(shop.site.url, tmp_path, known=other).sha256 != known["shop"].sha256
 
 
 def test_other_bytes_than_the_lock_holds_are_refused_and_not_kept(tmp_path: Path) -> None:
