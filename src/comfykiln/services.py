@@ -45,7 +45,8 @@ class Service:
     """One image's content: the ComfyUI release, its base, its snapshot and local node packs.
 
     `document` is the kind of document that the service was generated from, "" for one of the
-    repository; its packages are then preferred, not demanded. `environment` are variables of the
+    repository; its packages are then preferred, not demanded. `python_patch` is the exact Python
+    that it names, which the finished image must have. `environment` are variables of the
     running server.
     """
 
@@ -67,6 +68,7 @@ class Service:
     accepted: Mapping[str, str] = field(default_factory=dict)
     nodes: Mapping[str, NodeRule] = field(default_factory=dict)
     document: str = ""
+    python_patch: str = ""
     constraints: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -133,6 +135,7 @@ def load_service(root: Path, name: str) -> Service:
         accepted=raw.get("accepted", {}),
         nodes={node: _rule(entry) for node, entry in raw.get("nodes", {}).items()},
         document=raw.get("document", ""),
+        python_patch=raw.get("python_patch", ""),
         constraints=tuple(raw.get("constraints", [])),
         environment=raw.get("environment", {}),
     )

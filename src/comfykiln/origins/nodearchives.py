@@ -314,5 +314,6 @@ def _refuse_unruled(found: Sequence[GatheredArchive], rules: Callable[[str], Nod
         raise DocumentError(
             f"{len(faults)} custom node(s) may not be built as they are",
             faults=faults,
-            remedy="write the rule below `nodes:` of the image's service.yaml",
+            remedy="write the rule below `nodes:` of the image's service.yaml "
+            "(with --from: in a file for --rules, or say --post-install run or skip)",
         )

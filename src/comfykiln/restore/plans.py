@@ -41,6 +41,16 @@ class GitNode:
         return {self.directory: self.commit, **below}
 
 
+def cloned_from(url: str, directory: str) -> str:
+    """Return the address that comfy-cli is told for a repository: it names the folder after it.
+
+    Where the node's folder has another name, that is an address which only the mirrors know.
+    """
+    if url.rstrip("/").rpartition("/")[2] == directory:
+        return url
+    return f"https://clones.invalid/{directory}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveNode:
     """One node from an archive: its directory, the archive, what the registry calls it.
