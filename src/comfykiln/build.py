@@ -104,6 +104,7 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
         disk.bytes_needed(
             project.targets.torch_gigabytes(gathered.torch.local_tag),
             rebuild=engine.find_image(client, plan.latest) is not None,
+            further=plan.service.gigabytes,
         ),
     )
     with (

@@ -62,6 +62,7 @@ class Service:
     local_nodes: tuple[Path, ...]
     requirements: tuple[str, ...]
     sdists: tuple[str, ...] = ()
+    gigabytes: float = 0.0
     overrides: tuple[Override, ...] = ()
     drop: Mapping[str, str] = field(default_factory=dict)
     accepted: Mapping[str, str] = field(default_factory=dict)
@@ -128,6 +129,7 @@ def load_service(root: Path, name: str) -> Service:
         local_nodes=tuple(root / path for path in raw["local_nodes"]),
         requirements=tuple(raw["requirements"]),
         sdists=tuple(raw.get("sdists", [])),
+        gigabytes=raw.get("gigabytes", 0.0),
         overrides=tuple(Override(**entry) for entry in raw.get("overrides", [])),
         drop=raw.get("drop", {}),
         accepted=raw.get("accepted", {}),

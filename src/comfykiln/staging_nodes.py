@@ -58,6 +58,7 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
         ],
         "local": [pack.name for pack in service.local_nodes],
         "accepted": sorted({*service.accepted, *service.drop, *stood_in}),
+        "from_git": [one.locked.url for one in gathered.nodes.sources],
         "family": sorted(line.partition("==")[0] for line in gathered.torch.requirements),
     }
     files.write_bytes(folder / "restore.json", files.canonical_json(plan))
