@@ -59,6 +59,10 @@ class Repository:
             )
         return True
 
+    def require_push(self) -> None:
+        """Raise `KilnError` when the registry cannot be reached or lets us push nothing there."""
+        self._dropped(self._opened())
+
     def mount(self, digest: str, size: int, other: str) -> bool:
         """Try to take the blob over from the repository `other`, without sending it."""
         self.transport.allow(f"repository:{other}:pull")
@@ -69,9 +73,7 @@ class Repository:
             body=b"",
         )
         if answer.status == 202:  # noqa: PLR2004  # an upload was opened instead: it is not used
-            self.transport.ask(
-                "DELETE", self.transport.joined(answer), expected=(200, 202, 204, 404, 405)
-            )
+            self._dropped(self.transport.joined(answer))
         return answer.status == _CREATED and self.has(digest, size)
 
     def upload(self, blob: Blob, *, tries: int = TRIES) -> None:
@@ -127,6 +129,10 @@ class Repository:
             "POST", self.transport.url("blobs/uploads/"), expected=(202,), body=b""
         )
         return self.transport.joined(answer)
+
+    def _dropped(self, place: str) -> None:
+        """End an upload that is not used; not every registry knows how."""
+        self.transport.ask("DELETE", place, expected=(200, 202, 204, 400, 404, 405))
 
     def _append(self, place: str, blob: Blob, start: int) -> str:
         if start == blob.size:
