@@ -89,9 +89,7 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
     gathered = _gather(project, plan, options, settings)
     with console.timed(f"models: {options.models}"):
         models = obtain(plan.service, options.models, project.store, keep=options.keep)
-    known = engine.find_image(client, plan.latest) is not None
-    torch = project.targets.torch_gigabytes(gathered.torch.local_tag)
-    disk.require_space(the_engine, disk.bytes_needed(torch, rebuild=known))
+    _require_space(the_engine, client, project, plan, gathered)
     with (
         _unfinished(client, plan) as software,
         step_secrets(settings, gathered.base.apt_sources) as secrets,
@@ -141,6 +139,18 @@ def _gather(
     inputs = project.lock_inputs(plan.service, gathered.comfyui, gathered.nodes)
     check_locks(plan.service, inputs)
     return gathered
+
+
+def _require_space(
+    the_engine: engine.Engine,
+    client: docker.DockerClient,
+    project: Project,
+    plan: BuildPlan,
+    gathered: Gathered,
+) -> None:
+    known = engine.find_image(client, plan.latest) is not None
+    torch = project.targets.torch_gigabytes(gathered.torch.local_tag)
+    disk.require_space(the_engine, disk.bytes_needed(torch, rebuild=known))
 
 
 def _registry(push: str | None, tag: str, settings: IndexSettings) -> Repository | None:
