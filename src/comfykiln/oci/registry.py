@@ -84,8 +84,9 @@ class Repository:
         place, start = self._opened(), 0
         for attempt in range(tries):
             try:
-                place = self._append(place, blob, start)
-                self._close(place, blob)
+                if start:
+                    place = self._append(place, blob, start)
+                self._close(place, blob, whole=not start)
                 break
             except BrokenError as error:
                 if attempt == tries - 1:
@@ -137,22 +138,25 @@ class Repository:
     def _append(self, place: str, blob: Blob, start: int) -> str:
         if start == blob.size:
             return place
-        headers = {**_STREAM, "Content-Length": str(blob.size - start)}
-        if start:
-            headers["Content-Range"] = f"{start}-{blob.size - 1}"
+        headers = {
+            **_STREAM,
+            "Content-Length": str(blob.size - start),
+            "Content-Range": f"{start}-{blob.size - 1}",
+        }
         answer = self.transport.once(
             "PATCH", place, expected=(202, 204), headers=headers, body=blob.open_at(start)
         )
         return self.transport.joined(answer)
 
-    def _close(self, place: str, blob: Blob) -> None:
+    def _close(self, place: str, blob: Blob, *, whole: bool) -> None:
+        """End the upload; the `whole` blob goes with the same request, which saves a round."""
         joint = "&" if "?" in place else "?"
         answer = self.transport.once(
             "PUT",
             f"{place}{joint}digest={blob.digest}",
             expected=(_CREATED, 204),
-            headers={**_STREAM, "Content-Length": "0"},
-            body=b"",
+            headers={**_STREAM, "Content-Length": str(blob.size if whole else 0)},
+            body=blob.open_at(0) if whole else b"",
         )
         self._expect(answer, blob.digest)
 
