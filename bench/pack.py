@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -33,6 +34,7 @@ BUCKET, KEY = "bench", "model.safetensors"
 MOST_OF_CP, LEAST_OF_BOTO3, MOST_MIB = 1.6, 1.5, 256
 INSIDE = "/app/custom_nodes/cloud-storage"
 MINE, THEIRS = "ours, with sha256", "boto3's default"
+DURABLE = "cp, and sync"  # what ours leaves behind is on the disk, not in the page cache alone
 
 OURS = """
 import sys
@@ -81,8 +83,10 @@ def download(size: int, rounds: int) -> bool:
                 file.write(os.urandom(1 << 20))
         with s3.rclone(buckets) as server:
             python = [sys.executable, "-c"]
+            copy = ["cp", "--reflink=never", str(source), str(target)]
             methods = {
-                "cp": ["cp", "--reflink=never", str(source), str(target)],
+                "cp": copy,
+                DURABLE: ["sh", "-c", f"{shlex.join(copy)} && sync {shlex.quote(str(target))}"],
                 MINE: [*python, OURS, server.url, str(target)],
                 "s5cmd": _s5cmd(server, target),
                 THEIRS: [*python, BOTO3, server.url, str(target)],
@@ -96,12 +100,12 @@ def download(size: int, rounds: int) -> bool:
     for name, (seconds, cpu, mib) in best.items():
         print(
             f"{name:18} {seconds:6.2f} s {seconds / wall['cp']:5.2f} x cp"
-            f" {cpu:6.2f} s CPU {mib:5.0f} MiB"
+            f" {seconds / wall[DURABLE]:5.2f} x durable {cpu:6.2f} s CPU {mib:5.0f} MiB"
         )
     faster = wall[THEIRS] / wall[MINE]
     print(f"faster than {THEIRS}: {faster:.2f} x")
     return (
-        wall[MINE] <= MOST_OF_CP * wall["cp"]
+        wall[MINE] <= MOST_OF_CP * wall[DURABLE]
         and faster >= LEAST_OF_BOTO3
         and best[MINE][2] <= MOST_MIB
     )

@@ -14,6 +14,7 @@ from comfykiln import (
     disk,
     engine,
     files,
+    nodereport,
     process,
     receipt,
     render,
@@ -213,8 +214,8 @@ def _bake(
     cache: bool,
 ) -> str:
     """Build the software image and return its digest (containerd store) or id (overlay2)."""
-    own = {
-        "contexts": {"comfyui-source": str(gathered.comfyui)},
+    own: dict[str, Any] = {
+        "contexts": {},
         "labels": receipt.labels(plan, gathered),
         "secret": [f"id={key},src={path}" for key, path in secrets.items()],
         **_output([name]),
@@ -223,9 +224,10 @@ def _bake(
         own["contexts"][plan.base_ref] = gathered.base.override
     _expect_rendered(root, plan)
     with staged(plan, gathered, root, RESTORE) as context:
+        own["contexts"]["comfyui-source"] = str(context.comfyui)
         override = context.context.with_name(f"{plan.name}-override.json")
         files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
-        bake_files = [root / "images" / render.BAKE_FILE, override]
+        bake_files = [_bake_file(root, plan), override]
         return _run_bake(bake_files, plan.name, root, cache=cache)
 
 
@@ -269,10 +271,19 @@ def _output(tags: list[str]) -> dict[str, Any]:
 
 
 def _expect_rendered(root: Path, plan: BuildPlan) -> None:
-    """Refuse to build from a Dockerfile that has drifted from its data."""
-    path = root / "images" / plan.target.name / plan.service.name / "Dockerfile"
-    text = render.dockerfile(plan, root / "templates")
-    render.check({path: text.encode()}, root, whole=False)
+    """Refuse to build from a Dockerfile that has drifted; one for a document is written here."""
+    path = root / plan.dockerfile
+    text = render.dockerfile(plan, root / "templates").encode()
+    if plan.service.document:
+        render.write({path: text, _bake_file(root, plan): render.bake_file([plan])})
+    else:
+        render.check({path: text}, root, whole=False)
+
+
+def _bake_file(root: Path, plan: BuildPlan) -> Path:
+    if plan.service.document:
+        return (root / plan.dockerfile).with_name(render.BAKE_FILE)
+    return root / "images" / render.BAKE_FILE
 
 
 def _verified_before(client: docker.DockerClient, ref: str, digest: str) -> dict[str, Any] | None:
@@ -302,22 +313,13 @@ def _verify_and_seal(
             f"answered after {answers.start_seconds:.1f} s, "
             f"ended {answers.stop_seconds:.1f} s after SIGTERM"
         )
-    _report_nodes(gathered, answers)
+    for line in nodereport.report(gathered.nodes, answers):
+        console.note(line)
     layers = engine.layer_digests(engine.require_image(client, software))
     record = receipt.write(plan, gathered, answers, digest, layers)
     with console.timed(f"seal and tag {ref}"):
         _seal(root, software, record, {receipt.SOFTWARE_LABEL: digest}, ref)
     return record
-
-
-def _report_nodes(gathered: Gathered, answers: verify.Answers) -> None:
-    """Print one line for each custom node: its pin, its import time, its classes."""
-    times = verify.import_times(answers.log)
-    for node in gathered.nodes:
-        name = node.pin.directory
-        count = len(verify.classes_of(name, answers.probe["node_classes"]))
-        told = "disabled" if node.pin.disabled else f"{times[name]:.1f} s, {count} class(es)"
-        console.note(f"{name} {node.pin.commit[:12]}: {told}")
 
 
 def _seal(

@@ -50,6 +50,7 @@ def expectation(record: dict[str, Any]) -> verify.Expectation:
     """Return what an image with this receipt must answer again."""
     found = record["found"]
     nodes = {name: one for name, one in found.get("nodes", {}).items() if not one["disabled"]}
+    stand_ins = record.get("resolution", {}).get("stand_ins", {})
     accepted = record.get("resolution", {}).get("accepted", {})
     version, _, local = found["torch"].partition("+")
     return verify.Expectation(
@@ -61,5 +62,6 @@ def expectation(record: dict[str, Any]) -> verify.Expectation:
         nodes=tuple(nodes),
         without_classes=frozenset(name for name, one in nodes.items() if not one["classes"]),
         accepted=frozenset(accepted),
+        stand_ins=frozenset(stand_ins),
         libraries=tuple(record["libraries"]) if "libraries" in record else (),
     )

@@ -36,6 +36,7 @@ TRIES = 3
 LARGE = 8 * MIB
 # Two large files at a time of 64 MiB each in buffers, or eight small ones, stay below 256 MiB.
 LARGE_JOBS, SMALL_JOBS = 2, 8
+READ_SECONDS = 30.0
 WORKERS, LARGEST_PART = 6, 8
 
 
@@ -254,7 +255,7 @@ class _Arrived:
         self._shown.begin(self._name, found.size)
         watch = Watch(progress=self._at, cancelled=self._stop.is_set)
         part = min(max(found.size // 64 // MIB, 1), LARGEST_PART) * MIB
-        settings = Settings(workers=WORKERS, part_size=part)
+        settings = Settings(workers=WORKERS, part_size=part, read_seconds=READ_SECONDS)
         try:
             return receive(
                 found,
@@ -271,13 +272,15 @@ class _Arrived:
         """Tell whether the fault may have been of this attempt alone.
 
         Bytes that turn out wrong get one fresh attempt, and a second one if old parts were among
-        them; an address that expired or a network that failed gets one where anything had come.
+        them. A refusal after the file was found may be an address that expired. A network that
+        failed gets another attempt where anything had come.
         """
-        if isinstance(error, DamagedError):
-            return attempt == 1 or (self._first or 0) > 0
         if isinstance(error, ChangedError):
             return True
-        return self._last > (self._first or 0)
+        first = attempt == 1 and not isinstance(error, UnreachableError)
+        if isinstance(error, DamagedError):
+            return first or (self._first or 0) > 0
+        return first or self._last > (self._first or 0)
 
     def _at(self, done: int) -> None:
         if self._first is None:

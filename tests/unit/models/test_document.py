@@ -93,35 +93,55 @@ models:
     colour: red
 """
     assert faults_of(text) == [
-        "$.models[0].destination: '..': no name of a folder; expected one folder or file name; "
-        "use letters, digits, dots, dashes and underscores [name.reserved]",
-        "$.models[0].sha256: 'abc'; expected 64 hex digits; run `openssl dgst -sha256 FILE`, "
-        "or leave it out: models.lock then records it [models.pattern]",
-        "$.models[0].sources[0]: 's3://bucket': no bucket or no key; expected s3://bucket/key, "
-        "hf://owner/repo@commit/path, civitai:VERSION, https://… or file:… [models.source]",
-        "$.models[0].sources[1]: 'ftp://x/y': the scheme 'ftp' is not known; expected "
-        "s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… or file:… "
-        "[models.source]",
-        "$.models[0].sources[2]: 'https://***@host/x' holds a credential; expected an address "
-        "without one; put it into an environment variable and name that in `auth` "
-        "[models.credential]",
-        "$.models[0].sources[3]: 'hf://owner/repo/file': no revision (write owner/repo@commit); "
-        "expected s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… or "
-        "file:… [models.source]",
+        (
+            "$.models[0].destination: '..': no name of a folder; expected one folder or file name; "
+            "use letters, digits, dots, dashes and underscores [name.reserved]"
+        ),
+        (
+            "$.models[0].sha256: 'abc'; expected 64 hex digits; run `openssl dgst -sha256 FILE`, "
+            "or leave it out: models.lock then records it [models.pattern]"
+        ),
+        (
+            "$.models[0].sources[0]: 's3://bucket': no bucket or no key; expected s3://bucket/key, "
+            "hf://owner/repo@commit/path, civitai:VERSION, https://… or file:… [models.source]"
+        ),
+        (
+            "$.models[0].sources[1]: 'ftp://x/y': the scheme 'ftp' is not known; expected "
+            "s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… or file:… "
+            "[models.source]"
+        ),
+        (
+            "$.models[0].sources[2]: 'https://***@host/x' holds a credential; expected an address "
+            "without one; put it into an environment variable and name that in `auth` "
+            "[models.credential]"
+        ),
+        (
+            "$.models[0].sources[3]: 'hf://owner/repo/file': no revision (write "
+            "owner/repo@commit); expected s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… "
+            "or file:… [models.source]"
+        ),
         "$.models[1]: the key `name` is missing; add `name` [models.required]",
-        "$.models[1].auth: this looks like a credential itself; expected the name of an "
-        "environment variable or of a profile; revoke it if it was committed; then name the "
-        "variable that holds the new one [models.credential]",
-        "$.models[1].destination: '/app/models/vae/b.safetensors': it is not relative to "
-        "/app/models; expected folder/file, such as checkpoints/x.safetensors "
-        "[models.destination]",
+        (
+            "$.models[1].auth: this looks like a credential itself; expected the name of an "
+            "environment variable or of a profile; revoke it if it was committed; then name the "
+            "variable that holds the new one [models.credential]"
+        ),
+        (
+            "$.models[1].destination: '/app/models/vae/b.safetensors': it is not relative to "
+            "/app/models; expected folder/file, such as checkpoints/x.safetensors "
+            "[models.destination]"
+        ),
         "$.models[1].size: -1; expected at least 0 [models.minimum]",
         "$.models[2].colour: the key 'colour' is unknown; remove it [models.unknown-key]",
-        "$.models[2].destination: 'loras/c.ckpt' is a pickle format, which can run code when it "
-        "is loaded; expected a safetensors or GGUF file; take the safetensors file of this "
-        "model, or add `allow_pickle: the reason` [models.pickle]",
-        "$.models[2].name: 'a' is the name of $.models[0] too; give each model a name of its own "
-        "[models.duplicate]",
+        (
+            "$.models[2].destination: 'loras/c.ckpt' is a pickle format, which can run code when "
+            "it is loaded; expected a safetensors or GGUF file; take the safetensors file of this "
+            "model, or add `allow_pickle: the reason` [models.pickle]"
+        ),
+        (
+            "$.models[2].name: 'a' is the name of $.models[0] too; give each model a name of its "
+            "own [models.duplicate]"
+        ),
     ]
 
 
@@ -162,8 +182,10 @@ def test_a_hostile_destination_is_refused(destination: str, rule: str) -> None:
 def test_two_models_never_share_a_place(second: str, problem: str) -> None:
     text = one() + f"\n  - name: b\n    destination: {second}\n"
     assert faults_of(text) == [
-        f"$.models[1].destination: {problem}; expected one place for each model, on every file "
-        "system; change or remove one of them [models.duplicate]"
+        (
+            f"$.models[1].destination: {problem}; expected one place for each model, on every file "
+            "system; change or remove one of them [models.duplicate]"
+        )
     ]
 
 

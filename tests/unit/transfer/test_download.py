@@ -233,6 +233,21 @@ def test_a_disk_that_fills_midway_is_named_and_what_arrived_is_kept(
     assert done.kept >= 9 * 64 * KIB
 
 
+def test_a_disk_that_fails_while_it_is_written_to_is_named(
+    faults: FaultServer, served: Object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells such a fault once, to whoever asks first."""
+    served.rate = 1_000_000.0
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(SpaceError, match="Input/output error"):
+        download(faults.remote("/m"), tmp_path / "m", settings=SMALL)
+    assert not (tmp_path / "m").exists()
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 @pytest.mark.usefixtures("served")
 def test_a_read_only_folder_is_named(faults: FaultServer, tmp_path: Path) -> None:
