@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from comfykiln import console
@@ -140,6 +140,9 @@ def _locked(
     if entry.sha256 is None and before is None:
         word = "as its hub states it" if found.told_sha256 else "as it came, at this first use"
         console.note(f"{entry.name}: sha256 {found.sha256} recorded {word}")
+    if before is not None:
+        layer = layer_digest(found.sha256, entry.destination, found.size)
+        return replace(_described(entry, before), layer=layer)
     source, version = found.source, found.version
     if not source:
         source, version = _where(entry, found.sha256, environ)
