@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from comfykiln import console
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.models import store
-from comfykiln.models.fetching import Failed, Fetched, Job, bring_all
+from comfykiln.models.bringing import Job, bring_all
+from comfykiln.models.fetching import Failed, Fetched
 from comfykiln.models.finding import find, licence_of
 from comfykiln.models.inspecting import problem_of
 from comfykiln.models.layers import layer_digest

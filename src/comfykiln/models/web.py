@@ -159,11 +159,14 @@ def _hops(
     """Yield each request of a chain of redirects with its answer."""
     for _ in range(REDIRECTS + 1):
         response = connections.send(url, headers)
-        yield Request(url=url, headers=headers), response
-        target = response.getheader("Location")
-        if response.status not in REDIRECTED or not target:
-            return
-        response.read()
+        try:
+            yield Request(url=url, headers=headers), response
+            target = response.getheader("Location")
+            if response.status not in REDIRECTED or not target:
+                return
+            response.read()
+        finally:
+            response.close()
         url, headers = redirected(url, target, dict(headers))
 
 

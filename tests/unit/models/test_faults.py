@@ -13,7 +13,7 @@ from tests.support.fakenet import certificate
 from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.sites import Answer, closed, silent, site
 
-from comfykiln.models import fetching, store, web
+from comfykiln.models import bringing, store, web
 from comfykiln.models.fetching import fetch
 from comfykiln.models.progress import Silent
 from comfykiln.transfer.connections import tls_context
@@ -160,12 +160,12 @@ def test_an_empty_file_is_a_file(faults: FaultServer) -> None:
 def test_a_stop_ends_all_transfers_at_once(faults: FaultServer) -> None:
     faults.add("/m", DATA, rate=200_000)
     stop = threading.Event()
-    job = fetching.job_of(locked(DATA, f"{faults.url}/m"))
+    job = bringing.job_of(locked(DATA, f"{faults.url}/m"))
     timer = threading.Timer(0.5, stop.set)
     timer.start()
     begin = time.monotonic()
     with pytest.raises(Exception, match="cancelled"):
-        fetching.bring(job, {}, shown=Silent(), stop=stop)
+        bringing.bring(job, {}, shown=Silent(), stop=stop)
     assert time.monotonic() - begin < 4
     timer.join()
     assert not store.path_of(sha256(DATA)).exists()

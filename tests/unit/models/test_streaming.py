@@ -10,7 +10,8 @@ from tests.support.modelfiles import locked, safetensors, sha256
 
 from comfykiln.errors import KilnError
 from comfykiln.models import store
-from comfykiln.models.fetching import NotHadError, fetch
+from comfykiln.models.bringing import NotHadError
+from comfykiln.models.fetching import fetch
 from comfykiln.models.streaming import stream
 
 if TYPE_CHECKING:
