@@ -325,8 +325,8 @@ def test_failing_nodes_show_no_key_anywhere(server: ComfyServer, profile: str, t
         seen.append(message if isinstance(message, str) else repr(message))
     socket.close()
     assert any("execution_error" in text for text in seen)
-    paths = ("/history", "/queue", "/object_info", "/internal/logs", "/internal/logs/raw")
-    paths += ("/api/jobs", "/settings", "/userdata?dir=.&recurse=true", "/extensions")
+    paths = ["/history", "/queue", "/object_info", "/internal/logs", "/internal/logs/raw"]
+    paths += ["/api/jobs", "/settings", "/userdata?dir=.&recurse=true", "/extensions"]
     seen += [server.get(path).decode() for path in paths]
     seen.append(server.log())
     assert not [text[:2000] for text in seen if CANARY in text]
