@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from .parts import Digest, Hasher
     from .sink import Sink
 
 FLUSH_SECONDS = 0.2
@@ -44,6 +45,8 @@ def download(
     sha256: str = "",
     already: Callable[[], bool] = lambda: False,
     before: Callable[[Downloaded], None] = lambda _: None,
+    hasher: Callable[[], Digest] = hashlib.sha256,
+    read: Callable[..., Hasher | None] = fetch,
     settings: Settings | None = None,
     watch: Watch | None = None,
 ) -> Downloaded | None:
@@ -52,6 +55,8 @@ def download(
     `sha256`, if given, is what the content must have. One process at a time downloads a target:
     whoever had to wait asks `already` and gets None where the other has done the work.
     `before` runs when all is verified and the file is about to get its name.
+    `hasher` makes what the bytes go through in order, a sha256 unless the caller wants more of it;
+    `read` is called as `fetch` is and may have the bytes from elsewhere.
     An interrupted download goes on where it was, as long as the object has the same ETag.
     Raises what `fetch` raises, `SpaceError`, or `DamagedError` for a wrong sha256.
     """
@@ -64,7 +69,7 @@ def download(
         kept = sum(_size(remote, settings, index) for index in sink.done)
         try:
             with _on_its_way(sink):
-                digest = fetch(remote, sink, hasher=hashlib.sha256, settings=settings, watch=watch)
+                digest = read(remote, sink, hasher=hasher, settings=settings, watch=watch)
             found = digest.hexdigest()  # type: ignore[union-attr]  # given a maker, it gives a hash
             if sha256 and found != sha256.lower():
                 part.discard()

@@ -170,8 +170,15 @@ class Store:
             label=self.url(found.key),
             size=found.size,
             etag=found.etag,
-            request=_fresh(lambda: self._presigned(found.key, RANGE_URL_SECONDS)),
+            request=self.signed(found.key),
         )
+
+    def signed(self, key: str, **arguments: Any) -> Callable[[], Request]:
+        """Return a maker of requests that read the object, each valid for half an hour at least.
+
+        `arguments` are further ones of the client's `get_object`, such as `VersionId`.
+        """
+        return _fresh(lambda: self._presigned(key, RANGE_URL_SECONDS, **arguments))
 
     def probe(self) -> tuple[float, list[str]]:
         """Return the milliseconds that a look at the bucket takes, and up to three of its keys."""
@@ -189,11 +196,13 @@ class Store:
         with explained(self.profile, self._credentials, key):
             return getattr(client, operation)(Bucket=self.bucket, **arguments)
 
-    def _presigned(self, key: str, seconds: int) -> str:
+    def _presigned(self, key: str, seconds: int, **arguments: Any) -> str:
         client = self.client()
         with explained(self.profile, self._credentials, key):
             url: str = client.generate_presigned_url(
-                "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
+                "get_object",
+                Params={"Bucket": self.bucket, "Key": key, **arguments},
+                ExpiresIn=seconds,
             )
         return url
 
