@@ -118,10 +118,11 @@ def download(size: int, rounds: int) -> bool:
             f"{cost.cpu:6.2f} s CPU {cost.mib:5.0f} MiB"
         )
     mine, theirs = best[MINE], best[THEIRS]
-    print(f"faster than {THEIRS}: {theirs.wall / mine.wall:.2f} x")
+    faster = theirs.transfer / mine.transfer
+    print(f"transfer faster than {THEIRS}: {faster:.2f} x")
     return (
         mine.transfer <= MOST_OF_CP * best[DURABLE].wall
-        and theirs.wall >= LEAST_OF_BOTO3 * mine.wall
+        and faster >= LEAST_OF_BOTO3
         and mine.mib <= MOST_MIB
     )
 

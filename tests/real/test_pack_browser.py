@@ -66,9 +66,9 @@ return Object.fromEntries(app.graph.nodes.map((node) => [
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[FaultServer]:
-    """A store whose one model comes at two megabytes a second and connection."""
+    """A store whose one model takes eight seconds: time enough to look on, and to stop it."""
     with fault_server() as server:
-        server.add(f"/{BUCKET}/slow.safetensors", bytes(24_000_000), rate=2_000_000.0)
+        server.add(f"/{BUCKET}/slow.safetensors", bytes(24_000_000), rate=500_000.0)
         yield server
 
 
