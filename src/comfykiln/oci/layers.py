@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import files
 from comfykiln.errors import DocumentError
+from comfykiln.oci import tarheader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,13 +24,6 @@ MEDIA_TYPE = "application/vnd.oci.image.layer.v1.tar"
 ROOT = "app/models"
 # 64 MB in SI units, so that a file of 64 MiB is above it too.
 OWN_LAYER_BYTES = 64_000_000
-# The time of every member, Unix seconds: that of the images' other files, but fixed for good.
-MTIME = 1_760_000_000
-BLOCK = 512
-_END = bytes(2 * BLOCK)
-_FILE_MODE, _FOLDER_MODE = 0o644, 0o755
-_NAME_BYTES, _PREFIX_BYTES = 100, 155
-_SIZE_LIMIT = 8 << 30
 _WHITEOUT = ".wh."
 
 
@@ -64,12 +58,12 @@ class Layer:
 
     def pieces(self) -> Iterator[bytes | ModelFile]:
         """Yield the tar in order: bytes as they are, files to be put in whole."""
-        yield b"".join(_header(f"{name}/", 0, folder=True) for name in _folders(self.files))
+        yield b"".join(tarheader.folder(name) for name in _folders(self.files))
         for file in self.files:
-            yield _header(f"{ROOT}/{file.path}", file.size, folder=False)
+            yield tarheader.file(f"{ROOT}/{file.path}", file.size)
             yield file
-            yield _padding(file.size)
-        yield _END
+            yield tarheader.padding(file.size)
+        yield tarheader.END
 
 
 def framing(path: str, size: int) -> tuple[bytes, bytes]:
@@ -165,75 +159,3 @@ def _folders(models: Sequence[ModelFile]) -> list[str]:
     """Return every folder on the way to the files, each after its parent."""
     found = {parent for model in models for parent in _parents(f"{ROOT}/{model.path}")}
     return sorted(found, key=lambda name: name.split("/"))
-
-
-def _padding(size: int) -> bytes:
-    return bytes(-size % BLOCK)
-
-
-def _header(name: str, size: int, *, folder: bool) -> bytes:
-    """Return the header blocks of one member."""
-    records = {}
-    encoded = name.encode()
-    split = _split(encoded) if name.isascii() else None
-    if split is None:
-        records["path"] = name
-        split = b"", name.encode("ascii", "replace")[:_NAME_BYTES]
-    shown = size
-    if size >= _SIZE_LIMIT:
-        records["size"] = str(size)
-        shown = 0
-    kind, mode = (b"5", _FOLDER_MODE) if folder else (b"0", _FILE_MODE)
-    return _pax(records) + _block(split, shown, kind, mode)
-
-
-def _split(name: bytes) -> tuple[bytes, bytes] | None:
-    """Return (prefix, name) as ustar holds a name, or None when it cannot."""
-    if len(name) <= _NAME_BYTES:
-        return b"", name
-    at = name.find(b"/", len(name) - _NAME_BYTES - 1)
-    if 0 < at <= _PREFIX_BYTES and name[at + 1 :]:
-        return name[:at], name[at + 1 :]
-    return None
-
-
-def _pax(records: dict[str, str]) -> bytes:
-    if not records:
-        return b""
-    body = b"".join(_record(key, value) for key, value in sorted(records.items()))
-    header = _block((b"", b"pax_header"), len(body), b"x", _FILE_MODE)
-    return header + body + _padding(len(body))
-
-
-def _record(key: str, value: str) -> bytes:
-    """Return one PAX record, whose length counts its own digits."""
-    rest = f" {key}={value}\n".encode()
-    length = len(rest)
-    while length != len(rest) + len(str(length)):
-        length = len(rest) + len(str(length))
-    return str(length).encode() + rest
-
-
-def _block(split: tuple[bytes, bytes], size: int, kind: bytes, mode: int) -> bytes:
-    prefix, name = split
-    block = b"".join(
-        [
-            name.ljust(100, b"\0"),
-            b"%07o\0" % mode,
-            b"%07o\0" % 0,
-            b"%07o\0" % 0,
-            b"%011o\0" % size,
-            b"%011o\0" % MTIME,
-            b" " * 8,
-            kind,
-            bytes(100),
-            b"ustar\x0000",
-            bytes(32),
-            bytes(32),
-            b"%07o\0" % 0,
-            b"%07o\0" % 0,
-            prefix.ljust(155, b"\0"),
-            bytes(12),
-        ]
-    )
-    return block[:148] + b"%06o\0 " % sum(block) + block[156:]

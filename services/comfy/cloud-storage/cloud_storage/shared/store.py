@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from .client import make_client
 from .connections import Request
-from .errors import AccessError, MissingError, ProfileError, RegionError
+from .errors import (
+    AccessError,
+    MissingError,
+    ProfileError,
+    RegionError,
+    StorageError,
+    UnreachableError,
+)
 from .faults import explained
 from .parts import Remote
 from .providers import AWS
@@ -100,9 +107,10 @@ class Store:
     def head(self, key: str) -> Found:
         """Describe one object; raise `MissingError` naming the object, or the bucket."""
         try:
-            answer = self.call("head_object", key)
-        except (MissingError, AccessError):
-            self.look()  # the answer to HEAD has no body that says more
+            answer = self._head(key)
+        except StorageError as error:
+            if not isinstance(error, UnreachableError):
+                self.look()  # the answer to HEAD has no body that says more
             raise
         return Found(
             key=key,
@@ -116,10 +124,19 @@ class Store:
     def exists(self, key: str) -> bool:
         """Say whether the object exists; a key that may only write cannot know, so it gets no."""
         try:
-            self.call("head_object", key)
+            self._head(key)
         except (MissingError, AccessError):
             return False
         return True
+
+    def _head(self, key: str) -> Any:
+        answer = self.call("head_object", key)
+        if "LastModified" not in answer:
+            raise UnreachableError(
+                f"{self.profile.endpoint or 'AWS'} does not answer as S3 storage does.",
+                remedy="check the endpoint: it is the address of the S3 interface",
+            )
+        return answer
 
     def listed(self, prefix: str, limit: int) -> Iterator[Found]:
         """Yield up to `limit` objects whose key begins with `prefix`, in the order of keys."""
