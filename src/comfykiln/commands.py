@@ -14,6 +14,7 @@ from comfykiln.project import Project
 if TYPE_CHECKING:
     from comfykiln.intake.records import Taken
     from comfykiln.intake.tasks import Flags
+    from comfykiln.services import Service
 
 ORIGIN_CHOICES = ("any", "strict")
 
