@@ -37,7 +37,7 @@ def add(services: Sequence[Service], name: str, url: str) -> Path:
         raise DocumentError(f"{entry.name} has the source {shown(url)} already")
     place = models.entries.index(entry)
     text = models.path.read_text(encoding="utf-8")
-    changed = _with_source(text if text.endswith("\n") else f"{text}\n", place, url)
+    changed = added(text, place, url)
     _verify(models, entry, url, changed)
     files.write_text(models.path, changed)
     return models.path
@@ -120,10 +120,11 @@ def _check(url: str, entry: ModelEntry) -> None:
     faults.stop()
 
 
-def _with_source(text: str, place: int, url: str) -> str:
-    """Return the YAML with `url` behind the sources of the model at `place`."""
+def added(text: str, place: int, url: str) -> str:
+    """Return the YAML of a models.yaml with `url` behind the sources of the model at `place`."""
     import yaml  # noqa: PLC0415  # 18 ms, for this task alone
 
+    text = text if text.endswith("\n") else f"{text}\n"
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     model = _value(root, "models").value[place]
     sources = _value(model, "sources")

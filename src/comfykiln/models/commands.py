@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,6 +93,23 @@ def add_source(root: Path, image: str | None, name: str | None, source: str | No
         ask(services, name)
 
 
+def add_from(root: Path, image: str | None, document: str, *, as_json: bool) -> None:
+    """Take the models that a document names into the models.yaml of an image."""
+    from comfykiln.models.taking import take  # noqa: PLC0415
+
+    service = Project(root=root).service(image)
+    taken = take(service, document)
+    for note in taken.notes:
+        console.warn(note)
+    if as_json:
+        console.out_json(asdict(taken))
+        return
+    console.out(
+        f"{service.name}: {len(taken.new)} new model(s), {len(taken.changed)} with more sources; "
+        "lock them: ./kiln models.lock"
+    )
+
+
 def _services(root: Path, image: str | None) -> list[Service]:
     from comfykiln.services import service_names  # noqa: PLC0415
 
@@ -155,8 +173,6 @@ def _refuse_missing(result: FetchResult, *, everything: bool) -> None:
 def _as_data(
     wanted: Sequence[LockedModel], result: FetchResult, placed: dict[str, str]
 ) -> dict[str, object]:
-    from dataclasses import asdict  # noqa: PLC0415
-
     layers = {model.name: model.layer for model in wanted}
     return {
         "done": [
