@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from comfykiln.models.records import ModelEntry, ModelList
-    from comfykiln.services import Service
+    from comfykiln.models.records import Image, ModelEntry, ModelList
 
 QUIT = "q"
 
 
-def add(services: Sequence[Service], name: str, url: str) -> Path:
+def add(services: Sequence[Image], name: str, url: str) -> Path:
     """Add `url` as the last source of the model called `name`, and return the file it went to.
 
     `name` may be the destination, the file's name, or the beginning of any of these or of the
@@ -43,7 +42,7 @@ def add(services: Sequence[Service], name: str, url: str) -> Path:
     return models.path
 
 
-def ask(services: Sequence[Service], name: str | None) -> None:
+def ask(services: Sequence[Image], name: str | None) -> None:
     """Ask for a source for each model without one, or for the one called `name`.
 
     Raises `DocumentError` where nobody can answer, with the models that need a source.
@@ -71,7 +70,7 @@ def ask(services: Sequence[Service], name: str | None) -> None:
             return
 
 
-def _asked(service: Service, entry: ModelEntry) -> bool:
+def _asked(service: Image, entry: ModelEntry) -> bool:
     """Ask until there is a valid address or none is wanted; False when all is to end."""
     console.out(f"{service.name}: {entry.name} ({entry.destination}, {entry.criticality})")
     while True:
@@ -88,7 +87,7 @@ def _asked(service: Service, entry: ModelEntry) -> bool:
             return True
 
 
-def _one(services: Sequence[Service], name: str) -> tuple[ModelList, ModelEntry]:
+def _one(services: Sequence[Image], name: str) -> tuple[ModelList, ModelEntry]:
     lists = [load_models(service) for service in services]
     every = [(models, entry) for models in lists for entry in models.entries]
     exact = [pair for pair in every if name in (pair[1].name, pair[1].destination)]

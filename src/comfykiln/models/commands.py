@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from comfykiln import console
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.project import Project
+from comfykiln.project import DEFAULT_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from comfykiln.models.fetching import FetchResult
-    from comfykiln.models.records import LockedModel, ModelList
-    from comfykiln.services import Service
+    from comfykiln.models.records import ImageFolder, LockedModel, ModelList
 
 CHOICES = ("all", "required")
 
@@ -97,7 +96,7 @@ def add_from(root: Path, image: str | None, document: str, *, as_json: bool) -> 
     """Take the models that a document names into the models.yaml of an image."""
     from comfykiln.models.taking import take  # noqa: PLC0415
 
-    service = Project(root=root).service(image)
+    (service,) = _services(root, image or DEFAULT_IMAGE)
     taken = take(service, document)
     for note in taken.notes:
         console.warn(note)
@@ -110,11 +109,20 @@ def add_from(root: Path, image: str | None, document: str, *, as_json: bool) -> 
     )
 
 
-def _services(root: Path, image: str | None) -> list[Service]:
+def _services(root: Path, image: str | None) -> list[ImageFolder]:
+    """Return the images of the repository, or the one called `image`."""
+    from comfykiln.models.records import ImageFolder  # noqa: PLC0415
     from comfykiln.services import service_names  # noqa: PLC0415
 
-    project = Project(root=root)
-    return [project.service(name) for name in ([image] if image else service_names(root))]
+    known = service_names(root)
+    if image is not None and image not in known:
+        raise DocumentError(
+            f"there is no image {image!r}", remedy=f"use one of: {', '.join(known)}"
+        )
+    return [
+        ImageFolder(name=name, folder=root / "services" / "comfy" / name)
+        for name in ([image] if image else known)
+    ]
 
 
 def _wanted(root: Path, image: str | None, only: str, models: str) -> list[LockedModel]:

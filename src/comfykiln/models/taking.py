@@ -15,8 +15,7 @@ from comfykiln.models.fromdocuments import combined, from_environment
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comfykiln.models.records import ModelEntry, ModelList
-    from comfykiln.services import Service
+    from comfykiln.models.records import Image, ModelEntry, ModelList
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,7 +27,7 @@ class TakenModels:
     notes: tuple[str, ...]
 
 
-def take(service: Service, document: str) -> TakenModels:
+def take(service: Image, document: str) -> TakenModels:
     """Add what the document at a path or address names to the models.yaml of an image.
 
     A model whose destination is there already gains the document's sources. Pickles are left to
