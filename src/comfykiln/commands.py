@@ -203,8 +203,8 @@ def run(
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
-    _ensure_engine()
     mounts = () if folder else _model_mounts(plan.service)
+    _ensure_engine()
     argv = running.command(plan.target, ref, port=port, models=folder, mounts=mounts)
     running.require_runnable(plan.target, ref, port)
     console.step(process.shown(argv))
