@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from comfykiln.build import BuildOptions
     from comfykiln.intake.records import Taken
     from comfykiln.intake.tasks import Flags
+    from comfykiln.services import Service
 
 ORIGIN_CHOICES = ("any", "strict")
 
@@ -204,11 +205,29 @@ def run(
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
+    mounts = () if folder else _model_mounts(plan.service)
     _ensure_engine()
-    argv = running.command(plan.target, ref, port=port, models=folder)
+    argv = running.command(plan.target, ref, port=port, models=folder, mounts=mounts)
     running.require_runnable(plan.target, ref, port)
     console.step(process.shown(argv))
     os.execvp(argv[0], argv)  # noqa: S606  # an argument list, no shell
+
+
+def _model_mounts(service: Service) -> list[str]:
+    """Return the arguments that show the image's locked models from the store, and say which lack.
+
+    A lock that does not fit models.yaml is drift: what would be shown is not what is described.
+    """
+    from comfykiln.models.lockfile import load_lock  # noqa: PLC0415
+    from comfykiln.models.placing import mounts  # noqa: PLC0415
+
+    arguments, missing = mounts(load_lock(service))
+    if missing:
+        console.warn(
+            f"not in the store, so not shown to ComfyUI unless the image has them: "
+            f"{', '.join(missing)} (./kiln models.fetch --image {service.name})"
+        )
+    return arguments
 
 
 def verify_image(ref: str | None, *, as_json: bool) -> None:
