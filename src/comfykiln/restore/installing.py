@@ -33,6 +33,12 @@ def run_install_script(node: GitNode, folder: Path, env: dict[str, str]) -> list
         raise StepError(
             f"{node.directory}: its install.py writes outside its folder: {', '.join(outside[:5])}"
         )
+    for below, commit in node.checkouts().items():
+        _, head = output(["git", "-C", str(folder.parent / below), "rev-parse", "HEAD"], env=env)
+        if head.strip() != commit:
+            raise StepError(
+                f"{node.directory}: its install.py moved the checkout {below} to {head.strip()}"
+            )
     _, listed = output(
         ["git", "-C", str(folder), "status", "--porcelain", "--ignored", "-uall"], env=env
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from comfykiln.restore.judging import judge, judge_requirements
 from comfykiln.restore.mirrors import TEMPLATE, complete, make_mirrors, write_config
 from comfykiln.restore.packages import APP, epoch
 from comfykiln.restore.plans import read_plan
-from comfykiln.restore.running import StepError, output, run
+from comfykiln.restore.running import StepError, output
 from comfykiln.restore.sealing import seal
 
 if TYPE_CHECKING:
@@ -55,18 +56,22 @@ def restore(path: Path) -> None:
     make_mirrors(plan.mirrors)
     env = _comfy_environment(plan)
     run_comfy_restore(env)
-    for node in plan.git:
-        complete(node, CUSTOM_NODES / node.directory, env)
-    for pack in plan.local:
-        shutil.copytree(pack, CUSTOM_NODES / pack.name)
-    judge(plan, own, CUSTOM_NODES)
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(
+            lambda node: complete(node, CUSTOM_NODES / node.directory, env), plan.git
+        ):
+            pass
+        asked = pool.submit(_requirements, env) if plan.git else None
+        for pack in plan.local:
+            shutil.copytree(pack, CUSTOM_NODES / pack.name)
+        judge(plan, own, CUSTOM_NODES)
+    if asked:
+        judge_requirements(plan, asked.result())
     changes = {
         node.directory: run_install_script(node, CUSTOM_NODES / node.directory, env)
         for node in plan.git
         if node.install
     }
-    if plan.git:
-        _judge_requirements(plan, env)
     _keep_only_nodes(plan, own)
     if plan.git:
         _write_record(plan, changes)
@@ -75,7 +80,6 @@ def restore(path: Path) -> None:
 
 def run_comfy_restore(env: dict[str, str]) -> None:
     """Run `comfy node restore-snapshot`, as section 6.2 of the snapshot spec asks for."""
-    run(["comfy", "--skip-prompt", "tracking", "disable"], env=env)
     argv = ["comfy", "--skip-prompt", "--workspace", str(APP), "node", "restore-snapshot"]
     status, text = output([*argv, str(SNAPSHOT)], env=env, cwd=CUSTOM_NODES)
     shown = "\n".join(line for line in re.split(r"[\r\n]+", text) if line and "it/s" not in line)
@@ -93,13 +97,14 @@ def failure_of(status: int, text: str) -> str:
     return f"it printed {sign.group(0)!r}" if sign else ""
 
 
-def _judge_requirements(plan: RestorePlan, env: dict[str, str]) -> None:
+def _requirements(env: dict[str, str]) -> str:
+    """Return what `comfy node deps` says of every line of the nodes' requirements."""
     argv = ["comfy", "--skip-prompt", "--json", "--workspace", str(APP), "node", "deps"]
     stand_in = Path("/tmp/pip-stand-in/pip")  # noqa: S108  # a build stage has one user
     stand_in.mkdir(parents=True)
     (stand_in / "__main__.py").write_text(PIP_LIST, "utf-8")
     _, said = output(argv, env={**env, "PYTHONPATH": str(stand_in.parent)}, cwd=CUSTOM_NODES)
-    judge_requirements(plan, said)
+    return said
 
 
 def _comfy_environment(plan: RestorePlan) -> dict[str, str]:
