@@ -24,12 +24,37 @@ def doctor(_: Context, *, json: bool = False) -> None:
 
 @task
 def plan(
-    _: Context, *, target: str | None = None, image: str | None = None, json: bool = False
+    _: Context,
+    *,
+    target: str | None = None,
+    image: str | None = None,
+    from_: str | None = None,
+    ref: str | None = None,
+    comfyui: str | None = None,
+    python_match: str = "exact",
+    packages: str = "prefer",
+    post_install: str | None = None,
+    leave_out: str = "",
+    rules: str | None = None,
+    json: bool = False,
 ) -> None:
-    """Show what a build would make, without fetching or building anything."""
+    """Show what a build would make, without fetching or building anything.
+
+    --from takes a document of any kind in place of an image of the repository; docs/from.md.
+    """
     from comfykiln import commands
 
-    commands.show_plan(ROOT, target, image, as_json=json)
+    source = commands.flags(
+        from_,
+        ref=ref,
+        comfyui=comfyui,
+        python_match=python_match,
+        packages=packages,
+        post_install=post_install,
+        leave_out=leave_out,
+        rules=rules,
+    )
+    commands.show_plan(ROOT, target, image, source, as_json=json)
 
 
 @task
@@ -64,27 +89,58 @@ def build(
     *,
     target: str | None = None,
     image: str | None = None,
+    from_: str | None = None,
+    ref: str | None = None,
+    comfyui: str | None = None,
+    python_match: str = "exact",
+    packages: str = "prefer",
+    post_install: str | None = None,
+    leave_out: str = "",
+    rules: str | None = None,
     tag: str | None = None,
     origins: str = "any",
     git_mirror: str | None = None,
     ca_bundle: str | None = None,
+    models: str = "all",
+    archive: str | None = None,
+    push: str | None = None,
     export: bool = True,
     cache: bool = True,
+    store: bool = True,
     json: bool = False,
 ) -> None:
-    """Build one image, verify it, tag it and write its export tarball to dist/."""
+    """Build one image, verify it, tag it and write its export tarball to dist/.
+
+    --from takes a document of any kind in place of an image of the repository; docs/from.md.
+    --models all, required or skip; --archive FILE and --push REF hand the image on with them.
+    """
     from comfykiln import commands
 
+    source = commands.flags(
+        from_,
+        ref=ref,
+        comfyui=comfyui,
+        python_match=python_match,
+        packages=packages,
+        post_install=post_install,
+        leave_out=leave_out,
+        rules=rules,
+    )
     commands.build(
         ROOT,
         target,
         image,
+        source,
         tag,
         origins,
         git_mirror,
         ca_bundle,
+        models=models,
+        archive=archive,
+        push=push,
         export=export,
         cache=cache,
+        keep=store,
         as_json=json,
     )
 
@@ -99,7 +155,7 @@ def run(
     port: int = 8188,
     models: str | None = None,
 ) -> None:
-    """Run a built image with the devices, port and volumes of its target."""
+    """Run a built image with the devices, port, volumes and stored models of its target."""
     from comfykiln import commands
 
     commands.run(ROOT, target, image, tag, port, models)
@@ -237,6 +293,66 @@ def manifest_capture(
     manifest_tasks.manifest_capture(source, out=out, packages=packages, folder=folder, as_json=json)
 
 
+@task
+def models_lock(
+    _: Context, *, image: str | None = None, check: bool = False, upgrade: str = ""
+) -> None:
+    """Write models.lock; --check exits 4 when it does not fit, --upgrade NAME asks again."""
+    from comfykiln.models import commands
+
+    commands.lock(ROOT, image, upgrade, check=check)
+
+
+@task
+def models_fetch(
+    _: Context,
+    *,
+    image: str | None = None,
+    to: str | None = None,
+    only: str = "",
+    models: str = "all",
+    json: bool = False,
+) -> None:
+    """Bring the locked models into the store, verified; --to DIR copies them into a folder."""
+    from comfykiln.models import commands
+
+    commands.fetch(ROOT, image, to, only, models, as_json=json)
+
+
+@task
+def models_list(_: Context, *, image: str | None = None, json: bool = False) -> None:
+    """List every model with its size, source, licence and where it is used."""
+    from comfykiln.models import commands
+
+    commands.list_models(ROOT, image, as_json=json)
+
+
+@task
+def models_add_source(
+    _: Context, *, image: str | None = None, name: str | None = None, source: str | None = None
+) -> None:
+    """Add a source to a model, or ask for one for every model that has none."""
+    from comfykiln.models import commands
+
+    commands.add_source(ROOT, image, name, source)
+
+
+@task
+def models_push(
+    _: Context,
+    *,
+    image: str | None = None,
+    ref: str | None = None,
+    models: str = "all",
+    store: bool = True,
+    json: bool = False,
+) -> None:
+    """Push the models alone, as an OCI artifact that Kubernetes mounts as an image volume."""
+    from comfykiln import modelpush
+
+    modelpush.push(ROOT, image, ref, models, keep=store, as_json=json)
+
+
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:
     made = Collection(name)
     for word, one in tasks.items():
@@ -263,5 +379,15 @@ ns.add_collection(
         commands=manifest_commands,
         minimize=manifest_minimize,
         capture=manifest_capture,
+    )
+)
+ns.add_collection(
+    _collection(
+        "models",
+        lock=models_lock,
+        fetch=models_fetch,
+        list=models_list,
+        add_source=models_add_source,
+        push=models_push,
     )
 )

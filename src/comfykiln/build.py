@@ -14,17 +14,21 @@ from comfykiln import (
     disk,
     engine,
     files,
+    nodereport,
     process,
     receipt,
     render,
     unfinished,
     verify,
 )
+from comfykiln.delivery import Delivery
 from comfykiln.errors import KilnError
 from comfykiln.exports import export_build
 from comfykiln.gather import gather
 from comfykiln.locking import check_locks
+from comfykiln.modelset import obtain
 from comfykiln.network import settings_of_host, step_secrets
+from comfykiln.oci import references
 from comfykiln.progress import BuildProgress
 from comfykiln.project import RESTORE, Project
 from comfykiln.staging import staged
@@ -35,6 +39,8 @@ if TYPE_CHECKING:
     import docker
 
     from comfykiln.gather import Gathered
+    from comfykiln.indexes import IndexSettings
+    from comfykiln.oci.references import Reference
     from comfykiln.plan import BuildPlan
 
 SEAL_DOCKERFILE = """\
@@ -53,23 +59,33 @@ class BuildOptions:
     ca_bundle: Path | None = None
     export: bool = True
     cache: bool = True
+    models: str = "all"
+    keep: bool = True
+    archive: Path | None = None
+    push: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Built:
-    """A verified image: its name, its digest in the engine, and its export tarball."""
+    """A verified image: its name, its digest in the engine, and its export tarball.
+
+    `pushed` is `registry/repository:tag@digest`, where it was pushed.
+    """
 
     ref: str
     digest: str
     export: Path | None
+    pushed: str | None = None
 
 
 def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
     """Do the whole line for one plan; a failure on the way keeps no tag and no container."""
+    tag = options.tag or plan.tag
+    push = references.parse(options.push, tag=f"{plan.target.name}-{tag}") if options.push else None
     the_engine = engine.connect()
     client = engine.client()
     settings = settings_of_host(options.ca_bundle)
-    ref = plan.ref(options.tag or plan.tag)
+    ref = plan.ref(tag)
     with console.timed("gather"):
         gathered = gather(
             plan,
@@ -81,6 +97,8 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
         )
     inputs = project.lock_inputs(plan.service, gathered.comfyui, gathered.nodes)
     check_locks(plan.service, inputs)
+    with console.timed(f"models: {options.models}"):
+        models = obtain(plan.service, options.models, project.store, keep=options.keep)
     disk.require_space(
         the_engine,
         disk.bytes_needed(
@@ -99,6 +117,8 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
             record = _verify_and_seal(client, project.root, plan, gathered, software, digest, ref)
         else:
             console.step(f"{ref} is unchanged: verified when its software was new")
+    delivery = Delivery(client=client, engine=the_engine, ref=ref, models=models)
+    pushed = _deliver(delivery, project, options, push, settings)
     engine.tag(client, ref, plan.latest)
     image = engine.require_image(client, ref)
     export = None
@@ -109,11 +129,36 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
                 plan,
                 gathered,
                 record,
-                tag=options.tag or plan.tag,
+                tag=tag,
                 digest=str(image.id),
                 settings=settings,
+                models=models,
             )
-    return Built(ref=ref, digest=str(image.id), export=export)
+    return Built(ref=ref, digest=str(image.id), export=export, pushed=pushed)
+
+
+def _deliver(
+    delivery: Delivery,
+    project: Project,
+    options: BuildOptions,
+    push: Reference | None,
+    settings: IndexSettings,
+) -> str | None:
+    """Put the models where they are wanted; returns the name in the registry, if it was pushed.
+
+    Models that are not kept go into the archive or the registry, and not into the engine.
+    """
+    if options.keep:
+        with console.timed("models into the engine"):
+            delivery.to_engine()
+    if options.archive is not None:
+        with console.timed("image archive"):
+            delivery.to_archive(options.archive)
+    if push is None:
+        return None
+    with console.timed(f"push {push}"):
+        sent = delivery.to_registry(push, settings, project.store.root / "pushed")
+    return f"{push}@{sent.digest}"
 
 
 @contextmanager
@@ -140,8 +185,8 @@ def _bake(
     cache: bool,
 ) -> str:
     """Build the software image and return its digest (containerd store) or id (overlay2)."""
-    own = {
-        "contexts": {"comfyui-source": str(gathered.comfyui)},
+    own: dict[str, Any] = {
+        "contexts": {},
         "labels": receipt.labels(plan, gathered),
         "secret": [f"id={key},src={path}" for key, path in secrets.items()],
         **_output([name]),
@@ -150,9 +195,10 @@ def _bake(
         own["contexts"][plan.base_ref] = gathered.base.override
     _expect_rendered(root, plan)
     with staged(plan, gathered, root, RESTORE) as context:
+        own["contexts"]["comfyui-source"] = str(context.comfyui)
         override = context.context.with_name(f"{plan.name}-override.json")
         files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
-        bake_files = [root / "images" / render.BAKE_FILE, override]
+        bake_files = [_bake_file(root, plan), override]
         return _run_bake(bake_files, plan.name, root, cache=cache)
 
 
@@ -196,10 +242,19 @@ def _output(tags: list[str]) -> dict[str, Any]:
 
 
 def _expect_rendered(root: Path, plan: BuildPlan) -> None:
-    """Refuse to build from a Dockerfile that has drifted from its data."""
-    path = root / "images" / plan.target.name / plan.service.name / "Dockerfile"
-    text = render.dockerfile(plan, root / "templates")
-    render.check({path: text.encode()}, root, whole=False)
+    """Refuse to build from a Dockerfile that has drifted; one for a document is written here."""
+    path = root / plan.dockerfile
+    text = render.dockerfile(plan, root / "templates").encode()
+    if plan.service.document:
+        render.write({path: text, _bake_file(root, plan): render.bake_file([plan])})
+    else:
+        render.check({path: text}, root, whole=False)
+
+
+def _bake_file(root: Path, plan: BuildPlan) -> Path:
+    if plan.service.document:
+        return (root / plan.dockerfile).with_name(render.BAKE_FILE)
+    return root / "images" / render.BAKE_FILE
 
 
 def _verified_before(client: docker.DockerClient, ref: str, digest: str) -> dict[str, Any] | None:
@@ -229,22 +284,13 @@ def _verify_and_seal(
             f"answered after {answers.start_seconds:.1f} s, "
             f"ended {answers.stop_seconds:.1f} s after SIGTERM"
         )
-    _report_nodes(gathered, answers)
+    for line in nodereport.report(gathered.nodes, answers):
+        console.note(line)
     layers = engine.layer_digests(engine.require_image(client, software))
     record = receipt.write(plan, gathered, answers, digest, layers)
     with console.timed(f"seal and tag {ref}"):
         _seal(root, software, record, {receipt.SOFTWARE_LABEL: digest}, ref)
     return record
-
-
-def _report_nodes(gathered: Gathered, answers: verify.Answers) -> None:
-    """Print one line for each custom node: its pin, its import time, its classes."""
-    times = verify.import_times(answers.log)
-    for node in gathered.nodes:
-        name = node.pin.directory
-        count = len(verify.classes_of(name, answers.probe["node_classes"]))
-        told = "disabled" if node.pin.disabled else f"{times[name]:.1f} s, {count} class(es)"
-        console.note(f"{name} {node.pin.commit[:12]}: {told}")
 
 
 def _seal(

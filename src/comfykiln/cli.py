@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
+import sys
 from typing import TYPE_CHECKING, ParamSpec
 
 import invoke
@@ -53,8 +55,10 @@ def _caught(function: Callable[P, None]) -> Callable[P, None]:
                 "stopped; nothing was tagged, and finished steps are kept for the next run"
             )
             raise invoke.Exit(code=INTERRUPTED) from error
-        except BrokenPipeError:
-            raise
+        except BrokenPipeError as error:
+            # Whoever reads has seen enough, as in `… --json | head -1`: it is no failure.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise invoke.Exit(code=0) from error
         except OSError as error:
             raise invoke.Exit(f"error: {_told(error)}", KilnError.exit_code) from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,17 +12,24 @@ from comfykiln.errors import DocumentError
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
-    from comfykiln.locking import LockInputs
-    from comfykiln.services import Service
+    from comfykiln.intake.records import Taken
+    from comfykiln.intake.tasks import Flags
 
 ORIGIN_CHOICES = ("any", "strict")
 
 
-def show_plan(root: Path, target: str | None, image: str | None, *, as_json: bool) -> None:
-    """Print the plan of one image."""
-    plan = Project(root=root).plan(target, image).as_json()
+def show_plan(
+    root: Path, target: str | None, image: str | None, source: Flags | None, *, as_json: bool
+) -> None:
+    """Print the plan of one image, of the repository or from a document."""
+    project = Project(root=root)
+    project.targets.get(target)
+    taken = _taken(project, source, image)
+    plan = project.plan(target, taken.name if taken else image).as_json()
     if as_json:
-        console.out_json(plan)
+        from comfykiln.intake import tasks  # noqa: PLC0415  # documents, where they are used
+
+        console.out_json(plan | ({"from": tasks.as_data(taken)} if taken else {}))
         return
     console.out(f"{plan['ref']}")
     console.out(f"  base     {plan['base']} (Python {plan['python']})")
@@ -32,52 +40,46 @@ def show_plan(root: Path, target: str | None, image: str | None, *, as_json: boo
     console.out("  rows, lowest first, with the digest of what each is made from:")
     for row in plan["rows"]:
         console.out(f"    {row['name']:<9} {row['inputs']}")
+    if taken:
+        from comfykiln.intake import tasks  # noqa: PLC0415  # as above
+
+        tasks.show(taken)
 
 
 def render_files(root: Path, *, check: bool) -> None:
-    """Write the generated files of images/, or hold the committed ones against them."""
-    from comfykiln import render  # noqa: PLC0415  # jinja2, where it is used
+    """Write the generated files of images/ and the node pack, or check the committed ones."""
+    from comfykiln import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
     wanted = render.rendered(Project(root=root).plans(), root)
     if check:
         render.check(wanted, root)
-        console.out(f"{len(wanted)} generated file(s) are as rendered")
+        vendored.check(root)
+        console.out(f"{len(wanted) + len(vendored.copies(root))} generated file(s) are as rendered")
         return
-    for path in render.write(wanted):
+    for path in [*render.write(wanted), *vendored.write(root)]:
         console.out(f"written: {path.relative_to(root)}")
 
 
 def lock(root: Path, image: str, git_mirror: str | None, upgrade: tuple[str, ...] = ()) -> None:
     """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
-    from comfykiln import locking  # noqa: PLC0415  # as everywhere here
-    from comfykiln.indexes import step_environment  # noqa: PLC0415
-    from comfykiln.network import settings_of_host  # noqa: PLC0415
+    from comfykiln.relocking import relock  # noqa: PLC0415  # as everywhere here
 
     project = Project(root=root)
     service = project.service(image)
-    inputs = _lock_inputs(project, service, git_mirror)
-    settings = settings_of_host(None)
-    local = project.package_index_build()
-    for line in inputs.set_aside:
-        console.note(f"set aside: {line}")
-    with console.timed(f"solve the packages of {image}"):
-        solved = locking.solve(
-            inputs,
-            dict(os.environ) | step_environment(settings),
-            previous=locking.previous(service, local),
-            upgrade=upgrade,
-        )
-    locking.write_locks(service, project.targets, inputs, solved, local)
-    console.out(f"written: {service.package_lock.relative_to(root)}")
+    mirror = _existing(git_mirror, "--git-mirror", folder=True)
+    for path in relock(project, service, mirror, upgrade):
+        console.out(f"written: {path.relative_to(root)}")
 
 
 def check_lock(root: Path, image: str, git_mirror: str | None) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
+    from comfykiln.relocking import lock_inputs  # noqa: PLC0415
 
     project = Project(root=root)
     service = project.service(image)
-    locking.check_locks(service, _lock_inputs(project, service, git_mirror))
+    mirror = _existing(git_mirror, "--git-mirror", folder=True)
+    locking.check_locks(service, lock_inputs(project, service, mirror))
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
 
@@ -85,21 +87,27 @@ def build(
     root: Path,
     target: str | None,
     image: str | None,
+    source: Flags | None,
     tag: str | None,
     origins: str,
     git_mirror: str | None,
     ca_bundle: str | None,
     *,
+    models: str,
+    archive: str | None,
+    push: str | None,
     export: bool,
     cache: bool,
+    keep: bool,
     as_json: bool,
 ) -> None:
     """Build one image and print its name, digest and export tarball."""
+    from comfykiln import modelset  # noqa: PLC0415
     from comfykiln.build import BuildOptions  # noqa: PLC0415
     from comfykiln.build import build as build_image  # noqa: PLC0415
 
     project = Project(root=root)
-    plan = project.plan(target, image)
+    project.targets.get(target)
     options = BuildOptions(
         tag=checked_tag(tag),
         strict=_choice("--origins", origins, ORIGIN_CHOICES) == "strict",
@@ -107,12 +115,25 @@ def build(
         ca_bundle=_existing(ca_bundle, "--ca-bundle", folder=False),
         export=export,
         cache=cache,
+        models=_choice("--models", models, modelset.CHOICES),
+        keep=_kept(archive, push, keep=keep),
+        archive=_new_file(archive, "--archive"),
+        push=push,
     )
+    taken = _taken(project, source, image)
+    plan = project.plan(target, taken.name if taken else image)
+    _ensure_engine()
+    if taken:
+        exact = source is not None and source.packages == "exact"
+        _lock_document(project, taken, options.git_mirror, exact=exact)
+        plan = project.plan(target, taken.name)
     built = build_image(project, plan, options)
     result = {
         "ref": built.ref,
         "digest": built.digest,
         "export": str(built.export.relative_to(root)) if built.export else None,
+        "archive": str(options.archive) if options.archive else None,
+        "pushed": built.pushed,
     }
     if as_json:
         console.out_json(result)
@@ -120,7 +141,47 @@ def build(
     console.out(f"{built.ref}  {built.digest}")
     if built.export:
         console.out(str(result["export"]))
+    for name in ("archive", "pushed"):
+        if result[name]:
+            console.out(str(result[name]))
     console.out(f"run it: ./kiln run --target {plan.target.name} --image {plan.service.name}")
+
+
+def flags(source: str | None, **given: str | None) -> Flags | None:
+    """Return the options of `--from`. Raises `DocumentError` for one of them without it."""
+    from comfykiln.intake.tasks import Flags  # noqa: PLC0415  # documents, where they are used
+
+    if source is not None:
+        return Flags(source=source, **given)  # type: ignore[arg-type]  # the tasks name them one by one
+    usual = asdict(Flags(source=""))
+    alone = [name for name, value in given.items() if value != usual[name]]
+    if alone:
+        shown = ", ".join(f"--{name.replace('_', '-')}" for name in alone)
+        raise DocumentError(f"{shown}: without --from", remedy="name the document with --from")
+    return None
+
+
+def _taken(project: Project, source: Flags | None, image: str | None) -> Taken | None:
+    """Read the document that was named, if one was, and say what is to be said of it."""
+    if source is None:
+        return None
+    from comfykiln.intake import tasks  # noqa: PLC0415  # documents, where they are used
+
+    taken = tasks.prepare(project, source, image)
+    tasks.tell(taken)
+    return taken
+
+
+def _lock_document(project: Project, taken: Taken, git_mirror: Path | None, *, exact: bool) -> None:
+    """Lock the packages of an image from a document; `exact` refuses every difference."""
+    from comfykiln.intake import differences, tasks  # noqa: PLC0415  # documents, on demand
+
+    for digest, data in taken.code.items():
+        project.store.put([data], digest, source=taken.parsed.source)
+    found = tasks.lock(project, taken, git_mirror)
+    tasks.tell_differences(found)
+    if exact:
+        differences.refuse(taken.name, found)
 
 
 def run(
@@ -138,6 +199,7 @@ def run(
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
+    _ensure_engine()
     argv = running.command(plan.target, ref, port=port, models=folder)
     running.require_runnable(plan.target, ref, port)
     console.step(process.shown(argv))
@@ -150,6 +212,7 @@ def verify_image(ref: str | None, *, as_json: bool) -> None:
 
     if ref is None:
         raise DocumentError("no image given", remedy="add --ref, such as comfykiln/core:cpu")
+    _ensure_engine()
     record: dict[str, Any] = reverify.verify_ref(ref)
     if as_json:
         console.out_json(record)
@@ -168,16 +231,36 @@ def checked_tag(tag: str | None) -> str | None:
     return tag
 
 
-def _lock_inputs(project: Project, service: Service, git_mirror: str | None) -> LockInputs:
-    mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    nodes = project.nodes(service, mirror)
-    return project.lock_inputs(service, project.comfyui_tree(service, mirror), nodes)
+def _ensure_engine() -> None:
+    """Have an engine set up where ./kiln may, once nothing that was given is at fault."""
+    from comfykiln.setup import engine  # noqa: PLC0415  # where it is used
+
+    engine.ensure()
 
 
 def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
     if value not in allowed:
         raise DocumentError(f"{option} is {value!r}", remedy=f"use one of: {', '.join(allowed)}")
     return value
+
+
+def _kept(archive: str | None, push: str | None, *, keep: bool) -> bool:
+    """Return `keep`; models that are kept nowhere must go somewhere."""
+    if not keep and archive is None and push is None:
+        raise DocumentError(
+            "--no-store alone keeps the models nowhere",
+            remedy="add --push REF or --archive FILE, or leave --no-store out",
+        )
+    return keep
+
+
+def _new_file(value: str | None, option: str) -> Path | None:
+    if value is None:
+        return None
+    path = Path(value).absolute()
+    if path.is_dir() or not value:
+        raise DocumentError(f"{option}: {path} is a folder", remedy=f"name a file: {option} FILE")
+    return path
 
 
 def _existing(value: str | None, option: str, *, folder: bool) -> Path | None:

@@ -138,10 +138,12 @@ def silence_of(url: str, settings: IndexSettings, patience: Patience) -> str:
     return ""
 
 
-def chunks(url: str, settings: IndexSettings, *, size: int, patience: Patience) -> Iterator[bytes]:
+def chunks(
+    url: str, settings: IndexSettings, *, size: int, patience: Patience, exact: bool = True
+) -> Iterator[bytes]:
     """Yield the bytes at `url`, never more than `size` of them, in pieces of up to 1 MiB.
 
-    Raises `UnavailableError` when it stalls, takes too long or ends early.
+    Raises `UnavailableError` when it stalls, takes too long or, where `size` is exact, ends early.
     """
     deadline = time.monotonic() + patience.total
     done = 0
@@ -152,13 +154,14 @@ def chunks(url: str, settings: IndexSettings, *, size: int, patience: Patience) 
                 done += len(chunk)
                 if done > size:
                     raise KilnError(
-                        f"{redacted(url)} sends more than the {size} bytes that are pinned",
-                        remedy="do not trust that origin; check the pin in images/origins.yaml",
+                        f"{redacted(url)} sends more than the {size} bytes that are "
+                        + ("pinned" if exact else "allowed"),
+                        remedy="do not trust that origin; check the pin, which names what to take",
                     )
                 yield chunk
                 if time.monotonic() > deadline:
                     raise UnavailableError(f"{redacted(url)}: not done in {patience.total:g} s")
-    if done < size:
+    if exact and done < size:
         raise UnavailableError(f"{redacted(url)}: ended after {done} of {size} bytes")
 
 

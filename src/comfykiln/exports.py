@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from comfykiln.exporting.records import ExportInput
+    from comfykiln.exporting.records import ExportInput, ExportModel
     from comfykiln.gather import Gathered
     from comfykiln.indexes import IndexSettings
+    from comfykiln.models.records import LockedModel
+    from comfykiln.modelset import ModelSet
     from comfykiln.origins.records import ComfyUISpec
     from comfykiln.plan import BuildPlan
 
@@ -29,11 +31,12 @@ def export_build(
     tag: str,
     digest: str,
     settings: IndexSettings,
+    models: ModelSet,
 ) -> Path:
     """Write `dist/<image>-<target>-<tag>.tar.gz` with its `.sha256`, and return its path."""
     from comfykiln.export import export_tarball  # noqa: PLC0415  # tomlkit, where it is used
 
-    what = _input(plan, gathered, receipt, tag=tag, digest=digest)
+    what = _input(plan, gathered, receipt, models, tag=tag, digest=digest)
     environment = os.environ | step_environment(settings)
     if settings.ca_bundle is not None:
         environment["SSL_CERT_FILE"] = str(settings.ca_bundle)
@@ -47,6 +50,7 @@ def _input(
     plan: BuildPlan,
     gathered: Gathered,
     receipt: Mapping[str, Any],
+    models: ModelSet,
     *,
     tag: str,
     digest: str,
@@ -74,6 +78,27 @@ def _input(
             ExportNode(name=pack.name, source="development") for pack in plan.service.local_nodes
         ],
         dev_nodes={pack.name: pack for pack in plan.service.local_nodes},
+        models=[
+            *(_model(model, in_image=True) for model in models.inside),
+            *(_model(model, in_image=False) for model in models.intents),
+        ],
+    )
+
+
+def _model(model: LockedModel, *, in_image: bool) -> ExportModel:
+    """Return the model with its place, its digest and every source, in the image or not."""
+    from comfykiln.exporting.records import ExportModel  # noqa: PLC0415  # as above
+
+    category, _, filename = model.destination.rpartition("/")
+    return ExportModel(
+        filename=filename,
+        category=category.partition("/")[0] or "models",
+        relative_path=model.destination,
+        sha256=model.sha256,
+        size=model.size,
+        sources=tuple(source.url for source in model.sources),
+        criticality=model.criticality,
+        in_image=in_image,
     )
 
 

@@ -6,19 +6,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln import console
+from comfykiln.nodelock import read_node_lock
 from comfykiln.nodepins import pins_of
+from comfykiln.nodeset import NodeSet, Reach, gather_nodes
 from comfykiln.origins.base import obtain_base
 from comfykiln.origins.comfyui import obtain_comfyui
-from comfykiln.origins.nodes import obtain_nodes
 from comfykiln.origins.torch import choose_torch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.indexes import IndexSettings
-    from comfykiln.nodepins import NodePins
     from comfykiln.origins.base import BaseImage
-    from comfykiln.origins.nodes import GatheredNode
     from comfykiln.origins.records import Origins, OriginUse
     from comfykiln.origins.torch import TorchChoice
     from comfykiln.plan import BuildPlan
@@ -33,8 +32,7 @@ class Gathered:
     comfyui: Path
     torch: TorchChoice
     uses: tuple[OriginUse, ...]
-    pins: NodePins
-    nodes: tuple[GatheredNode, ...]
+    nodes: NodeSet
 
 
 def gather(
@@ -46,7 +44,7 @@ def gather(
     strict: bool,
     mirror: Path | None,
 ) -> Gathered:
-    """Obtain torch's index, the nodes, ComfyUI and the base, and say which origin each came from.
+    """Obtain torch's index, ComfyUI, the nodes and the base, and say which origin each came from.
 
     The cheapest questions come first, so that what is not possible here is known soonest.
     `strict` forbids every origin but the first; raises `NotPossibleError` where none is left.
@@ -55,16 +53,18 @@ def gather(
         plan.target.torch, origins.torch, settings=settings, store=store, strict=strict
     )
     pins = pins_of(plan.service, plan.comfyui)
-    nodes = obtain_nodes(
-        pins.git, plan.service.rule, store=store, settings=settings, strict=strict, mirror=mirror
-    )
     comfyui, comfyui_use = obtain_comfyui(
         plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror
     )
+    reach = Reach(
+        store=store, settings=settings, registry=origins.registry, mirror=mirror, strict=strict
+    )
+    locked = read_node_lock(plan.service.node_lock)
+    nodes = gather_nodes(plan.service, pins, comfyui, reach, locked)
     base, base_use = obtain_base(plan.base, store=store, settings=settings, strict=strict)
     uses = (base_use, comfyui_use, torch_use)
     for use in uses:
         console.note(f"{use.thing}: {use.detail}")
         if use.warning:
             console.warn(use.warning)
-    return Gathered(base=base, comfyui=comfyui, torch=torch, uses=uses, pins=pins, nodes=nodes)
+    return Gathered(base=base, comfyui=comfyui, torch=torch, uses=uses, nodes=nodes)

@@ -27,6 +27,27 @@ class NodePin:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ArchivePin:
+    """A node from an archive: its folder below custom_nodes, and what tells which archive.
+
+    A node of the registry has `registry_id` and `version`; another one has `urls`, in the order to
+    try them. `sha256` is empty where the document names none: the lock then holds it.
+    """
+
+    directory: str
+    registry_id: str = ""
+    version: str = ""
+    urls: tuple[str, ...] = ()
+    sha256: str = ""
+    disabled: bool = False
+
+    @property
+    def title(self) -> str:
+        """What people call the archive."""
+        return f"{self.registry_id} {self.version}" if self.registry_id else self.urls[0]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodePins:
     """All nodes of an image that come from outside, and the packages its snapshot pins.
 
@@ -35,6 +56,7 @@ class NodePins:
     """
 
     git: tuple[NodePin, ...] = ()
+    archives: tuple[ArchivePin, ...] = ()
     files: tuple[tuple[str, bool], ...] = ()
     packages: tuple[str, ...] = ()
 
@@ -64,6 +86,9 @@ def from_environment(environment: Environment, source: str) -> NodePins:
         )
     return NodePins(
         git=tuple(_pin(node) for node in environment.nodes if node.source == "git"),
+        archives=tuple(
+            _archive(node) for node in environment.nodes if node.source in {"registry", "archive"}
+        ),
         files=tuple((one.name, one.disabled) for one in environment.nodes if one.source == "file"),
         packages=tuple(
             f"{package.name}=={package.version}"
@@ -81,6 +106,23 @@ def _pin(node: Node) -> NodePin:
     )
 
 
+def _archive(node: Node) -> ArchivePin:
+    if node.source == "archive":
+        addresses = tuple(filter(None, (node.url, node.fallback_url)))
+        return ArchivePin(
+            directory=node.name,
+            urls=addresses,
+            sha256=node.sha256 or "",
+            disabled=node.disabled,
+        )
+    return ArchivePin(
+        directory=node.name,
+        registry_id=node.registry_id or node.name,
+        version=node.version or "",
+        disabled=node.disabled,
+    )
+
+
 def https(url: str) -> str:
     """Return a repository's address without its ending, over https, as it is cloned."""
     from comfykiln.documents.values import https_url  # noqa: PLC0415  # as above
@@ -89,18 +131,50 @@ def https(url: str) -> str:
 
 
 def _faults(nodes: Sequence[Node]) -> Iterator[str]:
+    folders: set[str] = set()
     for node in nodes:
-        if node.source == "git":
-            if node.commit is None:
-                yield f"{node.name}: {node.ref or 'its default branch'} moves; pin a commit"
-            elif not https(node.url or "").startswith("https://"):
-                yield f"{node.name}: {node.url} is not reached over https"
-            elif "comfyui-manager" in (node.url or "").lower():
-                yield f"{node.name}: the Manager is a package, and comfy-cli skips this address"
-        elif node.source == "registry":
-            yield f"{node.name}: a registry node is not built yet; name its repository and commit"
-        elif node.source != "file":
-            yield f"{node.name}: nodes of the kind {node.source} are not built from a snapshot"
+        if node.name.casefold() in folders:
+            yield f"{node.name}: two nodes want this folder"
+        folders.add(node.name.casefold())
+        if fault := _FAULTS.get(node.source, _unknown)(node):
+            yield f"{node.name}: {fault}"
+
+
+def _git_fault(node: Node) -> str:
+    if node.commit is None:
+        return f"{node.ref or 'its default branch'} moves; pin a commit"
+    if not https(node.url or "").startswith("https://"):
+        return f"{node.url} is not reached over https"
+    if "comfyui-manager" in (node.url or "").lower():
+        return "the Manager is a package, and comfy-cli skips this address"
+    return ""
+
+
+def _registry_fault(node: Node) -> str:
+    if node.version is None:
+        return f"{node.ref or 'its version'} moves; write an exact version"
+    return "the Manager is a package" if "comfyui-manager" in node.name.lower() else ""
+
+
+def _archive_fault(node: Node) -> str:
+    return "" if https(node.url or "").startswith("https://") else f"{node.url} is not over https"
+
+
+def _file_fault(node: Node) -> str:
+    ending = "is no Python file (a disabled one is named without `.disabled`)"
+    return "" if node.name.endswith(".py") else ending
+
+
+def _unknown(node: Node) -> str:
+    return f"nodes of the kind {node.source} are not built from a snapshot"
+
+
+_FAULTS = {
+    "git": _git_fault,
+    "registry": _registry_fault,
+    "archive": _archive_fault,
+    "file": _file_fault,
+}
 
 
 def _require_same_comfyui(service: Service, wanted: WantedComfyUI, have: ComfyUISpec) -> None:

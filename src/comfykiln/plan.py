@@ -53,6 +53,13 @@ class BuildPlan:
         return self.base.ref
 
     @property
+    def dockerfile(self) -> str:
+        """Where the rendered Dockerfile lies, below the repository's root."""
+        if self.service.document:
+            return f".kiln/from/{self.service.name}/{self.target.name}/Dockerfile"
+        return f"images/{self.target.name}/{self.service.name}/Dockerfile"
+
+    @property
     def tag(self) -> str:
         """The default tag without its target: ComfyUI's version and the lock's digest."""
         return f"v{self.comfyui.version}-{self.lock_digest[:12]}"
@@ -96,15 +103,16 @@ def make_plan(
     program = tree_digest([restore])
     lock = _text(service.package_lock)
     torch = target.torch
+    sources = [text] if (text := _text(service.node_lock)) else []
     torch_lock = _text(service.torch_lock(torch.local))
     rows = {
         "base": [base.ref, *BASE_PACKAGES, *service.apt],
         **({"userland": [base.ref, *target.apt]} if target.apt else {}),
         "torch": [base.ref, *torch.requirements, torch.index, torch.local, torch_lock, program],
-        "packages": [base.ref, lock, program],
+        "packages": [base.ref, lock, *sources, program],
         "comfyui": [comfyui.commit, comfyui.content, program],
-        "nodes": [lock, _text(service.snapshot), tree_digest(service.local_nodes), program],
-        "services": [_text(service.startup), program],
+        "nodes": [lock, *sources, _text(service.snapshot), _tree(service), program],
+        "services": [_text(service.startup), *_variables(service), program],
     }
     locked = [base.ref, comfyui.commit, *torch.requirements, torch.local]
     return BuildPlan(
@@ -113,8 +121,18 @@ def make_plan(
         base=base,
         comfyui=comfyui,
         rows=tuple(Row(name=name, digest=_digest(inputs)) for name, inputs in rows.items()),
-        lock_digest=_digest([*locked, lock, torch_lock, _text(service.snapshot)]),
+        lock_digest=_digest([*locked, lock, torch_lock, _text(service.snapshot), *sources]),
     )
+
+
+def _variables(service: Service) -> list[str]:
+    return [f"{name}={value}" for name, value in sorted(service.environment.items())]
+
+
+def _tree(service: Service) -> str:
+    """Return the digest of the code that lies in the repository: local packs, single files."""
+    folders = [*service.local_nodes, *(one for one in (service.node_files,) if one.is_dir())]
+    return tree_digest(folders)
 
 
 def tree_digest(folders: Iterable[Path]) -> str:

@@ -12,10 +12,9 @@ from comfykiln.services import load_service, service_names
 from comfykiln.targets import load_targets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from comfykiln.locking import LockInputs
-    from comfykiln.origins.nodes import GatheredNode
+    from comfykiln.nodelock import NodeLock
+    from comfykiln.nodeset import NodeSet, Reach
     from comfykiln.origins.records import Origins
     from comfykiln.plan import BuildPlan
     from comfykiln.services import Service
@@ -66,28 +65,30 @@ class Project:
         )
         return tree
 
-    def nodes(self, service: Service, mirror: Path | None = None) -> tuple[GatheredNode, ...]:
-        """Return the service's custom nodes from git at their pins, on this machine."""
-        from comfykiln.network import settings_of_host  # noqa: PLC0415  # where it is used
+    def nodes(self, service: Service, tree: Path, reach: Reach, locked: NodeLock | None) -> NodeSet:
+        """Return the service's custom nodes on this machine; `tree` is the pinned ComfyUI.
+
+        With `locked` exactly what that names; with None it is learned.
+        """
         from comfykiln.nodepins import pins_of  # noqa: PLC0415  # where it is used
-        from comfykiln.origins.nodes import obtain_nodes  # noqa: PLC0415  # where it is used
+        from comfykiln.nodeset import gather_nodes  # noqa: PLC0415  # where it is used
 
         pins = pins_of(service, self.origins.comfyui(service.comfyui))
-        settings = settings_of_host(None)
-        return obtain_nodes(
-            pins.git, service.rule, store=self.store, settings=settings, mirror=mirror
-        )
+        return gather_nodes(service, pins, tree, reach, locked)
 
-    def lock_inputs(
-        self, service: Service, tree: Path, nodes: Sequence[GatheredNode]
-    ) -> LockInputs:
+    def lock_inputs(self, service: Service, tree: Path, nodes: NodeSet) -> LockInputs:
         """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""
         from comfykiln.locking import lock_inputs  # noqa: PLC0415  # where it is used
-        from comfykiln.nodepins import pins_of  # noqa: PLC0415  # where it is used
 
-        pyproject = self.root / "pyproject.toml"
-        pins = pins_of(service).packages
-        return lock_inputs(service, self.targets, tree, pyproject, nodes, pins)
+        return lock_inputs(
+            service,
+            self.targets,
+            tree,
+            self.root / "pyproject.toml",
+            nodes.packs,
+            nodes.pins.packages,
+            nodes.lock,
+        )
 
     def package_index_build(self) -> str:
         """Return the local tag of the torch build that the package index has: what a lock solves.

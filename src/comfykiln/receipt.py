@@ -13,8 +13,10 @@ import comfykiln
 from comfykiln import engine as engines
 from comfykiln import files, locking
 from comfykiln.errors import KilnError
-from comfykiln.locking.nodelines import node_lines
-from comfykiln.verify import Expectation, classes_of, import_times
+from comfykiln.locking.lockfiles import stand_ins_in
+from comfykiln.locking.nodelines import node_lines, rules_of
+from comfykiln.nodereport import found_nodes, told_nodes
+from comfykiln.verify import Expectation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,12 +49,13 @@ def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
         local_tag=gathered.torch.local_tag,
         packages=packages,
         packs={pack.name: pack_nodes(pack) for pack in plan.service.local_nodes},
-        nodes=tuple(pin.directory for pin in gathered.pins.git if not pin.disabled),
+        nodes=tuple(one.name for one in told_nodes(gathered.nodes) if not one.disabled),
         without_classes=frozenset(
             name for name, rule in plan.service.nodes.items() if rule.frontend_only
         ),
         accepted=frozenset(plan.service.accepted),
-        libraries=shared if gathered.nodes else (),
+        stand_ins=frozenset(stand_ins_in(plan.service.package_lock, plan.target.stand_ins)),
+        libraries=() if gathered.nodes.empty else shared,
     )
 
 
@@ -128,27 +131,9 @@ def write(
             "read_only_root": not answers.probe["process"]["root_writable"],
             "network": "none",
             "health": answers.health,
-            **({"nodes": _nodes(gathered, answers)} if gathered.nodes else {}),
+            **({} if gathered.nodes.empty else {"nodes": found_nodes(gathered.nodes, answers)}),
         },
-        **(_further(plan, gathered, answers, expected) if gathered.nodes else {}),
-    }
-
-
-def _nodes(gathered: Gathered, answers: Answers) -> dict[str, Any]:
-    """Return what each custom node was found to be; how long it took to import is printed only."""
-    classes: Mapping[str, str] = answers.probe["node_classes"]
-    imported = import_times(answers.log)
-    return {
-        node.pin.directory: {
-            "url": node.pin.url,
-            "commit": node.pin.commit,
-            "submodules": {mount: one.commit for mount, one in node.repositories.items() if mount},
-            "disabled": node.pin.disabled,
-            "lacking": list(node.lacking),
-            "imported": node.pin.directory in imported,
-            "classes": len(classes_of(node.pin.directory, classes)),
-        }
-        for node in gathered.nodes
+        **({} if gathered.nodes.empty else _further(plan, gathered, answers, expected)),
     }
 
 
@@ -165,11 +150,18 @@ def _further(
 def _resolution(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:
     """Return every decision of people that bent the solve or the judgement, with its reason."""
     service = plan.service
-    lines = node_lines(gathered.nodes, (), service, plan.target.torch.requirements)
+    family, lock = plan.target.torch.requirements, gathered.nodes.lock
+    rules = rules_of(service, plan.target.stand_ins, family, lock)
+    lines = node_lines(gathered.nodes.packs, gathered.nodes.pins.packages, rules)
+    stood_in = stand_ins_in(service.package_lock, plan.target.stand_ins)
     return {
         "overrides": {one.requirement: one.reason for one in service.overrides},
         "dropped": dict(service.drop),
         "set_aside": list(lines.set_aside),
+        "stand_ins": {name: {"by": one.by, "reason": one.reason} for name, one in stood_in.items()},
+        "from_git": {
+            one.name: {"url": one.url, "ref": one.ref, "commit": one.commit} for one in lock.sources
+        },
         "built_from_source": list(service.sdists),
         "accepted": dict(service.accepted),
         "complaints": sorted(answers.complaints + answers.unloadable),

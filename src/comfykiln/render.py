@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from comfykiln.plan import BuildPlan
 
 BAKE_FILE = "docker-bake.json"
+DOCUMENT_TEMPLATE = "complete"
 
 
 def dockerfile(plan: BuildPlan, templates: Path) -> str:
@@ -28,7 +29,7 @@ def dockerfile(plan: BuildPlan, templates: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    template = environment.get_template(f"{plan.service.name}.Dockerfile.j2")
+    template = environment.get_template(f"{template_of(plan)}.Dockerfile.j2")
     text = template.render(
         image=plan.service.name,
         title=plan.service.title,
@@ -41,6 +42,11 @@ def dockerfile(plan: BuildPlan, templates: Path) -> str:
         epoch=plan.epoch,
     )
     return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
+
+
+def template_of(plan: BuildPlan) -> str:
+    """Return the template's name: the image's own, or that of `complete` for a document."""
+    return DOCUMENT_TEMPLATE if plan.service.document else plan.service.name
 
 
 def bake_file(plans: Sequence[BuildPlan]) -> bytes:
@@ -56,10 +62,7 @@ def bake_file(plans: Sequence[BuildPlan]) -> bytes:
 def rendered(plans: Sequence[BuildPlan], root: Path) -> dict[Path, bytes]:
     """Return every generated file of the repository with its content."""
     files = {
-        root / "images" / plan.target.name / plan.service.name / "Dockerfile": dockerfile(
-            plan, root / "templates"
-        ).encode()
-        for plan in plans
+        root / plan.dockerfile: dockerfile(plan, root / "templates").encode() for plan in plans
     }
     return files | {root / "images" / BAKE_FILE: bake_file(plans)}
 
@@ -92,7 +95,7 @@ def _bake_target(plan: BuildPlan) -> dict[str, object]:
     staged = f".kiln/context/{plan.name}"
     return {
         "context": staged,
-        "dockerfile": f"../../../images/{plan.target.name}/{plan.service.name}/Dockerfile",
+        "dockerfile": f"../../../{plan.dockerfile}",
         "target": "image",
         "contexts": {"comfyui-source": f"{staged}-comfyui", "tools": f"{staged}-tools"},
         "args": {"SOURCE_DATE_EPOCH": str(plan.epoch)},

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
-from comfykiln import console, engine, receipt, verify
+from comfykiln import console, delivery, engine, receipt, verify
 from comfykiln.errors import KilnError
+from comfykiln.oci.images import MODELS_LABEL
 
 
 def verify_ref(ref: str) -> dict[str, Any]:
@@ -19,13 +21,9 @@ def verify_ref(ref: str) -> dict[str, Any]:
             f"the receipt inside {ref} is not the one that its label names",
             remedy="the image was changed after it was sealed: build or pull it again",
         )
-    layers = engine.layer_digests(image)
-    sealed = record["software"]["layers"]
-    if layers[: len(sealed)] != sealed or len(layers) != len(sealed) + 1:
-        raise KilnError(
-            f"the layers of {ref} are not those that were verified",
-            remedy="the image was changed after it was sealed: build or pull it again",
-        )
+    models = json.loads(engine.labels(image).get(MODELS_LABEL, "[]"))
+    _require_layers(ref, engine.layer_digests(image), record["software"]["layers"], models)
+    delivery.require_visible(client, ref, {str(one["path"]): int(one["size"]) for one in models})
     with console.timed("verify: no network, read-only root"):
         expected = expectation(record)
         answers = verify.question(client, ref, expected.libraries)
@@ -35,10 +33,24 @@ def verify_ref(ref: str) -> dict[str, Any]:
     return record
 
 
+def _require_layers(
+    ref: str, layers: list[str], software: list[str], models: list[dict[str, Any]]
+) -> None:
+    """Raise `KilnError` unless the layers are the software, its receipt and the models, no more."""
+    added = list(dict.fromkeys(str(one["layer"]) for one in models))
+    rest = layers[len(software) :]
+    if layers[: len(software)] != software or len(rest) != 1 + len(added) or rest[1:] != added:
+        raise KilnError(
+            f"the layers of {ref} are not those that were verified",
+            remedy="the image was changed after it was sealed: build or pull it again",
+        )
+
+
 def expectation(record: dict[str, Any]) -> verify.Expectation:
     """Return what an image with this receipt must answer again."""
     found = record["found"]
     nodes = {name: one for name, one in found.get("nodes", {}).items() if not one["disabled"]}
+    stand_ins = record.get("resolution", {}).get("stand_ins", {})
     accepted = record.get("resolution", {}).get("accepted", {})
     version, _, local = found["torch"].partition("+")
     return verify.Expectation(
@@ -50,5 +62,6 @@ def expectation(record: dict[str, Any]) -> verify.Expectation:
         nodes=tuple(nodes),
         without_classes=frozenset(name for name, one in nodes.items() if not one["classes"]),
         accepted=frozenset(accepted),
+        stand_ins=frozenset(stand_ins),
         libraries=tuple(record["libraries"]) if "libraries" in record else (),
     )

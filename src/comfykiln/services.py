@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,12 @@ class NodeRule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Service:
-    """One image's content: the ComfyUI release, its base, its snapshot and local node packs."""
+    """One image's content: the ComfyUI release, its base, its snapshot and local node packs.
+
+    `document` is the kind of document that the service was generated from, "" for one of the
+    repository; its packages are then preferred, not demanded. `environment` are variables of the
+    running server.
+    """
 
     name: str
     folder: Path
@@ -59,6 +65,9 @@ class Service:
     drop: Mapping[str, str] = field(default_factory=dict)
     accepted: Mapping[str, str] = field(default_factory=dict)
     nodes: Mapping[str, NodeRule] = field(default_factory=dict)
+    document: str = ""
+    constraints: tuple[str, ...] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def rule(self, node: str) -> NodeRule:
         """Return what is special about the node in the folder `node`."""
@@ -68,6 +77,16 @@ class Service:
     def package_lock(self) -> Path:
         """The lock of all packages that are equal on every target."""
         return self.folder / "locks" / "packages.txt"
+
+    @property
+    def node_lock(self) -> Path:
+        """The lock of what nodes bring beyond git commits: archives, files, packages from git."""
+        return self.folder / "locks" / "nodes.json"
+
+    @property
+    def node_files(self) -> Path:
+        """The folder beside the snapshot that holds nodes of a single file."""
+        return self.snapshot.parent / "custom_nodes"
 
     def torch_lock(self, name: str) -> Path:
         """Return the lock of the torch build `name` (a local tag such as `cu130`)."""
@@ -79,13 +98,20 @@ def service_names(root: Path) -> list[str]:
     return sorted(path.parent.name for path in root.glob("services/comfy/*/service.yaml"))
 
 
+def generated_folder(root: Path, name: str) -> Path:
+    """Return where the service of an image lies that was built from a document."""
+    return root / ".kiln" / "from" / name
+
+
 def load_service(root: Path, name: str) -> Service:
     """Read the service of the image `name`; raises `DocumentError` with every fault."""
     known = service_names(root)
-    if name not in known:
-        remedy = f"use one of: {', '.join(known)}"
-        raise DocumentError(f"there is no image {name!r}", remedy=remedy)
     folder = root / "services" / "comfy" / name
+    if name not in known:
+        folder = generated_folder(root, name)
+        if not re.fullmatch(r"[a-z0-9-]+", name) or not (folder / "service.yaml").is_file():
+            remedy = f"use one of: {', '.join(known)}; or name a document with --from"
+            raise DocumentError(f"there is no image {name!r}", remedy=remedy)
     raw = load_yaml(folder / "service.yaml", "service")
     service = Service(
         name=name,
@@ -104,6 +130,9 @@ def load_service(root: Path, name: str) -> Service:
         drop=raw.get("drop", {}),
         accepted=raw.get("accepted", {}),
         nodes={node: _rule(entry) for node, entry in raw.get("nodes", {}).items()},
+        document=raw.get("document", ""),
+        constraints=tuple(raw.get("constraints", [])),
+        environment=raw.get("environment", {}),
     )
     _require_files(service)
     return service

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from comfykiln import files
 from comfykiln.errors import NotPossibleError
 from comfykiln.plan import BASE_PACKAGES, BUILDER_PACKAGES
-from comfykiln.staging_nodes import write_nodes
+from comfykiln.staging_nodes import write_nodes, write_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,16 +50,34 @@ def staged(plan: BuildPlan, gathered: Gathered, root: Path, restore: Path) -> It
         _copy_uv(tools)
         link = folder / f"{plan.name}-comfyui"
         link.unlink(missing_ok=True)
-        link.symlink_to(gathered.comfyui, target_is_directory=True)
-        yield Staged(context=context, comfyui=gathered.comfyui, tools=tools)
+        comfyui = _comfyui(gathered, folder / f"{plan.name}-tree")
+        link.symlink_to(comfyui, target_is_directory=True)
+        yield Staged(context=context, comfyui=comfyui, tools=tools)
+
+
+def _comfyui(gathered: Gathered, folder: Path) -> Path:
+    """Return the ComfyUI tree: as pinned, or without those of its node files that are disabled."""
+    left_out = [one.name for one in gathered.nodes.files if one.own and one.disabled]
+    if folder.exists():
+        shutil.rmtree(folder)
+    if not left_out:
+        return gathered.comfyui
+    shutil.copytree(gathered.comfyui, folder, symlinks=True)
+    for name in left_out:
+        (folder / "custom_nodes" / name).unlink()
+    return folder
 
 
 def _write_context(plan: BuildPlan, gathered: Gathered, context: Path, restore: Path) -> None:
     _write_apt(plan, context / "apt", restore)
     _write_program(context / "kiln" / "comfykiln", restore)
     _write_locks(plan, gathered.torch, context / "locks")
-    write_nodes(plan.service, gathered, context / "nodes")
+    write_nodes(plan.service, plan.target, gathered, context / "nodes")
+    write_sources(gathered.nodes.sources, context / "locks" / "packages")
     files.copy(plan.service.startup, context / "services" / "startup.py")
+    if plan.service.environment:
+        variables = files.canonical_json(dict(plan.service.environment))
+        files.write_bytes(context / "services" / "environment.json", variables)
 
 
 def _write_apt(plan: BuildPlan, folder: Path, restore: Path) -> None:
@@ -80,13 +98,20 @@ def _write_program(folder: Path, restore: Path) -> None:
 
 
 def _write_locks(plan: BuildPlan, torch: TorchChoice, folder: Path) -> None:
-    """Write the package lock and the torch row; a lock of the torch build in use goes beside it."""
-    files.write_text(folder / "packages.txt", _bare(plan.service.package_lock))
+    """Write the package lock, and in a folder of its own what the torch row depends on.
+
+    That is a lock of the torch build in use, or else the packages to hold while uv solves; a
+    changed package then leaves a locked torch row as it is.
+    """
+    packages = _bare(plan.service.package_lock)
+    files.write_text(folder / "packages" / "packages.txt", packages)
     lock = plan.service.torch_lock(torch.local_tag)
     if torch.index is None and lock.is_file():
-        files.write_text(folder / "torch.txt", _bare(lock))
+        files.write_text(folder / "torch" / "torch.txt", _bare(lock))
+    else:
+        files.write_text(folder / "torch" / "packages.txt", packages)
     choice = {"requirements": list(torch.requirements), "index": torch.index}
-    files.write_bytes(folder / "torch.json", files.canonical_json(choice))
+    files.write_bytes(folder / "torch" / "torch.json", files.canonical_json(choice))
 
 
 def _bare(lock: Path) -> str:

@@ -2,56 +2,95 @@
 
 from __future__ import annotations
 
+import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from comfykiln import files
+from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.nodepins import https
+from comfykiln.origins.nodearchives import members_of
 from comfykiln.plan import source_files
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from comfykiln.gather import Gathered
+    from comfykiln.origins.nodearchives import GatheredArchive
     from comfykiln.origins.nodes import GatheredNode
+    from comfykiln.origins.repository import Repository
+    from comfykiln.origins.sources import GatheredSource
     from comfykiln.services import Service
+    from comfykiln.targets import Target
 
 SNAPSHOT = "production-snapshot.json"
 
 
-def write_nodes(service: Service, gathered: Gathered, folder: Path) -> None:
+def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Path) -> None:
     """Write what the nodes row is restored from into `folder`.
 
     Apart from files that a mirror lacks, all of it follows from the pins alone.
     """
     _write_snapshot(service, folder / SNAPSHOT)
     (folder / "packs").mkdir()
-    for node in gathered.nodes:
+    for node in gathered.nodes.git:
         for repository in node.repositories.values():
             files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
+    for archive in gathered.nodes.archives:
+        _write_archive(archive, folder / "archives" / f"{archive.sha256}.zip")
+    for one in gathered.nodes.files:
+        files.copy(one.path, folder / "files" / one.name)
     for pack in service.local_nodes:
         for path in source_files(pack):
             files.copy(path, folder / "local" / pack.name / path.relative_to(pack))
+    stood_in = stand_ins_in(service.package_lock, target.stand_ins)
     plan = {
         "snapshot": SNAPSHOT,
-        "mirrors": mirrors(gathered.nodes),
-        "git": [_node(service, node) for node in gathered.nodes],
-        "files": [{"name": name, "disabled": off} for name, off in gathered.pins.files],
+        "mirrors": mirrors([node.repositories for node in gathered.nodes.git]),
+        "git": [_node(service, node) for node in gathered.nodes.git],
+        "archives": [_archive(service, one) for one in gathered.nodes.archives],
+        "files": [
+            {"name": one.name, "disabled": one.disabled, "own": one.own}
+            for one in gathered.nodes.files
+        ],
         "local": [pack.name for pack in service.local_nodes],
-        "accepted": sorted({*service.accepted, *service.drop}),
+        "accepted": sorted({*service.accepted, *service.drop, *stood_in}),
         "family": sorted(line.partition("==")[0] for line in gathered.torch.requirements),
     }
     files.write_bytes(folder / "restore.json", files.canonical_json(plan))
 
 
-def mirrors(nodes: tuple[GatheredNode, ...]) -> list[dict[str, Any]]:
+def write_sources(sources: Sequence[GatheredSource], folder: Path) -> None:
+    """Write what the packages row builds from git into `folder`."""
+    plan = [
+        {
+            "name": one.locked.name,
+            "url": one.locked.url,
+            "commit": one.locked.commit,
+            "subdirectory": one.locked.subdirectory,
+            "repositories": [
+                {"mount": mount, "commit": repository.commit, "sha256": repository.sha256}
+                for mount, repository in one.repositories.items()
+            ],
+        }
+        for one in sources
+    ]
+    files.write_bytes(folder / "sources.json", files.canonical_json({"sources": plan}))
+    for one in sources:
+        for repository in one.repositories.values():
+            files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
+
+
+def mirrors(wanted: Iterable[Mapping[str, Repository]]) -> list[dict[str, Any]]:
     """Return the bare repositories that stand in for the hosts: path, commit, packs.
 
-    One repository may be needed at several commits; its branch is at the first, a node's own.
+    `wanted` are repositories by their mounts, the first of each at its own top. One repository may
+    be needed at several commits; its branch is at the first, a node's own.
     """
     found: dict[str, dict[str, Any]] = {}
-    every = [(depth, one) for node in nodes for depth, one in enumerate(node.repositories.values())]
+    every = [(depth, one) for mounts in wanted for depth, one in enumerate(mounts.values())]
     for _, repository in sorted(every, key=lambda pair: (pair[0] > 0, pair[1].url)):
         parts = urlsplit(repository.url)
         path = f"{parts.netloc}{parts.path}.git"
@@ -59,6 +98,27 @@ def mirrors(nodes: tuple[GatheredNode, ...]) -> list[dict[str, Any]]:
         if repository.sha256 not in entry["packs"]:
             entry["packs"].append(repository.sha256)
     return [found[path] for path in sorted(found)]
+
+
+def _write_archive(archive: GatheredArchive, target: Path) -> None:
+    """Write the archive's files anew: what comes from outside is read here alone."""
+    with files.replacing(target) as file, zipfile.ZipFile(file, "w") as made:
+        for name, data in members_of(archive.pin, archive.path).items():
+            made.writestr(zipfile.ZipInfo(name), data)
+
+
+def _archive(service: Service, one: GatheredArchive) -> dict[str, Any]:
+    rule = service.rule(one.directory)
+    return {
+        "directory": one.directory,
+        "registry_id": one.pin.registry_id,
+        "version": one.pin.version,
+        "sha256": one.sha256,
+        "disabled": one.pin.disabled,
+        "copies": dict(rule.copies),
+        "folders": list(rule.folders),
+        "install": one.install_script and rule.install == "run",
+    }
 
 
 def _node(service: Service, node: GatheredNode) -> dict[str, Any]:

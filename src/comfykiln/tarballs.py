@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import stat
 import tarfile
 import unicodedata
 import zlib
@@ -54,8 +55,21 @@ class Limits:
 DEFAULT_LIMITS: Final = Limits()
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Unpacked:
+    """The files of a tarball, name to bytes in its order, and which of them can be executed."""
+
+    members: dict[str, bytes]
+    executable: frozenset[str]
+
+
 def read_members(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes]:
-    """Return the files of a gzip-compressed tarball, name to bytes, in the archive's order.
+    """Return the files of a tarball, name to bytes; as `unpack`, without their modes."""
+    return unpack(path, limits).members
+
+
+def unpack(path: Path, limits: Limits = DEFAULT_LIMITS) -> Unpacked:
+    """Return the files of a gzip-compressed tarball, in the archive's order.
 
     Folders are checked and left out; a leading `./` is dropped from names.
     The first pass looks at every member without keeping any data, the second reads them, so that
@@ -67,11 +81,14 @@ def read_members(path: Path, limits: Limits = DEFAULT_LIMITS) -> dict[str, bytes
     with _opened(path, limits) as stream:
         _check(stream, path, limits)
         stream.seek(0)
-        return {
-            _clean(info.name): stream.data(info)
-            for info in _open(stream)
-            if info.type in _PLAIN_FILES
-        }
+        members: dict[str, bytes] = {}
+        executable = set()
+        for info in _open(stream):
+            if info.type in _PLAIN_FILES:
+                members[_clean(info.name)] = stream.data(info)
+                if info.mode & stat.S_IXUSR:
+                    executable.add(_clean(info.name))
+        return Unpacked(members=members, executable=frozenset(executable))
 
 
 def write_members(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,20 @@ class TorchRow:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StandIn:
+    """The package that is installed in place of another one, and why."""
+
+    by: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """One accelerator: what its images hold beyond the others, and how they are run."""
+    """One accelerator: what its images hold beyond the others, and how they are run.
+
+    `stand_ins` maps the normalised name of a package to what is installed in its place; the map is
+    the same for all targets, since one lock serves them.
+    """
 
     name: str
     title: str
@@ -42,14 +54,16 @@ class Target:
     environment: Mapping[str, str]
     run: tuple[str, ...]
     device_nodes: tuple[str, ...]
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Targets:
-    """All targets by name, and the packages that are theirs alone."""
+    """All targets by name, the packages that are theirs alone, and those with a stand-in."""
 
     by_name: Mapping[str, Target]
     accelerator_packages: tuple[str, ...]
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
 
     def get(self, name: str | None) -> Target:
         """Return the target `name`; otherwise raise an error that says which there are."""
@@ -73,13 +87,15 @@ class Targets:
 def load_targets(path: Path) -> Targets:
     """Read targets.yaml; raises `DocumentError` with every fault and its place."""
     raw = load_yaml(path, "targets")
+    stand_ins = {name: StandIn(**one) for name, one in raw.get("stand_ins", {}).items()}
     return Targets(
-        by_name={name: _target(name, entry) for name, entry in raw["targets"].items()},
+        by_name={name: _target(name, entry, stand_ins) for name, entry in raw["targets"].items()},
         accelerator_packages=tuple(raw["accelerator_packages"]),
+        stand_ins=stand_ins,
     )
 
 
-def _target(name: str, entry: Mapping[str, Any]) -> Target:
+def _target(name: str, entry: Mapping[str, Any], stand_ins: Mapping[str, StandIn]) -> Target:
     torch = entry["torch"]
     return Target(
         name=name,
@@ -96,4 +112,5 @@ def _target(name: str, entry: Mapping[str, Any]) -> Target:
         environment=entry["environment"],
         run=tuple(entry["run"]),
         device_nodes=tuple(entry["device_nodes"]),
+        stand_ins=stand_ins,
     )

@@ -23,13 +23,16 @@ def copies(root: Path) -> dict[Path, bytes]:
     }
 
 
-def write(root: Path) -> None:
-    """Write every copy and remove those without a source."""
+def write(root: Path) -> list[Path]:
+    """Write every copy that differs, remove those without a source; return what has changed."""
     wanted = copies(root)
-    for path in _present(root) - set(wanted):
+    stray = _present(root) - set(wanted)
+    for path in stray:
         path.unlink()
-    for path, content in wanted.items():
-        files.write_bytes(path, content)
+    changed = [path for path, content in wanted.items() if _content(path) != content]
+    for path in changed:
+        files.write_bytes(path, wanted[path])
+    return sorted([*changed, *stray])
 
 
 def check(root: Path) -> None:

@@ -36,8 +36,8 @@ class Expectation:
     """What an image must answer: versions, the torch build, its packages, its node packs.
 
     `nodes` are the folders of the custom nodes that the server imports, `without_classes` those of
-    them that register none; `accepted` are packages whose complaint is known; `libraries` are the
-    packages whose native libraries are loaded.
+    them that register none; `accepted` are packages whose complaint is known, `stand_ins` those
+    that others stand in for; `libraries` are the packages whose native libraries are loaded.
     """
 
     comfyui: str
@@ -48,6 +48,7 @@ class Expectation:
     nodes: tuple[str, ...] = ()
     without_classes: frozenset[str] = frozenset()
     accepted: frozenset[str] = frozenset()
+    stand_ins: frozenset[str] = frozenset()
     libraries: tuple[str, ...] = ()
 
 
@@ -142,8 +143,9 @@ def import_times(log: Sequence[str]) -> dict[str, float]:
 
 
 def classes_of(node: str, classes: Mapping[str, str]) -> list[str]:
-    """Return the classes in /object_info that the node in this folder registers."""
-    return [name for name, module in classes.items() if module == f"custom_nodes.{node}"]
+    """Return the classes in /object_info that the node of this folder or file registers."""
+    module = f"custom_nodes.{node.removesuffix('.py')}"
+    return [name for name, found in classes.items() if found == module]
 
 
 def _nodes(answers: Answers, expected: Expectation) -> list[str]:
@@ -169,7 +171,9 @@ def _installed(answers: Answers, expected: Expectation) -> list[str]:
         named = re.match(r"The package `([^`]+)`|([A-Za-z0-9._-]+): ", line)
         name = (named[1] or named[2]) if named else ""
         needed = re.search(r": (\S+): cannot open shared object file", line)
-        if not expected.accepted & {name, needed[1] if needed else name}:
+        absent = re.search(r"requires `([A-Za-z0-9._-]+)[^`]*`, but it's not installed", line)
+        known = bool(absent and absent[1].lower() in expected.stand_ins)
+        if not known and not expected.accepted & {name, needed[1] if needed else name}:
             faults.append(line)
     return faults
 

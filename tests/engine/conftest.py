@@ -44,16 +44,18 @@ parser.add_argument("--port", type=int)
 parser.add_argument("--cpu", action="store_true")
 options = parser.parse_args()
 NODES = {}
-for init in sorted(pathlib.Path("/app/custom_nodes").glob("*/__init__.py")):
-    spec = importlib.util.spec_from_file_location(init.parent.name, init)
+found = {init.parent: init for init in pathlib.Path("/app/custom_nodes").glob("*/__init__.py")}
+found |= {file: file for file in pathlib.Path("/app/custom_nodes").glob("*.py")}
+for place, file in sorted(found.items()):
+    spec = importlib.util.spec_from_file_location(place.stem, file)
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
         for name in module.NODE_CLASS_MAPPINGS:
-            NODES[name] = {"python_module": f"custom_nodes.{init.parent.name}"}
-        print(f"   0.1 seconds: {init.parent}", flush=True)
+            NODES[name] = {"python_module": f"custom_nodes.{place.stem}"}
+        print(f"   0.1 seconds: {place}", flush=True)
     except Exception:
-        print(f"   0.0 seconds (IMPORT FAILED): {init.parent}", flush=True)
+        print(f"   0.0 seconds (IMPORT FAILED): {place}", flush=True)
 pathlib.Path("/app/user/state").write_text("kept")
 STATS = {"system": {
     "comfyui_version": "9.9.9",
@@ -137,6 +139,9 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     )
     (work / "manager_requirements.txt").write_text("comfyui_manager==4.2.2\n", "utf-8")
     write_workspace(work)
+    (work / "custom_nodes" / "own_node.py").write_text(
+        "NODE_CLASS_MAPPINGS = {'OwnNode': object}\n", "utf-8"
+    )
     run("git", "init", "-q", "-b", "main", cwd=work)
     run("git", "add", "-A", cwd=work)
     author = ["-c", "user.name=Test", "-c", "user.email=test@kiln.invalid"]

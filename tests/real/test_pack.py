@@ -386,19 +386,3 @@ def test_a_file_open_to_others_is_refused_in_the_server(server: ComfyServer, can
     server.execute("chmod", "600", path)
     shown = server.succeed(graph)["2"]["text"]
     assert shown == ["canary: Custom (http://127.0.0.1:1, us-east-1), bucket none"]
-
-
-def test_the_pack_alone_works_in_a_plain_comfyui(
-    core_image: str, buckets: s3.Server, tmp_path: Path
-) -> None:
-    """Copied as a folder of another name, beside nothing of ours."""
-    nodes = tmp_path / "custom_nodes"
-    copy = nodes / "any name"
-    shutil.copytree(PACK, copy, ignore=shutil.ignore_patterns("__pycache__", "tests"))
-    for path in [nodes, *nodes.rglob("*")]:
-        path.chmod(0o755 if path.is_dir() else 0o644)
-    mounts = {"/app/custom_nodes": nodes}
-    with comfy_server(core_image, buckets.environment(BUCKET), mounts) as plain:
-        assert plain.json("/object_info/LoadModelFromCloud")
-        shown = plain.succeed(image_graph(9))
-        assert shown["4"]["text"] == [f"s3://{BUCKET}/img/p9.png"]

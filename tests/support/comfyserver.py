@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from tests.support.s3 import free_port
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 START_SECONDS = 180
@@ -118,15 +118,50 @@ def comfy_server(
 
     The host's network, so that it reaches the S3 servers that the tests run on loopback.
     """
+    options = ["--read-only", "--tmpfs=/tmp", "--cap-drop=ALL"]
+    options += ["--security-opt=no-new-privileges"]
+    with _container(image, options, (), env, mounts) as server:
+        yield server
+
+
+# What the pack alone brings along: gone from a Python that has all that ComfyUI asks for.
+BARE = """
+cd /app/.venv/lib/python3.*/site-packages
+rm -rf boto3 boto3-* botocore botocore-* s3transfer s3transfer-* jmespath jmespath-*
+cd /plain && exec /app/.venv/bin/python main.py --cpu --port "$COMFY_PORT"
+"""
+
+
+@contextmanager
+def plain_server(image: str, folder: Path, env: Mapping[str, str]) -> Iterator[ComfyServer]:
+    """Run the ComfyUI at `folder` with the image's Python, nothing else of the image.
+
+    What lies in `folder`/../packages is installed beside ComfyUI's own requirements.
+    """
+    mounts = {"/plain": folder, "/packages": folder.parent / "packages"}
+    options = ["--user=0", "--entrypoint=/bin/sh"]
+    with _container(
+        image, options, ("-c", BARE), {**env, "PYTHONPATH": "/packages"}, mounts
+    ) as server:
+        yield server
+
+
+@contextmanager
+def _container(
+    image: str,
+    options: Sequence[str],
+    words: Sequence[str],
+    env: Mapping[str, str],
+    mounts: Mapping[str, Path],
+) -> Iterator[ComfyServer]:
     port = free_port()
     name = f"comfykiln-pack-{uuid.uuid4().hex[:12]}"
-    argv = ["docker", "run", "--detach", "--name", name, "--network=host", "--read-only"]
-    argv += ["--tmpfs=/tmp", "--cap-drop=ALL", "--security-opt=no-new-privileges"]
+    argv = ["docker", "run", "--detach", "--name", name, "--network=host", *options]
     for key, value in {**env, "COMFY_PORT": str(port)}.items():
         argv.append(f"--env={key}={value}")
     for inside, outside in mounts.items():
         argv.append(f"--volume={outside}:{inside}")
-    subprocess.run([*argv, image], check=True, capture_output=True)
+    subprocess.run([*argv, image, *words], check=True, capture_output=True)
     try:
         server = ComfyServer(name=name, url=f"http://127.0.0.1:{port}")
         _wait_for(server)

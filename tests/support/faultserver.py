@@ -27,6 +27,7 @@ class Object:
     etag: str = ""
     faults: list[str] = field(default_factory=list)
     always: str = ""
+    extra: dict[str, str] = field(default_factory=dict)  # headers of every good answer
     rate: float = 0.0  # bytes per second for each connection, 0 for no limit
     requests: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -178,7 +179,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Content-Length": str(length),
             "Last-Modified": formatdate(usegmt=True),
         }
-        for name, value in (headers | (extra or {})).items():
+        for name, value in (headers | found.extra | (extra or {})).items():
             self.send_header(name, value)
         self.end_headers()
 

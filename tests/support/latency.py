@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,34 +22,8 @@ def delayed(url: str, seconds: float) -> Iterator[str]:
         yield url
         return
     loop = asyncio.new_event_loop()
-    target = urlsplit(url)
-
-    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
-
-        async def send() -> None:
-            while True:
-                due, data = await waiting.get()
-                await asyncio.sleep(max(0.0, due - loop.time()))
-                if not data:
-                    writer.close()
-                    return
-                writer.write(data)
-                await writer.drain()
-
-        sender = asyncio.create_task(send())
-        with contextlib.suppress(ConnectionError):
-            while data := await reader.read(PIECE):
-                waiting.put_nowait((loop.time() + seconds / 2, data))
-        waiting.put_nowait((loop.time(), b""))
-        with contextlib.suppress(ConnectionError):
-            await sender
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner = await asyncio.open_connection(target.hostname, target.port)
-        await asyncio.gather(pump(reader, inner[1]), pump(inner[0], writer))
-
-    server = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", 0))
+    line = _Line(urlsplit(url).hostname, urlsplit(url).port, seconds / 2)
+    server = loop.run_until_complete(asyncio.start_server(line.serve, "127.0.0.1", 0))
     port = server.sockets[0].getsockname()[1]
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()
@@ -57,3 +32,39 @@ def delayed(url: str, seconds: float) -> Iterator[str]:
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """Where the line leads and how many seconds each way takes."""
+
+    host: str | None
+    port: int | None
+    seconds: float
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(self.host, self.port)
+        await asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        now = asyncio.get_running_loop().time
+        waiting: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue()
+        sender = asyncio.create_task(_send(waiting, writer))
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(PIECE):
+                waiting.put_nowait((now() + self.seconds, data))
+        waiting.put_nowait((now(), b""))
+        with contextlib.suppress(ConnectionError):
+            await sender
+
+
+async def _send(waiting: asyncio.Queue[tuple[float, bytes]], writer: asyncio.StreamWriter) -> None:
+    """Write each piece when it is due; an empty one ends it."""
+    while True:
+        due, data = await waiting.get()
+        await asyncio.sleep(max(0.0, due - asyncio.get_running_loop().time()))
+        if not data:
+            writer.close()
+            return
+        writer.write(data)
+        await writer.drain()

@@ -36,6 +36,8 @@ class Nodes:
     mirrors: Path
     work: Path
     pins: dict[str, dict[str, object]] = field(default_factory=dict)
+    registry: dict[str, str] = field(default_factory=dict)
+    files: list[dict[str, object]] = field(default_factory=list)
 
     @classmethod
     def beside(cls, line: Line, folder: Path) -> Nodes:
@@ -89,9 +91,10 @@ class Nodes:
         snapshot: dict[str, object] = {
             "comfyui": None,
             "git_custom_nodes": self.pins,
-            "cnr_custom_nodes": {},
+            "cnr_custom_nodes": self.registry,
+            "file_custom_nodes": self.files,
+            "pips": {},
         }
-        snapshot |= {"file_custom_nodes": [], "pips": {}}
         (folder / "production-snapshot.json").write_text(json.dumps(snapshot), "utf-8")
         path = folder / "service.yaml"
         path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | service), "utf-8")

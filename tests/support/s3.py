@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def moto(host: str = "127.0.0.1") -> Iterator[Server]:
     """Run moto's server: ranges, conditions and checksums as AWS has them, any key accepted."""
     port = free_port()
     argv = [_program("moto_server"), "-H", host, "-p", str(port)]
-    with _running(argv, port):
+    with running(argv, port):
         yield Server(url=f"http://127.0.0.1:{port}")
 
 
@@ -89,14 +90,15 @@ def rclone(folder: Path, host: str = "127.0.0.1") -> Iterator[Server]:
     argv += ["--addr", f"{host}:{port}", "--auth-key", f"{ACCESS_KEY},{SECRET_KEY}"]
     argv += ["--etag-hash", "MD5", "--config", str(folder.parent / "rclone.conf")]
     argv += ["--log-level", "ERROR"]
-    with _running(argv, port):
+    with running(argv, port):
         yield Server(url=f"http://127.0.0.1:{port}", folder=folder)
 
 
 @contextlib.contextmanager
-def _running(argv: Sequence[str], port: int) -> Iterator[None]:
+def running(argv: Sequence[str], port: int) -> Iterator[None]:
+    """Run a server as a child for the time of the block, which begins when its port answers."""
     child = subprocess.Popen(  # stopped below, which neither capture nor stream could do
-        argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [*_tied(), *argv], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     try:
         _wait_for(child, port)
@@ -104,6 +106,15 @@ def _running(argv: Sequence[str], port: int) -> Iterator[None]:
     finally:
         child.terminate()
         child.wait(PATIENCE)
+
+
+def _tied() -> Sequence[str]:
+    """Return the words before a command that end it with this process, even when that is killed.
+
+    Linux alone has this; elsewhere a killed test leaves its servers behind.
+    """
+    found = shutil.which("setpriv")
+    return [found, "--pdeathsig", "KILL"] if found else []
 
 
 def _wait_for(child: subprocess.Popen[bytes], port: int) -> None:

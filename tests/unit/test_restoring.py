@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from comfykiln.restore.archives import unpack
 from comfykiln.restore.judging import judge, judge_requirements
 from comfykiln.restore.nodes import failure_of
-from comfykiln.restore.plans import GitNode, RestorePlan
+from comfykiln.restore.plans import ArchiveNode, FileNode, GitNode, RestorePlan
 from comfykiln.restore.running import StepError
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ def plan(*nodes: GitNode, **further: object) -> RestorePlan:
         "snapshot": None,
         "mirrors": (),
         "git": nodes,
+        "archives": (),
         "files": (),
+        "beside": None,
         "local": (),
         "accepted": frozenset({"dropped"}),
         "family": frozenset({"torch"}),
@@ -99,12 +103,69 @@ def test_changed_surplus_and_left_out_files_are_named(custom_nodes: Path) -> Non
     assert "surplus: not in the snapshot, but on disk" in said
 
 
-def test_a_single_file_must_be_there(custom_nodes: Path) -> None:
-    wanted = (("gone.py", False), ("off.py", True))
+def test_single_files_are_there_or_out_of_sight(custom_nodes: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "files"
+    beside.mkdir()
+    for name in ("gone.py", "off.py"):
+        (beside / name).write_text("VALUE = 1\n", "utf-8")
+    (custom_nodes / "off.py").write_text("VALUE = 1\n", "utf-8")
+    wanted = tuple(
+        FileNode(name=name, disabled=off, own=False)
+        for name, off in (("gone.py", False), ("off.py", True))
+    )
     with pytest.raises(StepError) as error:
-        judge(plan(files=wanted), {"one"}, custom_nodes)
-    assert "gone.py: ComfyUI does not bring this file" in str(error.value)
-    assert "off.py: a single file cannot be disabled in an image" in str(error.value)
+        judge(plan(files=wanted, beside=beside), {"one"}, custom_nodes)
+    assert str(error.value).splitlines()[1:] == [
+        "  gone.py: is not below custom_nodes as the snapshot has it",
+        "  off.py: is not below custom_nodes as the snapshot has it",
+        "  off.py: is disabled, but there to be imported",
+        "  off.py: not in the snapshot, but on disk",
+    ]
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path) -> tuple[ArchiveNode, Path]:
+    """A registry node as it was unpacked, and the folder of nodes."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as made:
+        made.writestr("__init__.py", "VALUE = 1\n")
+        made.writestr("web/a.js", "1\n")
+    found = ArchiveNode(
+        directory="shop",
+        registry_id="shop",
+        version="1.0",
+        sha256="",
+        archive=path,
+        disabled=False,
+        install=False,
+        copies={},
+        folders=(),
+    )
+    folder = tmp_path / "custom_nodes"
+    folder.mkdir()
+    unpack(found, folder / "shop")
+    return found, folder
+
+
+def test_an_unpacked_archive_is_right(unpacked: tuple[ArchiveNode, Path]) -> None:
+    found, folder = unpacked
+    judge(plan(archives=(found,)), set(), folder)
+    assert (folder / "shop" / ".tracking").read_text("utf-8") == "__init__.py\nweb/a.js"
+    assert found.parked == "shop@1_0"
+
+
+def test_an_archive_that_was_tampered_with_is_named(unpacked: tuple[ArchiveNode, Path]) -> None:
+    found, folder = unpacked
+    (folder / "shop" / "__init__.py").write_text("VALUE = 2\n", "utf-8")
+    (folder / "shop" / "web" / "a.js").unlink()
+    (folder / "shop" / "more.py").write_text("", "utf-8")
+    with pytest.raises(StepError) as error:
+        judge(plan(archives=(found,)), set(), folder)
+    assert str(error.value).splitlines()[1:] == [
+        "  shop: __init__.py is not as in the archive",
+        "  shop: web/a.js is not as in the archive",
+        "  shop: more.py is not in the archive",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -32,5 +32,7 @@ def test_drift_is_named_and_mended(tmp_path: Path) -> None:
         f"  {vendored.COPY}/parts.py\n  {vendored.COPY}/store.py\n  {vendored.COPY}/stray.py\n"
         "  → run `invoke render` and commit"
     )
-    vendored.write(tmp_path)
+    names = ["parts.py", "store.py", "stray.py"]
+    assert vendored.write(tmp_path) == [folder / name for name in names]
+    assert vendored.write(tmp_path) == []
     vendored.check(tmp_path)

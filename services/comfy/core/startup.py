@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, MutableMapping, Sequence
 
 SERVER = Path("/app/main.py")
+VARIABLES = Path("/app/.kiln/environment.json")
 GRACE_SECONDS = 4.0
 LAST_PORT = 65535
 STOPPING = threading.Event()
@@ -65,8 +66,16 @@ def value_of(option: str, given: Sequence[str]) -> str | None:
     return value
 
 
+def set_variables(environ: MutableMapping[str, str]) -> None:
+    """Set what the image's description asks for, unless the container's own settings do."""
+    if VARIABLES.is_file():
+        for name, value in json.loads(VARIABLES.read_bytes()).items():
+            environ.setdefault(name, value)
+
+
 def serve(extra: Sequence[str]) -> None:
     """Run the server in this process, which as PID 1 must handle its signals itself."""
+    set_variables(os.environ)
     given = arguments(os.environ, extra)
     prepare_user(os.environ)
     signal.signal(signal.SIGTERM, stop)

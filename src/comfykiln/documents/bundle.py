@@ -1,6 +1,6 @@
 """Environment exports of comfydock, comfygit and comfykiln: a tarball, a folder, a git repository.
 
-Forms: `comfydock`, `comfygit` and `comfykiln`.
+Forms: `comfydock`, `comfygit`, `comfykiln`, and `record`: the environment.json of one by itself.
 """
 
 from __future__ import annotations
@@ -36,6 +36,9 @@ def read(path: Path) -> Parsed:
         return _parsed(bundle_files.from_folder(path), str(path), sealed=False)
     if path.name == PROJECT:
         return _parsed(bundle_files.from_folder(path.resolve().parent), str(path), sealed=False)
+    if path.suffix == ".json":
+        environment = bundle_record.read_alone(load(path), str(path))
+        return Parsed(kind=Kind.EXPORT, source=str(path), environment=environment, form="record")
     if path.suffix == ".toml":
         return _parsed(Files(members={PROJECT: load(path)}), str(path), sealed=False)
     return _parsed(bundle_files.from_tarball(path), str(path), sealed=True)

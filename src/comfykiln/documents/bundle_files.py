@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,10 +12,10 @@ from comfykiln.documents.gitrefs import fetch, git_env
 from comfykiln.errors import DocumentError
 from comfykiln.exporting.devnodes import is_cache, is_secret
 from comfykiln.process import capture
-from comfykiln.tarballs import MIB, Limits, name_fault, read_members
+from comfykiln.tarballs import MIB, Limits, name_fault, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 PROJECT = "pyproject.toml"
 LOCK = "uv.lock"
@@ -49,7 +49,8 @@ class Files:
 
 def from_tarball(path: Path) -> Files:
     """Return the files of a tarball. Raises `DocumentError` for one that is damaged or hostile."""
-    return _sorted_out(read_members(path, LIMITS))
+    found = unpack(path, LIMITS)
+    return _sorted_out(found.members, found.executable)
 
 
 def from_folder(folder: Path) -> Files:
@@ -78,8 +79,8 @@ def from_folder(folder: Path) -> Files:
             faults=sorted(faults),
             remedy="put plain files in the place of these",
         )
-    found = _sorted_out(members)
-    return Files(members=found.members, executable=frozenset(executable), left_out=found.left_out)
+    found = _sorted_out(members, executable)
+    return replace(found, unknown=())
 
 
 def from_repository(address: str, ref: str | None = None) -> Files:
@@ -104,7 +105,7 @@ def from_repository(address: str, ref: str | None = None) -> Files:
         argv = [*git, "archive", "--format=tar.gz", "-o", str(packed), f"{commit}^{{tree}}"]
         capture([*argv, "--", *wanted], env=env)
         found = from_tarball(packed)
-    return Files(members=found.members, left_out=found.left_out, commit=commit)
+    return replace(found, unknown=(), commit=commit)
 
 
 def _no_project(source: str) -> DocumentError:
@@ -133,7 +134,7 @@ def _walk(folder: Path, prefix: str, faults: list[str]) -> Iterator[tuple[str, P
             faults.append(f"{name!a}: is neither a file nor a folder")
 
 
-def _sorted_out(members: Mapping[str, bytes]) -> Files:
+def _sorted_out(members: Mapping[str, bytes], executable: Collection[str] = ()) -> Files:
     """Tell the files of an export from caches, secrets and strangers."""
     kept: dict[str, bytes] = {}
     left_out, unknown = [], []
@@ -147,7 +148,12 @@ def _sorted_out(members: Mapping[str, bytes]) -> Files:
             left_out.append(name)
         else:
             kept[name] = data
-    return Files(members=kept, left_out=tuple(left_out), unknown=tuple(unknown))
+    return Files(
+        members=kept,
+        executable=frozenset(executable) & kept.keys(),
+        left_out=tuple(left_out),
+        unknown=tuple(unknown),
+    )
 
 
 def is_member(name: str) -> bool:

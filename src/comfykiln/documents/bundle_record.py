@@ -13,7 +13,7 @@ from comfykiln.documents.bundle_files import MANIFEST, RECORD, is_member
 from comfykiln.documents.bundle_models import path_of
 from comfykiln.documents.faults import Faults, FaultyDocumentError
 from comfykiln.documents.fields import Obj
-from comfykiln.documents.reading import json_value
+from comfykiln.documents.reading import json_value, refuse
 from comfykiln.files import canonical_json, sha256
 
 if TYPE_CHECKING:
@@ -84,6 +84,18 @@ def read(files: Files, source: str, faults: Faults) -> Environment | None:
     record_rules.check(bare, found)
     found.stop()
     return _filled(bare, files.members)
+
+
+def read_alone(data: bytes, source: str) -> Environment:
+    """Return the environment of an `environment.json` by itself, without the bytes of files."""
+    root = Obj(json_value(data, source))
+    if root.value.get("format") != FORMAT:
+        refuse(source, "$.format", "record.value", "another format", expected=str(FORMAT))
+    found = record.load(root.value.get("environment"), source)
+    faults = Faults(source)
+    record_rules.check(found, faults)
+    faults.stop()
+    return found
 
 
 def _filled(bare: Environment, members: Mapping[str, bytes]) -> Environment:

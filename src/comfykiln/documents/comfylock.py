@@ -17,7 +17,7 @@ from comfykiln.documents.modelpaths import category_of, model_path
 from comfykiln.documents.reading import value as read_value
 from comfykiln.documents.snapshot import check_names, comfyui_of, read_body
 from comfykiln.documents.snapshotwriting import document_of
-from comfykiln.documents.values import check_url
+from comfykiln.documents.values import DIGEST_LENGTHS, check_url
 from comfykiln.environment import (
     ComfyUISpec,
     Credential,
@@ -34,6 +34,7 @@ _KEYS = {"basic", "basics", "auth", "models", "custom_nodes"}
 _MODEL_KEYS = {"model", "url", "paths", "hashes", "type"}
 _BASIC = "comfylock.basic"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_DIGITS = re.compile(r"[0-9a-fA-F]{8,128}")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?")
 
 
@@ -116,15 +117,28 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
             category=category_of(paths[0]) if paths else None,
             kind=model.text("type"),
             label=model.text("model"),
-            digests=tuple(
-                Digest(algorithm=algorithm.lower(), value=digest.lower())
-                for one in model.objs("hashes")
-                if (digest := one.text("hash")) and (algorithm := one.text("type"))
-            ),
+            digests=tuple(_digests(model, faults)),
             sources=(ModelSource(url=url),) if url else (),
             extras=model.extras(Kind.COMFYLOCK, _MODEL_KEYS),
             place=model.path,
         )
+
+
+def _digests(model: Obj, faults: Faults) -> Iterable[Digest]:
+    for one in model.objs("hashes"):
+        digest, algorithm = one.text("hash"), (one.text("type") or "").lower()
+        if not digest or not algorithm or not _DIGITS.fullmatch(digest):
+            continue  # the shape check has told of it
+        if len(digest) != DIGEST_LENGTHS.get(algorithm, len(digest)):
+            faults.add(
+                child(one.path, "hash"),
+                "comfylock.hash",
+                f"{len(digest)} digits are no {algorithm}",
+                expected=f"{DIGEST_LENGTHS[algorithm]} hex digits",
+                remedy="copy the whole of it from the model's page, or remove it",
+            )
+        else:
+            yield Digest(algorithm=algorithm, value=digest.lower())
 
 
 def _paths(model: Obj, faults: Faults) -> tuple[str, ...]:

@@ -96,6 +96,13 @@ def _by_keys(document: Mapping[str, Any]) -> Kind | None:
         return Kind.SNAPSHOT
     if isinstance(nodes, list) and not any(isinstance(one, str) for one in nodes):
         return Kind.COMFYPACK if "dependencies" not in document else Kind.MANIFEST
+    return _by_other_keys(document)
+
+
+def _by_other_keys(document: Mapping[str, Any]) -> Kind | None:
+    """Tell the environment.json of an export from a workflow."""
+    if isinstance(document.get("environment"), dict) and "format" in document:
+        return Kind.EXPORT
     return Kind.WORKFLOW if _is_workflow(document) else None
 
 

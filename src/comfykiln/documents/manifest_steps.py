@@ -181,17 +181,15 @@ def _wanted(environment: Environment, platform: str, *, routed: bool) -> _Wanted
 
     Where the family has an index of its own, its members among the packages go with it.
     """
-    overrides = _overrides(environment, platform)
-    pins = _merged(
+    overrides = overrides_for(environment, platform)
+    pins = merged(
         [package for package in environment.packages if package.source == "index"],
         *(override.packages for override in overrides),
     )
     excludes = {normal_name(name): name for one in overrides for name in one.excludes}
     split = routed or environment.torch.index_url is not None
     family = [one for one in pins if split and is_torch_family(one.name)]
-    torch = _merged(
-        environment.torch.packages, [one for one in family if not _in(one, environment)]
-    )
+    torch = merged(environment.torch.packages, [one for one in family if not _in(one, environment)])
     moved = {normal_name(one.name) for one in torch}
     variables = {name: value for one in overrides for name, value in one.environment}
     if routed:
@@ -216,7 +214,7 @@ def _in(package: Package, environment: Environment) -> bool:
     }
 
 
-def _merged(*lists: Sequence[Package]) -> tuple[Package, ...]:
+def merged(*lists: Sequence[Package]) -> tuple[Package, ...]:
     """Return the packages of all lists; a later one takes the place of the same name."""
     found: dict[str, Package] = {}
     for package in (one for packages in lists for one in packages):
@@ -224,7 +222,7 @@ def _merged(*lists: Sequence[Package]) -> tuple[Package, ...]:
     return tuple(found.values())
 
 
-def _overrides(environment: Environment, platform: str) -> list[PlatformOverride]:
+def overrides_for(environment: Environment, platform: str) -> list[PlatformOverride]:
     """Return the overrides for `platform`: those of the system, then of system and processor."""
     system, _, processor = platform.partition("-")
     keys = [system]

@@ -107,18 +107,25 @@ def too_large(manifest: dict[str, Any], size: int) -> DocumentError:
     )
 
 
-def _pinned_by_lock(environment: Environment) -> Environment:
-    """Return the environment with the versions that a `uv.lock` in it gives to ranges."""
+def locked_versions(environment: Environment) -> dict[str, str]:
+    """Return what a `uv.lock` in the environment locks, by normalised name, torch's family aside.
+
+    A package that is locked at several versions is at one of them by its environment, and left out.
+    """
     lock = next((one.data for one in environment.attachments if one.path == "uv.lock"), b"")
     versions: dict[str, set[str]] = {}
     for name, locked in _LOCKED.findall(lock.decode("utf-8", "replace")):
         versions.setdefault(normal_name(name), set()).add(locked)
-    # A package that is locked at several versions is at one of them by its environment.
-    only = {
+    return {
         name: found.pop()
         for name, found in versions.items()
         if len(found) == 1 and not is_torch_family(name)
     }
+
+
+def _pinned_by_lock(environment: Environment) -> Environment:
+    """Return the environment with the versions that a `uv.lock` in it gives to ranges."""
+    only = locked_versions(environment)
     packages = tuple(
         replace(one, version=only.get(normal_name(one.name)), specifier=None)
         if one.source == "index" and one.version is None and normal_name(one.name) in only

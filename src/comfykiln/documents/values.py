@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 MAX_NAME = 255
 MAX_REF = 255
 MAX_URL = 2048
+DIGEST_LENGTHS = {"sha256": 64, "blake3": 64, "autov1": 8, "autov2": 10, "autov3": 12, "crc32": 8}
+"""Hex digits of the checksums that documents name."""
 
 # ASCII and Latin controls, line separators, marks that reverse or hide what follows.
 CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u200b\u202a-\u202e\u2066-\u2069\ufeff"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfykiln.documents.modelpaths import model_at, model_path
-from comfykiln.documents.values import check_url, shown
+from comfykiln.documents.values import DIGEST_LENGTHS, check_url, shown
 from comfykiln.environment import Digest, Model, ModelSource, ModelUse, WidgetUse
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from comfykiln.documents.workflow_graph import GraphNode
 
 _FILE = re.compile(r"[^\n\r\t]{1,300}\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)")
-_LENGTHS = {"sha256": 64, "blake3": 64, "autov2": 10, "crc32": 8}
 
 
 def models(nodes: Iterable[GraphNode], workflow: str, faults: Faults) -> tuple[Model, ...]:
@@ -76,13 +75,13 @@ def _digests(entry: Obj, faults: Faults) -> tuple[Digest, ...]:
     if value is None:
         return ()
     digits = value.lower().removeprefix(f"{kind}:")
-    if re.fullmatch(r"[0-9a-f]+", digits) and len(digits) == _LENGTHS.get(kind, len(digits)):
+    if re.fullmatch(r"[0-9a-f]+", digits) and len(digits) == DIGEST_LENGTHS.get(kind, len(digits)):
         return (Digest(algorithm=kind, value=digits),)
     faults.add(
         f"{entry.path}.hash",
         "workflow.hash",
         f"{shown(value)} is no {kind}",
-        expected=f"{_LENGTHS.get(kind, 'only')} hex digits",
+        expected=f"{DIGEST_LENGTHS.get(kind, 'only')} hex digits",
         remedy="correct it, or remove it: the file is then taken as it comes",
     )
     return ()

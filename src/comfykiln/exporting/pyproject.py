@@ -121,10 +121,11 @@ def _use(model: ExportModel) -> dict[str, Any]:
         "filename": model.filename,
         "category": model.category,
         "criticality": model.criticality,
-        "status": "resolved",
+        "status": "resolved" if model.in_image else "unresolved",
         "nodes": [],
         "hash": _key(model),
         "relative_path": model.relative_path,
+        **({} if model.in_image else {"sources": list(model.sources)}),
     }
 
 

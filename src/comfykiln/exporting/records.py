@@ -37,7 +37,8 @@ class ExportModel:
     """A model file that the environment uses; it is named in the tarball, never inside it.
 
     `relative_path` is below ComfyUI's `models` folder, `size` in bytes, `sources` URLs in the
-    order to try them, `used_by` the file names of workflows.
+    order to try them, `used_by` the file names of workflows. One that is not `in_image` is a
+    download intent: it is yet to be fetched from its sources.
     """
 
     filename: str
@@ -48,6 +49,7 @@ class ExportModel:
     sources: Sequence[str] = ()
     criticality: Criticality = "flexible"
     used_by: Sequence[str] = ()
+    in_image: bool = True
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

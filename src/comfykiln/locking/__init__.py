@@ -8,7 +8,15 @@ from comfykiln.locking.inputs import (
     lock_inputs,
     requirement_lines,
 )
-from comfykiln.locking.lockfiles import ENTRY, check_locks, locked, previous, split, write_locks
+from comfykiln.locking.lockfiles import (
+    ENTRY,
+    check_locks,
+    is_locked,
+    locked,
+    previous,
+    split,
+    write_locks,
+)
 from comfykiln.locking.solving import Solved, solve
 
 __all__ = [
@@ -19,6 +27,7 @@ __all__ = [
     "check_locks",
     "comfy_pins",
     "conflict",
+    "is_locked",
     "lock_inputs",
     "locked",
     "previous",

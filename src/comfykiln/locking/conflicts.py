@@ -50,7 +50,7 @@ def _claims(inputs: LockInputs, output: str) -> Iterator[str]:
     """Yield one line for each pack's requirement of a package that uv's message names."""
     named = {_normalized(word) for word in NAME.findall(output)}
     claims = [
-        (_normalized(match[0]), f"{_source(name)} asks for `{line}`")
+        (_normalized(match[0]), f"{asker(name)} asks for `{line}`")
         for name, text in inputs.requirements.items()
         for line in text.splitlines()
         if (match := NAME.match(line))
@@ -68,15 +68,17 @@ def _claims(inputs: LockInputs, output: str) -> Iterator[str]:
             yield claim
 
 
-def _source(name: str) -> str:
+def asker(name: str) -> str:
     """Return how people call a file of requirements: the pack's name, ComfyUI, the tools."""
-    if name.startswith("nodes/"):
-        return f"the node {name.removeprefix('nodes/').removesuffix('.txt')}"
-    return {
+    known = {
         "comfyui/requirements.txt": "ComfyUI",
         "comfyui/manager_requirements.txt": "ComfyUI's Manager",
         "tools.txt": "the toolkit (comfy-cli, service.yaml)",
-    }.get(name, f"the local pack {name.partition('/')[0]}")
+        "nodes/.document.txt": "the document",
+    }
+    if name.startswith("nodes/") and name not in known:
+        return f"the node {name.removeprefix('nodes/').removesuffix('.txt')}"
+    return known.get(name, f"the local pack {name.partition('/')[0]}")
 
 
 def _normalized(name: str) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from comfykiln import files
 from comfykiln.errors import DocumentError
+from comfykiln.nodelock import NodeLock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from comfykiln.origins.nodes import GatheredNode
+    from comfykiln.locking.nodelines import NodePack
     from comfykiln.services import Service
     from comfykiln.targets import Targets
 
@@ -25,7 +26,9 @@ class LockInputs:
     """Everything the solve depends on: requirement files by name, the torch family, the Python.
 
     `constraints` are the exact lines that the snapshot pins, `overrides` replace every requirement
-    of their package, `drop` are packages left out, `sdists` may be built from source.
+    of their package, `drop` are packages left out, `sdists` may be built from source, `stand_ins`
+    maps packages to what is installed in their place. `node_lock` holds what nodes are made of.
+    `preferred` are exact lines that are kept where everything else allows it.
     `set_aside` tells people which lines of nodes are not solved, and why; it is no input.
     """
 
@@ -36,7 +39,10 @@ class LockInputs:
     overrides: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
     sdists: tuple[str, ...] = ()
+    stand_ins: Mapping[str, str] = field(default_factory=dict)
+    node_lock: NodeLock = field(default_factory=NodeLock)
     set_aside: tuple[str, ...] = ()
+    preferred: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -46,6 +52,9 @@ class LockInputs:
             "overrides": list(self.overrides),
             "drop": list(self.drop),
             "sdists": list(self.sdists),
+            "preferred": list(self.preferred),
+            "stand_ins": dict(self.stand_ins),
+            "nodes": _identities(self.node_lock),
         }
         return files.sha256(
             files.canonical_json(
@@ -65,38 +74,57 @@ def lock_inputs(
     targets: Targets,
     comfyui: Path,
     pyproject: Path,
-    nodes: Sequence[GatheredNode] = (),
+    nodes: Sequence[NodePack] = (),
     pins: Sequence[str] = (),
+    node_lock: NodeLock | None = None,
 ) -> LockInputs:
     """Collect the inputs of the image's solve.
 
-    `comfyui` is the pinned tree on disk, `pins` are the exact packages that the snapshot names.
+    `comfyui` is the pinned tree on disk, `pins` are the exact packages that the snapshot names,
+    `node_lock` is what else its nodes are made of.
     Raises `DocumentError` with every line of a node that cannot be solved.
     """
-    from comfykiln.locking.nodelines import node_lines  # noqa: PLC0415  # documents, on demand
+    from comfykiln.locking.nodelines import node_lines, packs_of, rules_of  # noqa: PLC0415  # documents, on demand
 
     requirements: dict[str, str] = {
         f"comfyui/{name}": requirement_lines(comfyui / name)
         for name in ("requirements.txt", "manager_requirements.txt")
     }
-    requirements["tools.txt"] = "\n".join([*comfy_pins(pyproject), *service.requirements]) + "\n"
+    own = () if service.document else service.requirements
+    requirements["tools.txt"] = "\n".join([*comfy_pins(pyproject), *own]) + "\n"
     for pack in service.local_nodes:
         if (pack / "requirements.txt").is_file():
             requirements[f"{pack.name}/requirements.txt"] = requirement_lines(
                 pack / "requirements.txt"
             )
     family = one_family(targets)
-    lines = node_lines(nodes, pins, service, family)
+    node_lock = node_lock or NodeLock()
+    packs = packs_of(service, nodes)
+    lines = node_lines(packs, pins, rules_of(service, targets.stand_ins, family, node_lock))
     return LockInputs(
         requirements={**requirements, **lines.requirements},
         family=family,
         python=service.python,
-        constraints=lines.constraints,
+        constraints=service.constraints if service.document else lines.constraints,
+        preferred=lines.constraints if service.document else (),
         overrides=tuple(override.requirement for override in service.overrides),
         drop=tuple(sorted(service.drop)),
         sdists=tuple(sorted(service.sdists)),
+        stand_ins={name: one.by for name, one in targets.stand_ins.items()} if packs else {},
+        node_lock=node_lock,
         set_aside=lines.set_aside,
     )
+
+
+def _identities(lock: NodeLock) -> dict[str, object]:
+    """Return what of the nodes' lock is an input: contents, not places. Empty for an empty lock."""
+    if lock.empty:
+        return {}
+    return {
+        "archives": {name: one.sha256 for name, one in lock.archives.items()},
+        "files": dict(lock.files),
+        "sources": [[one.url, one.ref, one.commit, one.subdirectory] for one in lock.sources],
+    }
 
 
 def comfy_pins(pyproject: Path) -> list[str]:

@@ -9,12 +9,13 @@ from comfykiln import files
 from comfykiln.errors import DriftError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from comfykiln.locking.inputs import LockInputs
     from comfykiln.locking.solving import Solved
     from comfykiln.services import Service
-    from comfykiln.targets import Targets
+    from comfykiln.targets import StandIn, Targets
 
 ENTRY = re.compile(r"(?m)^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)")
 INPUTS = re.compile(r"^# inputs: sha256:([0-9a-f]{64})$", re.MULTILINE)
@@ -44,17 +45,30 @@ def write_locks(
         f"# Made by `./kiln lock --image {service.name}`: hashed, without addresses.\n"
         f"# inputs: sha256:{inputs.digest}\n"
     )
-    built = ""
-    if inputs.sdists:
-        built = f"# sdists: {' '.join(inputs.sdists)}\n# build: {' '.join(solved.build)}\n"
-    files.write_text(service.package_lock, header + built + shared)
+    built = f"# sdists: {' '.join(inputs.sdists)}\n" if inputs.sdists else ""
+    built += f"# build: {' '.join(solved.build)}\n" if solved.build else ""
+    files.write_text(service.package_lock, header + built + _replaced(solved) + shared)
     files.write_text(service.torch_lock(local), header + torch)
+
+
+def _replaced(solved: Solved) -> str:
+    """Return remarks, which no build reads: what was asked for, and what is installed in place."""
+    lines = (f"# in place of {name}: {by}\n" for name, by in sorted(solved.replaced.items()))
+    return "".join(lines)
 
 
 def previous(service: Service, local: str) -> str:
     """Return the entries of the image's present locks, whose versions a new solve prefers."""
     paths = (service.package_lock, service.torch_lock(local))
     return "".join(path.read_text("utf-8") for path in paths if path.is_file())
+
+
+def is_locked(service: Service, inputs: LockInputs) -> bool:
+    """Say whether the image has a lock that was made from these very inputs."""
+    if not service.package_lock.is_file():
+        return False
+    match = INPUTS.search(service.package_lock.read_text("utf-8"))
+    return match is not None and match[1] == inputs.digest
 
 
 def check_locks(service: Service, inputs: LockInputs) -> None:
@@ -93,6 +107,12 @@ def locked(path: Path) -> dict[str, str]:
     """Return name → version of every entry of a lock file."""
     text = path.read_text("utf-8")
     return {match["name"]: match["version"] for match in ENTRY.finditer(text)}
+
+
+def stand_ins_in(path: Path, stand_ins: Mapping[str, StandIn]) -> dict[str, StandIn]:
+    """Return those of the stand-ins whose package the lock holds in place of the other."""
+    have = {_normalized(name) for name in locked(path)}
+    return {name: one for name, one in stand_ins.items() if one.by in have and name not in have}
 
 
 def _normalized(name: str) -> str:

@@ -1,25 +1,96 @@
-"""The requirement lines of custom nodes: parsed, the torch family set aside, the rest refused."""
+"""The requirement lines of custom nodes: parsed, some set aside or replaced, the rest refused."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Protocol
 
 from comfykiln.documents.faults import Faults
 from comfykiln.documents.requirements import line_of, parse_file, parse_line
 from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from comfykiln.environment import Package
-    from comfykiln.origins.nodes import GatheredNode
+    from comfykiln.nodelock import NodeLock
     from comfykiln.services import Service
+    from comfykiln.targets import StandIn
 
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
+# A repository's address, the ref that a line names ('' for its default branch), the subdirectory.
+Wanted = tuple[str, str, str]
+
+
+class NodePack(Protocol):
+    """What is asked of a gathered node: its folder's name and two of its files' texts."""
+
+    @property
+    def directory(self) -> str:
+        """The node's folder below custom_nodes."""
+
+    @property
+    def requirements(self) -> str | None:
+        """The text of its requirements.txt."""
+
+    @property
+    def pyproject(self) -> str | None:
+        """The text of its pyproject.toml."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DocumentPack:
+    """What a document asks for itself, told like the lines of a node."""
+
+    requirements: str
+    directory: str = ".document"
+    pyproject: str | None = None
+
+
+def packs_of(service: Service, nodes: Sequence[NodePack]) -> tuple[NodePack, ...]:
+    """Return everything whose lines are solved: the nodes, and the document of a generated image.
+
+    No node's folder has the name that the latter goes by.
+    """
+    if not (service.document and service.requirements):
+        return tuple(nodes)
+    return (*nodes, DocumentPack(requirements="\n".join(service.requirements)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rules:
+    """What decides about a line: the image's own decisions, the torch family, the stand-ins.
+
+    `commits` says what the refs of `git+` lines were resolved to.
+    """
+
+    service: Service
+    family: Sequence[str]
+    stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
+    commits: Mapping[Wanted, str] = field(default_factory=dict)
+
+    @property
+    def torch(self) -> set[str]:
+        """The names of the torch family."""
+        return {line.partition("==")[0] for line in self.family}
+
+    @property
+    def overridden(self) -> set[str]:
+        """The names of packages whose every requirement is replaced."""
+        return {normalized(_NAME.split(one.requirement)[0]) for one in self.service.overrides}
+
+    def reason_aside(self, package: Package) -> str:
+        """Return why a line takes no part in the solve, '' where it does."""
+        name = normalized(package.name)
+        if name in self.torch:
+            return "the torch family belongs to the target"
+        drop = self.service.drop
+        return next(
+            (f"dropped: {drop[key]}" for key in (name, line_of(package)) if key in drop), ""
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,39 +102,32 @@ class NodeLines:
     set_aside: tuple[str, ...]
 
 
-def node_lines(
-    nodes: Sequence[GatheredNode], pins: Sequence[str], service: Service, family: Sequence[str]
-) -> NodeLines:
+def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> NodeLines:
     """Return the lines of all nodes, in the words that uv reads.
 
-    A line that names the torch family is set aside: the family belongs to the target. A line that
-    names a dropped package is too. Lines that are options, or that fetch from
-    anywhere but the package index, are refused with their place.
+    A line that names the torch family or a dropped package is set aside; one that names a package
+    with a stand-in asks for that; a `git+` line gets its commit. Lines that are options, or that
+    fetch from elsewhere, are refused with their place.
     """
-    faults = Faults(f"the requirements of the nodes of {service.name}")
+    faults = Faults(f"the requirements of the nodes of {rules.service.name}")
     aside: list[str] = []
-    torch = {line.partition("==")[0] for line in family}
-    overridden = {normalized(_NAME.split(one.requirement)[0]) for one in service.overrides}
     requirements: dict[str, str] = {}
     for node in nodes:
-        name = f"nodes/{node.pin.directory}.txt"
         lines = []
         for package in _packages(node, faults):
-            reason = _reason_aside(package, torch, service)
+            reason = rules.reason_aside(package)
             if reason:
-                aside.append(f"{node.pin.directory}: {line_of(package)} ({reason})")
-            elif package.source == "index":
-                lines.append(line_of(package))
-            elif normalized(package.name) in overridden:
-                lines.append(package.name)
-            else:
-                _refuse(package, faults)
+                aside.append(f"{node.directory}: {line_of(package)} ({reason})")
+            elif line := _line(package, rules, faults):
+                lines.append(line)
+                if one := rules.stand_ins.get(normalized(package.name)):
+                    aside.append(f"{node.directory}: {line_of(package)} ({one.by}: {one.reason})")
         if lines:
-            requirements[name] = "".join(f"{line}\n" for line in dict.fromkeys(lines))
-    constraints = [
-        pin for pin in pins if normalized(pin.partition("==")[0]) not in torch | set(service.drop)
-    ]
+            text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
+            requirements[f"nodes/{node.directory}.txt"] = text
     faults.stop()
+    left_out = rules.torch | set(rules.service.drop) | rules.stand_ins.keys()
+    constraints = [pin for pin in pins if normalized(pin.partition("==")[0]) not in left_out]
     return NodeLines(
         requirements=requirements,
         constraints=tuple(sorted(constraints)),
@@ -71,18 +135,67 @@ def node_lines(
     )
 
 
+def rules_of(
+    service: Service, stand_ins: Mapping[str, StandIn], family: Sequence[str], lock: NodeLock
+) -> Rules:
+    """Return what decides about the lines of this image's nodes."""
+    commits = {(one.url, one.ref, one.subdirectory): one.commit for one in lock.sources}
+    return Rules(service=service, family=family, stand_ins=stand_ins, commits=commits)
+
+
+def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[Wanted, list[str]]:
+    """Return the repositories that lines of nodes want packages from → the nodes that do."""
+    found: dict[Wanted, list[str]] = {}
+    faults = Faults(f"the requirements of the nodes of {rules.service.name}")
+    for node in nodes:
+        for package in _packages(node, faults):
+            named = normalized(package.name) in rules.overridden
+            if package.source == "git" and not named and not rules.reason_aside(package):
+                found.setdefault(_wanted(package), []).append(node.directory)
+    faults.stop()
+    return found
+
+
 def normalized(name: str) -> str:
     """Return a package name in the form of PEP 503."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
-def _packages(node: GatheredNode, faults: Faults) -> Iterator[Package]:
+def _line(package: Package, rules: Rules, faults: Faults) -> str:
+    """Return the line that the solve gets, '' after a fault."""
+    one = rules.stand_ins.get(normalized(package.name))
+    if package.source == "index":
+        return line_of(replace(package, name=one.by) if one else package)
+    if normalized(package.name) in rules.overridden:
+        return package.name
+    if package.source != "git":
+        _refuse(package, faults, "is not from the package index, so no lock can hold its hash")
+        return ""
+    commit = rules.commits.get(_wanted(package))
+    if commit is None:
+        _refuse(package, faults, "is not resolved to a commit by the lock: run `./kiln lock`")
+        return ""
+    url = package.url or ""
+    return line_of(replace(package, url=_https(url), ref=commit))
+
+
+def _wanted(package: Package) -> Wanted:
+    return _https(package.url or ""), package.ref or "", package.subdirectory or ""
+
+
+def _https(url: str) -> str:
+    from comfykiln.nodepins import https  # noqa: PLC0415  # rare
+
+    return https(url)
+
+
+def _packages(node: NodePack, faults: Faults) -> Iterator[Package]:
     """Yield what the node asks for, in its requirements.txt and in its pyproject.toml."""
-    name = node.pin.directory
-    if node.own.requirements is not None:
-        yield from parse_file(node.own.requirements.encode(), f"{name}/requirements.txt", faults)
+    name = node.directory
+    if node.requirements is not None:
+        yield from parse_file(node.requirements.encode(), f"{name}/requirements.txt", faults)
     place = f"{name}/pyproject.toml"
-    for line in _dependencies(node.own.pyproject or "", place):
+    for line in _dependencies(node.pyproject or "", place):
         package = parse_line(line, f"{place} project.dependencies", faults)
         if package:
             yield package
@@ -99,21 +212,11 @@ def _dependencies(text: str, place: str) -> list[str]:
     return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []
 
 
-def _reason_aside(package: Package, torch: set[str], service: Service) -> str:
-    name = normalized(package.name)
-    if name in torch:
-        return "the torch family belongs to the target"
-    for key in (name, line_of(package)):
-        if key in service.drop:
-            return f"dropped: {service.drop[key]}"
-    return ""
-
-
-def _refuse(package: Package, faults: Faults) -> None:
+def _refuse(package: Package, faults: Faults, problem: str) -> None:
     faults.add(
         package.place,
         "requirement.source",
-        f"{line_of(package)!r} is not from the package index, so no lock can hold its hash",
-        expected="a package of the index",
+        f"{line_of(package)!r} {problem}",
+        expected="a package of the index, or of a git repository over https",
         remedy="override it by a released version, or drop the line, in service.yaml",
     )

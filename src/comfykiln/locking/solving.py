@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln import files, process
-from comfykiln.errors import DocumentError
+from comfykiln.errors import DocumentError, KilnError
 from comfykiln.indexes import uv_program
 from comfykiln.locking.conflicts import conflict
 from comfykiln.locking.inputs import PLATFORM
@@ -22,14 +22,21 @@ if TYPE_CHECKING:
 # What packages that bring no wheel are built with; pinned, so that the wheel comes out the same.
 BUILD_TOOLS = ("setuptools", "wheel")
 EVERYTHING = "all"
+STAND_INS = "stand-ins.txt"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Solved:
-    """A solve's hashed lines, and the exact build tools for what is built from source."""
+    """A solve's hashed lines, and the exact build tools for what is built from source.
+
+    `replaced` maps packages that were asked for to what stands in for them; `names` maps each
+    source tree to the name of the package in it.
+    """
 
     text: str
     build: tuple[str, ...] = ()
+    replaced: Mapping[str, str] = field(default_factory=dict)
+    names: Mapping[Path, str] = field(default_factory=dict)
 
 
 def solve(
@@ -38,30 +45,91 @@ def solve(
     *,
     previous: str = "",
     upgrade: Sequence[str] = (),
+    trees: Mapping[str, Path] | None = None,
 ) -> Solved:
     """Run `uv pip compile` over the inputs and return the hashed lock of everything.
 
-    Versions of the lock `previous` are kept where they still fit, but for the packages in
-    `upgrade` (`all` for every one). Raises `DocumentError` that names packs and lines where the
-    inputs contradict each other.
+    Versions of the lock `previous`, else those that the inputs prefer, are kept where they still
+    fit, but for the packages in `upgrade` (`all` for every one). `trees` maps `git+` addresses to
+    the source on disk. Raises `DocumentError` that names packs and lines where the inputs
+    contradict each other.
+
+    A package with a stand-in may come through others: then the solve is done again, with the
+    stand-in asked for and that package left out.
     """
     _require_known(upgrade, previous)
+    solved = _solve(inputs, environment, previous, upgrade, trees or {})
+    came = {name for name in inputs.stand_ins if _names(solved.text) & {name}}
+    if came:
+        wanted = {inputs.stand_ins[name] for name in came}
+        again = replace(
+            inputs,
+            requirements={**inputs.requirements, STAND_INS: _lines(sorted(wanted))},
+            drop=tuple(sorted({*inputs.drop, *inputs.stand_ins})),
+        )
+        solved = _solve(again, environment, previous, upgrade, trees or {})
+    have = _names(solved.text)
+    asked = {name: by for name, by in inputs.stand_ins.items() if by in have}
+    return replace(solved, replaced=asked)
+
+
+def _names(text: str) -> set[str]:
+    return set(re.findall(r"(?m)^([a-z0-9][a-z0-9.-]*)==", text))
+
+
+def _solve(
+    inputs: LockInputs,
+    environment: Mapping[str, str],
+    previous: str,
+    upgrade: Sequence[str],
+    trees: Mapping[str, Path],
+) -> Solved:
     with tempfile.TemporaryDirectory(prefix="kiln-lock-") as folder:
         work = Path(folder)
         for name, text in inputs.requirements.items():
-            files.write_text(work / name, text)
+            files.write_text(work / name, _with_trees(text, trees))
         files.write_text(work / "overrides.txt", _overrides(inputs))
         files.write_text(work / "constraints.txt", _lines(inputs.constraints))
-        if previous and EVERYTHING not in upgrade:
-            files.write_text(work / "lock.txt", previous)
+        earlier = _lines(inputs.preferred) if EVERYTHING in upgrade or not previous else previous
+        if earlier:
+            files.write_text(work / "lock.txt", earlier)
         argv = _argv(inputs, upgrade)
         try:
             process.capture(argv, cwd=work, env=environment)
         except process.ProgramError as error:
             raise conflict(inputs, error) from error
-        return Solved(
-            text=(work / "lock.txt").read_text("utf-8"), build=_build_tools(inputs, environment)
+        text, names = _without_trees((work / "lock.txt").read_text("utf-8"), trees)
+        return Solved(text=text, build=_build_tools(inputs, environment), names=names)
+
+
+def _with_trees(text: str, trees: Mapping[str, Path]) -> str:
+    """Put the source on disk in place of each `git+` address."""
+    for address, path in sorted(trees.items(), reverse=True):
+        text = text.replace(address, path.as_uri())
+    return text
+
+
+def _without_trees(text: str, trees: Mapping[str, Path]) -> tuple[str, dict[Path, str]]:
+    """Take the packages that are built from trees out of a lock, and return their names.
+
+    A remark that says by whom a package is wanted may name a tree of this machine: it goes too.
+    """
+    names: dict[Path, str] = {}
+    kept = []
+    for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", text):
+        match = re.match(r"([A-Za-z0-9._-]+) @ (\S+)", entry)
+        path = next((one for one in trees.values() if match and one.as_uri() == match[2]), None)
+        if match and path:
+            names[path] = re.sub(r"[-_.]+", "-", match[1]).lower()
+        else:
+            kept.append(entry)
+    missing = sorted(str(path) for path in trees.values() if path not in names)
+    if missing:
+        raise KilnError(
+            f"the solve gives no package for {', '.join(missing)}:\n{text[:2000]}",
+            remedy="look whether the repository holds a Python package",
         )
+    return "".join(kept), names
 
 
 def _argv(inputs: LockInputs, upgrade: Sequence[str]) -> list[str]:
@@ -96,7 +164,7 @@ def _lines(lines: Sequence[str]) -> str:
 
 
 def _build_tools(inputs: LockInputs, environment: Mapping[str, str]) -> tuple[str, ...]:
-    if not inputs.sdists:
+    if not inputs.sdists and not inputs.node_lock.sources:
         return ()
     argv = [uv_program(), "pip", "compile", "--quiet", "--no-header", "--no-annotate"]
     argv += ["--only-binary", ":all:", "--python-version", inputs.python, "-"]

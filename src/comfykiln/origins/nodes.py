@@ -44,6 +44,21 @@ class GatheredNode:
     repositories: Mapping[str, Repository]
 
     @property
+    def directory(self) -> str:
+        """The node's folder below custom_nodes."""
+        return self.pin.directory
+
+    @property
+    def requirements(self) -> str | None:
+        """The text of its requirements.txt."""
+        return self.own.requirements
+
+    @property
+    def pyproject(self) -> str | None:
+        """The text of its pyproject.toml."""
+        return self.own.pyproject
+
+    @property
     def own(self) -> Repository:
         """The node's own repository."""
         return self.repositories[""]
@@ -92,14 +107,15 @@ def obtain_nodes(
     )
     _require_hosts(pins, places)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        results = list(pool.map(partial(_tried, places), pins))
+        results = list(pool.map(partial(tried, places), pins))
     _refuse_missing(pins, [one for one in results if isinstance(one, str)])
     nodes = tuple(one for one in results if isinstance(one, GatheredNode))
     _refuse_unruled(nodes, rules)
     return nodes
 
 
-def _tried(places: Places, pin: NodePin) -> GatheredNode | str:
+def tried(places: Places, pin: NodePin) -> GatheredNode | str:
+    """Return the repository at its pin with its submodules, or why no origin yields it."""
     try:
         return GatheredNode(pin=pin, repositories=dict(_with_submodules(places, pin)))
     except NotPossibleError as error:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+# The registry of custom nodes that ComfyUI's Manager asks, where origins.yaml names no other.
+REGISTRY = "https://api.comfy.org"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OriginUse:
     """What one outside thing was made from; it goes into labels and the receipt.
@@ -34,13 +38,17 @@ class OriginUse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BaseSpec:
-    """A base image: the reference by tag and digest, and how the same Debian is bootstrapped."""
+    """A base image: the reference by tag and digest, and how the same Debian is bootstrapped.
+
+    `patch` is the exact release of the suite's Python, which a stable Debian keeps.
+    """
 
     ref: str
     suite: str
     python: str
     include: tuple[str, ...]
     origins: tuple[str, ...] = ("registry", "mmdebstrap")
+    patch: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,11 +127,12 @@ class TorchSpec:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Origins:
-    """All of origins.yaml."""
+    """All of origins.yaml; `registry` is the address of the registry of custom nodes."""
 
     bases: Mapping[str, BaseSpec]
     releases: Mapping[str, ComfyUISpec]
     torch: TorchSpec
+    registry: str
 
     def base(self, suite: str) -> BaseSpec:
         """Return the base of a Debian suite; otherwise raise an error that says which there are."""
@@ -163,7 +172,12 @@ def load_origins(path: Path) -> Origins:
         )
     bases = {suite: _base(suite, entry) for suite, entry in raw["base"].items()}
     families = tuple(_family(entry) for entry in raw["torch"]["package_index"])
-    return Origins(bases=bases, releases=releases, torch=TorchSpec(families=families))
+    return Origins(
+        bases=bases,
+        releases=releases,
+        torch=TorchSpec(families=families),
+        registry=raw.get("registry", REGISTRY),
+    )
 
 
 def _base(suite: str, entry: Mapping[str, Any]) -> BaseSpec:
@@ -173,6 +187,7 @@ def _base(suite: str, entry: Mapping[str, Any]) -> BaseSpec:
         python=entry["python"],
         include=tuple(entry["include"]),
         origins=tuple(entry["origins"]),
+        patch=entry.get("patch", ""),
     )
 
 

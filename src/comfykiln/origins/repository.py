@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from comfykiln.indexes import IndexSettings
 
-LFS = b"version https://git-lfs.github.com/spec/v1"
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 PACK = "objects.pack"
 
 
@@ -113,7 +113,7 @@ def read_repository(
         pyproject=_text(texts.get("pyproject.toml"), f"{url} pyproject.toml"),
         install_script="install.py" in blobs,
         submodules=tuple(_modules(source, url, commit, entries, settings)),
-        lfs=tuple(sorted(path for path, text in texts.items() if text.startswith(LFS))),
+        lfs=tuple(sorted(path for path, text in texts.items() if text.startswith(LFS_POINTER))),
         lacking=tuple(sorted(path for path, name in blobs.items() if name in missing)),
     )
 

@@ -6,12 +6,12 @@ import os
 import sys
 from pathlib import Path
 
-from comfykiln.restore import nodes, packages, torch, trees
+from comfykiln.restore import locked, nodes, torch, trees
 from comfykiln.restore.running import StepError
 
 STEPS = {
     "torch": torch.install,
-    "packages": packages.install,
+    "packages": locked.install,
     "comfyui": trees.install_comfyui,
     "nodes": nodes.restore,
     "services": trees.install_services,

@@ -4,54 +4,56 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from comfykiln.restore.packages import APP, ENVIRONMENT
 from comfykiln.restore.running import StepError, output
 
-if TYPE_CHECKING:
-    from comfykiln.restore.plans import GitNode
-
 State = dict[str, tuple[int, int, int]]
 
 
-def run_install_script(node: GitNode, folder: Path, env: dict[str, str]) -> list[str]:
+def run_install_script(node: str, folder: Path, env: dict[str, str]) -> list[str]:
     """Run `install.py` of the node in `folder`, without a network, and return what it changed.
 
-    Raises `StepError` for a failure and for any change outside the node's own folder.
+    `node` is its name for messages; the changes are paths below its folder.
+
+    Raises `StepError` for a failure, for any change outside the node's own folder, and for a
+    checkout that is at another commit afterwards.
     """
-    before = _state(folder)
+    before, pinned = _state(), _commits(folder, env)
     status, said = output([str(ENVIRONMENT / "bin/python"), "install.py"], env=env, cwd=folder)
     print(said, flush=True)
     if status != 0:
         raise StepError(
-            f"{node.directory}: its install.py ended with status {status}; its output is above "
+            f"{node}: its install.py ended with status {status}; its output is above "
             "(there is no network here: what it fetches must be gathered, or the node left out)"
         )
-    outside = _difference(before, _state(folder))
+    changed = _difference(before, _state())
+    inside = [path for path in changed if path.startswith(f"{folder}/")]
+    outside = [path for path in changed if path not in inside]
     if outside:
         raise StepError(
-            f"{node.directory}: its install.py writes outside its folder: {', '.join(outside[:5])}"
+            f"{node}: its install.py writes outside its folder: {', '.join(outside[:5])}"
         )
-    for below, commit in node.checkouts().items():
-        _, head = output(["git", "-C", str(folder.parent / below), "rev-parse", "HEAD"], env=env)
-        if head.strip() != commit:
-            raise StepError(
-                f"{node.directory}: its install.py moved the checkout {below} to {head.strip()}"
-            )
-    _, listed = output(
-        ["git", "-C", str(folder), "status", "--porcelain", "--ignored", "-uall"], env=env
-    )
-    return [line[3:] for line in listed.splitlines()]
+    if _commits(folder, env) != pinned:
+        raise StepError(f"{node}: its install.py moved the checkout:\n{_commits(folder, env)}")
+    made = [path.removeprefix(f"{folder}/") for path in inside]
+    return [path for path in made if ".git" not in path.split("/")]
 
 
-def _state(left_out: Path) -> State:
-    """Return size, time and mode of everything below /app but the folder itself."""
+def _commits(folder: Path, env: dict[str, str]) -> str:
+    """Return which commits a checkout and its submodules are at; empty for no checkout."""
+    if not (folder / ".git").exists():
+        return ""
+    _, head = output(["git", "-C", str(folder), "rev-parse", "HEAD"], env=env)
+    _, below = output(["git", "-C", str(folder), "submodule", "status", "--recursive"], env=env)
+    return head + below
+
+
+def _state() -> State:
+    """Return size, time and mode of everything below /app but the environment, which is mounted."""
     found: State = {}
     for parent, folders, names in os.walk(APP):
-        folders[:] = [
-            name for name in folders if Path(parent) / name not in (left_out, ENVIRONMENT)
-        ]
+        folders[:] = [name for name in folders if Path(parent) / name != ENVIRONMENT]
         for name in names:
             path = Path(parent) / name
             stat = path.lstat()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from comfykiln.restore.archives import archive_faults, file_faults
 from comfykiln.restore.packages import normalized
 from comfykiln.restore.running import StepError, output
 
@@ -19,15 +20,18 @@ def judge(plan: RestorePlan, own: set[str], custom_nodes: Path) -> None:
     """Raise `StepError` that names every node that is not on disk as the plan says."""
     wrong = [fault for node in plan.git for fault in git_faults(node, custom_nodes)]
     wrong += [fault for pack in plan.local if (fault := local_fault(pack, custom_nodes))]
-    wrong += list(_file_faults(plan, custom_nodes))
-    expected = own | {node.directory for node in plan.git} | {pack.name for pack in plan.local}
+    wrong += [fault for node in plan.archives for fault in archive_faults(node, custom_nodes)]
+    wrong += file_faults(plan, custom_nodes)
+    expected = own | {one.directory for one in plan.folders} | {pack.name for pack in plan.local}
+    expected |= {f"{one.name}.disabled" if one.disabled else one.name for one in plan.files}
     found = {entry.name for entry in custom_nodes.iterdir()} - {"__pycache__"}
     wrong += [f"{name}: not in the snapshot, but on disk" for name in sorted(found - expected)]
     if wrong:
         raise StepError(
             "the restored nodes are not what the snapshot says:\n  " + "\n  ".join(wrong)
         )
-    print(f"restored: {len(plan.git)} node(s) from git, {len(plan.local)} local", flush=True)
+    counts = f"{len(plan.git)} node(s) from git, {len(plan.archives)} from archives"
+    print(f"restored: {counts}, {len(plan.local)} local, {len(plan.files)} file(s)", flush=True)
 
 
 def git_faults(node: GitNode, custom_nodes: Path) -> Iterator[str]:
@@ -67,14 +71,6 @@ def local_fault(pack: Path, custom_nodes: Path) -> str:
         if source.is_file() and (not copy.is_file() or copy.read_bytes() != source.read_bytes()):
             return f"{pack.name}: {source.relative_to(pack)} differs from the build context"
     return ""
-
-
-def _file_faults(plan: RestorePlan, custom_nodes: Path) -> Iterator[str]:
-    for name, disabled in plan.files:
-        if disabled:
-            yield f"{name}: a single file cannot be disabled in an image; take it out"
-        elif not (custom_nodes / name).is_file():
-            yield f"{name}: ComfyUI does not bring this file, and a snapshot does not hold it"
 
 
 def judge_requirements(plan: RestorePlan, said: str) -> None:

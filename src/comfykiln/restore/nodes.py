@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comfykiln.restore.archives import place_files, unpack
 from comfykiln.restore.installing import run_install_script
 from comfykiln.restore.judging import judge, judge_requirements
 from comfykiln.restore.mirrors import TEMPLATE, complete, make_mirrors, write_config
@@ -23,7 +24,7 @@ from comfykiln.restore.running import StepError, output
 from comfykiln.restore.sealing import seal
 
 if TYPE_CHECKING:
-    from comfykiln.restore.plans import GitNode, RestorePlan
+    from comfykiln.restore.plans import ArchiveNode, GitNode, RestorePlan
 
 SNAPSHOT = APP / "production-snapshot.json"
 CUSTOM_NODES = APP / "custom_nodes"
@@ -57,31 +58,42 @@ def restore(path: Path) -> None:
     env = _comfy_environment(plan)
     run_comfy_restore(env)
     with ThreadPoolExecutor() as pool:
-        for _ in pool.map(
-            lambda node: complete(node, CUSTOM_NODES / node.directory, env), plan.git
-        ):
-            pass
-        asked = pool.submit(_requirements, env) if plan.git else None
+        done = [
+            pool.submit(complete, node, CUSTOM_NODES / node.directory, env) for node in plan.git
+        ]
+        for one in done:
+            one.result()
+        for archive in plan.archives:
+            unpack(archive, CUSTOM_NODES / archive.directory)
         for pack in plan.local:
             shutil.copytree(pack, CUSTOM_NODES / pack.name)
+        place_files(plan, CUSTOM_NODES)
+        asked = pool.submit(_requirements, env) if plan.folders else None
         judge(plan, own, CUSTOM_NODES)
     if asked:
         judge_requirements(plan, asked.result())
     changes = {
-        node.directory: run_install_script(node, CUSTOM_NODES / node.directory, env)
-        for node in plan.git
+        node.directory: run_install_script(node.directory, CUSTOM_NODES / node.directory, env)
+        for node in plan.folders
         if node.install
     }
     _keep_only_nodes(plan, own)
-    if plan.git:
+    if plan.folders or plan.files:
         _write_record(plan, changes)
     seal(RESULT, epoch())
 
 
 def run_comfy_restore(env: dict[str, str]) -> None:
-    """Run `comfy node restore-snapshot`, as section 6.2 of the snapshot spec asks for."""
+    """Run `comfy node restore-snapshot`, as section 6.2 of the snapshot spec asks for.
+
+    It is given the snapshot without its registry nodes: those it would fetch from the registry,
+    and restore without the packages they need.
+    """
+    given = Path("/tmp/snapshot.json")  # noqa: S108  # a build stage has one user
+    wanted = json.loads(SNAPSHOT.read_text("utf-8"))
+    given.write_text(json.dumps({**wanted, "cnr_custom_nodes": {}}), "utf-8")
     argv = ["comfy", "--skip-prompt", "--workspace", str(APP), "node", "restore-snapshot"]
-    status, text = output([*argv, str(SNAPSHOT)], env=env, cwd=CUSTOM_NODES)
+    status, text = output([*argv, str(given)], env=env, cwd=CUSTOM_NODES)
     shown = "\n".join(line for line in re.split(r"[\r\n]+", text) if line and "it/s" not in line)
     print(shown, flush=True)
     fault = failure_of(status, text)
@@ -141,15 +153,16 @@ def _keep_only_nodes(plan: RestorePlan, own: set[str]) -> None:
             entry.unlink(missing_ok=True)
     for node in plan.git:
         _strip_history(node)
-        _prepare(node)
-        if node.disabled:
+    for one in plan.folders:
+        _prepare(one)
+        if one.disabled:
             (CUSTOM_NODES / ".disabled").mkdir(exist_ok=True)
-            (CUSTOM_NODES / node.directory).rename(CUSTOM_NODES / ".disabled" / node.directory)
+            (CUSTOM_NODES / one.directory).rename(CUSTOM_NODES / ".disabled" / one.parked)
     shutil.move(CUSTOM_NODES, RESULT)
     shutil.move(SNAPSHOT, RESULT)
 
 
-def _prepare(node: GitNode) -> None:
+def _prepare(node: GitNode | ArchiveNode) -> None:
     """Make what the node would make at its first import, where the root is read-only."""
     folder = CUSTOM_NODES / node.directory
     for target, source in node.copies.items():
@@ -182,7 +195,7 @@ def _strip_history(node: GitNode) -> None:
 
 def _write_record(plan: RestorePlan, changes: dict[str, list[str]]) -> None:
     """Write what was restored to /app/.kiln/nodes.json."""
-    record = {
+    record: dict[str, dict[str, object]] = {
         node.directory: {
             "url": node.url,
             "commit": node.commit,
@@ -194,5 +207,17 @@ def _write_record(plan: RestorePlan, changes: dict[str, list[str]]) -> None:
         }
         for node in plan.git
     }
+    record |= {
+        one.directory: {
+            "registry_id": one.registry_id,
+            "version": one.version,
+            "sha256": one.sha256,
+            "disabled": one.disabled,
+            "copies": dict(one.copies),
+            "install_changed": changes.get(one.directory, []),
+        }
+        for one in plan.archives
+    }
+    record |= {one.name: {"disabled": one.disabled} for one in plan.files if not one.own}
     RECORD.parent.mkdir(parents=True)
     RECORD.write_text(json.dumps(record, indent=2, sort_keys=True) + "\n", "utf-8")

@@ -1,4 +1,4 @@
-"""The packages row: one uv installation from the hashed lock, into the image's environment."""
+"""What the rows of Python packages share: the environment, uv's installing, what is installed."""
 
 from __future__ import annotations
 
@@ -7,21 +7,12 @@ import re
 from pathlib import Path
 
 from comfykiln.restore.running import StepError, network_environment, output, run
-from comfykiln.restore.sealing import seal
 
 ENVIRONMENT = Path("/app/.venv")
 APP = Path("/app")
 
 
-def install(lock: Path) -> None:
-    """Make the environment and install exactly the lock; judged by what the environment lists."""
-    create_environment()
-    uv_install(["--require-hashes", *_building(lock), "-r", str(lock)])
-    expect_installed(locked_versions(lock))
-    seal(APP, epoch())
-
-
-def _building(lock: Path) -> list[str]:
+def building(lock: Path) -> list[str]:
     """Return uv's arguments for building: nothing, or what the lock's header allows.
 
     The header pins the tools that build, too, so that the same source gives the same files.
@@ -29,11 +20,12 @@ def _building(lock: Path) -> list[str]:
     text = lock.read_text("utf-8")
     allowed = re.search(r"(?m)^# sdists: (.+)$", text)
     tools = re.search(r"(?m)^# build: (.+)$", text)
-    if not allowed or not tools:
+    if not tools:
         return ["--no-build"]
     held = Path("/tmp/build-constraints.txt")  # noqa: S108  # a build stage has one user
     held.write_text("".join(f"{pin}\n" for pin in tools[1].split()), "utf-8")
-    names = [word for name in allowed[1].split() for word in ("--no-binary", name)]
+    sdists = allowed[1].split() if allowed else []
+    names = [word for name in sdists for word in ("--no-binary", name)]
     return ["--only-binary", ":all:", *names, "--build-constraints", str(held)]
 
 

@@ -30,10 +30,49 @@ class GitNode:
     copies: Mapping[str, str]
     folders: tuple[str, ...]
 
+    @property
+    def parked(self) -> str:
+        """The name below `.disabled`."""
+        return self.directory
+
     def checkouts(self) -> dict[str, str]:
         """Return folder below custom_nodes → commit, of the node and its submodules."""
         below = {f"{self.directory}/{mount}": commit for mount, commit in self.submodules.items()}
         return {self.directory: self.commit, **below}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArchiveNode:
+    """One node from an archive: its directory, the archive, what the registry calls it.
+
+    `install`, `copies` and `folders` are as for a node from git.
+    """
+
+    directory: str
+    registry_id: str
+    version: str
+    sha256: str
+    archive: Path
+    disabled: bool
+    install: bool
+    copies: Mapping[str, str]
+    folders: tuple[str, ...]
+
+    @property
+    def parked(self) -> str:
+        """The name below `.disabled`: the Manager keeps versions of a registry node apart there."""
+        return (
+            f"{self.directory}@{self.version.replace('.', '_')}" if self.version else self.directory
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileNode:
+    """A node of one file; `own` says that ComfyUI brings it."""
+
+    name: str
+    disabled: bool
+    own: bool
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,17 +88,24 @@ class Mirror:
 class RestorePlan:
     """What `restore.json` says; all paths lie beside it.
 
-    `files` are single files that must be there: (name, disabled). `accepted` are packages that a
+    `files` lie in the folder `beside`, ComfyUI's own among them. `accepted` are packages that a
     node may miss; `family` is the torch family, which this row does not see.
     """
 
     snapshot: Path
     mirrors: tuple[Mirror, ...]
     git: tuple[GitNode, ...]
-    files: tuple[tuple[str, bool], ...]
+    archives: tuple[ArchiveNode, ...]
+    files: tuple[FileNode, ...]
+    beside: Path
     local: tuple[Path, ...]
     accepted: frozenset[str]
     family: frozenset[str]
+
+    @property
+    def folders(self) -> tuple[GitNode | ArchiveNode, ...]:
+        """The nodes from outside that are folders."""
+        return (*self.git, *self.archives)
 
 
 def read_plan(path: Path) -> RestorePlan:
@@ -69,7 +115,9 @@ def read_plan(path: Path) -> RestorePlan:
         snapshot=path.parent / raw["snapshot"],
         mirrors=tuple(_mirror(entry, path.parent / "packs") for entry in raw["mirrors"]),
         git=tuple(_node(entry) for entry in raw["git"]),
-        files=tuple((entry["name"], entry["disabled"]) for entry in raw["files"]),
+        archives=tuple(_archive(entry, path.parent / "archives") for entry in raw["archives"]),
+        files=tuple(FileNode(**entry) for entry in raw["files"]),
+        beside=path.parent / "files",
         local=tuple(path.parent / "local" / name for name in raw["local"]),
         accepted=frozenset(raw["accepted"]),
         family=frozenset(raw["family"]),
@@ -79,6 +127,11 @@ def read_plan(path: Path) -> RestorePlan:
 def _node(raw: dict[str, Any]) -> GitNode:
     tuples = {name: tuple(raw[name]) for name in ("lacking", "folders")}
     return GitNode(**{**raw, **tuples})
+
+
+def _archive(raw: dict[str, Any], archives: Path) -> ArchiveNode:
+    archive = archives / f"{raw['sha256']}.zip"
+    return ArchiveNode(**{**raw, "archive": archive, "folders": tuple(raw["folders"])})
 
 
 def _mirror(raw: dict[str, Any], packs: Path) -> Mirror:

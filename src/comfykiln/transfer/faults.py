@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from .errors import (
@@ -22,7 +24,10 @@ if TYPE_CHECKING:
     from .profiles import Credentials, Profile
 
 LONGEST = 300
-FORBIDDEN, SERVER_FAULT = 403, 500
+OK, UNAUTHORIZED, FORBIDDEN, SERVER_FAULT = 200, 401, 403, 500
+REFUSED = (400, UNAUTHORIZED, FORBIDDEN)
+LARGEST_SKEW = 300  # seconds; stores take a quarter of an hour
+PLAIN = ("", "access denied", "forbidden", "unauthorized")  # a text that says no more than the code
 NO_KEYS = ("NoCredentialsError", "CredentialRetrievalError", "PartialCredentialsError")
 
 
@@ -59,11 +64,20 @@ _EXPIRED = _Meaning(
     "The session token is no longer valid. ({code})",
     "get new temporary keys and set COMFY_S3_SESSION_TOKEN, or session_token in the profile",
 )
-_CLOCK = _Meaning(AccessError, "The clock of this machine is wrong. ({code})", "set the clock")
+_CLOCK = _Meaning(
+    AccessError,
+    "The clock of this machine is wrong. ({code})",
+    "set it; stores refuse signatures that are more than some minutes old or early",
+)
 _DENIED = _Meaning(
     AccessError,
-    "Access denied. Check credentials and bucket policy. ({code}, {where})",
+    "Access denied. Check credentials and bucket policy. ({code}, {where}{said})",
     "give the key the right to read, write and list this bucket",
+)
+_NO_STORE = _Meaning(
+    UnreachableError,
+    "{host} answers with a web page, not as S3 storage does.",
+    "set the endpoint to the address of the S3 interface (of MinIO port 9000, not the console's)",
 )
 _BUSY = _Meaning(UnreachableError, "S3 error [{code}]: {text}", "try again later")
 _OTHER = _Meaning(StorageError, "S3 error [{code}]: {text}", "the request was about {where}")
@@ -104,7 +118,7 @@ def explained(profile: Profile, credentials: Credentials, key: str = "") -> Iter
     except botocore.exceptions.ClientError as error:
         fault = _told(error.response, profile, credentials, key)
     except botocore.exceptions.BotoCoreError as error:
-        fault = _untold(type(error).__name__, profile)
+        fault = _untold(type(error).__name__, str(error), profile)
     if fault is not None:
         raise fault from None
 
@@ -114,18 +128,36 @@ def _told(answer: Any, profile: Profile, credentials: Credentials, key: str) -> 
     code = _clean(str(answer.get("Error", {}).get("Code", "")), credentials)[:60]
     if code in _ELSEWHERE:
         return _elsewhere(answer, profile)
-    meaning = _meaning(code, answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0), key)
+    told = answer.get("ResponseMetadata", {})
+    meaning = _seen(told) or _meaning(code, told.get("HTTPStatusCode", 0), key)
+    text = _clean(str(answer.get("Error", {}).get("Message", "")), credentials)
     values = {
+        "host": profile.endpoint or "AWS",
         "bucket": profile.bucket,
         "region": profile.region,
         "profile": profile.shown_name,
         "where": f"s3://{profile.bucket}/{key}".rstrip("/"),
         "code": code,
-        "text": _clean(str(answer.get("Error", {}).get("Message", "")), credentials),
+        "text": text,
+        "said": f": {text}" if text.rstrip(".").lower() not in PLAIN else "",
     }
     return meaning.kind(
         meaning.message.format_map(values), remedy=meaning.remedy.format_map(values), code=code
     )
+
+
+def _seen(told: Any) -> _Meaning | None:
+    """Return what the head of an answer gives away, whatever its code."""
+    headers, status = told.get("HTTPHeaders", {}), told.get("HTTPStatusCode")
+    if status in (OK, SERVER_FAULT) and headers.get("content-type", "").startswith("text/html"):
+        return _NO_STORE  # boto3 calls a success that it cannot read a fault of the server
+    if status not in REFUSED:
+        return None
+    with contextlib.suppress(TypeError, ValueError):
+        theirs = parsedate_to_datetime(headers.get("date")).timestamp()
+        if abs(time.time() - theirs) > LARGEST_SKEW:
+            return _CLOCK
+    return None
 
 
 def _meaning(code: str, status: int, key: str) -> _Meaning:
@@ -134,7 +166,7 @@ def _meaning(code: str, status: int, key: str) -> _Meaning:
         return _NO_BUCKET
     if meaning is not None:
         return meaning
-    if status == FORBIDDEN:
+    if status in (UNAUTHORIZED, FORBIDDEN):
         return _DENIED
     return _BUSY if status >= SERVER_FAULT else _OTHER
 
@@ -149,14 +181,22 @@ def _elsewhere(answer: Any, profile: Profile) -> RegionError:
     )
 
 
-def _untold(name: str, profile: Profile) -> StorageError:
-    """Return the error for a request that got no answer; `name` is the exception's class."""
+def _untold(name: str, text: str, profile: Profile) -> StorageError:
+    """Return the error for a request that got no answer.
+
+    `name` is the exception's class, `text` its words, which are looked at and never repeated.
+    """
     host = profile.endpoint or f"AWS S3 in {profile.region}"
     if name in NO_KEYS:
         return ProfileError(
             "Cloud storage access key not configured: the AWS chain (environment, files, role of "
             f"the instance) has none either. ({name})",
             remedy="set COMFY_S3_ACCESS_KEY and COMFY_S3_SECRET_KEY, or create a profile",
+        )
+    if name == "SSLError" and "CERTIFICATE_VERIFY_FAILED" not in text:
+        return UnreachableError(
+            f"{host} does not speak HTTPS. ({name})",
+            remedy="check the endpoint: its port, and whether it is http:// instead",
         )
     if name == "SSLError":
         return UnreachableError(

@@ -74,13 +74,13 @@ class PartFile:
 
         Raises `SpaceError` before anything is written where the disk has no room.
         """
-        header = {
-            "etag": remote.etag,
+        header: dict[str, object] = {
+            "etag": remote.identity or remote.etag,
             "size": remote.size,
             "part_size": part_size,
             "boot": boot_identity(),
         }
-        done = self._done(header) if remote.etag else frozenset[int]()
+        done = self._done(header) if header["etag"] else frozenset[int]()
         parts = cut(remote.size, part_size)
         missing = sum(part.size for part in parts if part.index not in done)
         try:

@@ -20,18 +20,28 @@ class Hasher(Protocol):
         """Take the next bytes."""
 
 
+class Digest(Hasher, Protocol):
+    """What takes the bytes in order and says their sha256 in the end."""
+
+    def hexdigest(self) -> str:
+        """Return the sha256 of all bytes so far as 64 hex digits."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Remote:
     """An object that can be read in ranges.
 
     `label` names it in messages and holds no secret; `size` is in bytes; `etag` as the server
     writes it, "" if it gives none; `request` returns a GET that is valid now, without a range.
+    `identity` says which content is wanted, where that is known better than by the ETag: parts of
+    an earlier attempt with the same one are kept, whichever server they came from.
     """
 
     label: str
     size: int
     etag: str
     request: Callable[[], Request] = field(repr=False)
+    identity: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +56,7 @@ class Settings:
     workers: int = 6
     attempts: int = 6
     read_seconds: float = 30.0
+    stall_seconds: float = 60.0  # without a single piece from any connection
     progress_seconds: float = 0.25
 
     def part_of(self, size: int) -> int:

@@ -116,6 +116,12 @@ class Profiles:
     ) -> tuple[Profile, Credentials]:
         base = self._from_env()
         source = self._named(name) if name else base
+        if not (source or bucket):
+            raise ProfileError(
+                "Cloud storage access key not configured: no COMFY_S3_ variable is set.",
+                remedy="set COMFY_S3_ACCESS_KEY, COMFY_S3_SECRET_KEY and COMFY_S3_BUCKET env vars "
+                f"(and restart), or choose a profile of {self.path}",
+            )
         preset = find_provider(_agreed_provider(source, provider, name))
         endpoint_url = source.get("endpoint_url", "")
         region = source.get("region", "") or preset.region
@@ -131,6 +137,7 @@ class Profiles:
             endpoint_url=endpoint_url,
             region=region,
             account_id=source.get("account_id", ""),
+            bucket=chosen,
         )
         if not whole:
             path_prefix = (
@@ -211,6 +218,12 @@ def _credentials(source: Mapping[str, str], name: str, *, on_aws: bool) -> Crede
             raise ProfileError(
                 f"Cloud storage {what.replace('_', ' ')} not configured.",
                 remedy=_remedy(what, name),
+            )
+        if not re.fullmatch(r"[!-~]+", value) or value[0] in "\"'" or value[-1] in "\"'":
+            raise ProfileError(
+                f"The {what} of {_place(name)} has a character that is in no key: "
+                "a quote around it, white space, or a letter of another alphabet.",
+                remedy="copy it again from the provider's page, without quotes",
             )
     return Credentials(
         kind=STATIC,

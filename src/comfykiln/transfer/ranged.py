@@ -171,10 +171,15 @@ class _Crew:
         clock.tick()
 
     def _wait(self, ready: Callable[[], bool], clock: _Clock) -> None:
+        seen, since = -1, time.monotonic()
         with self.news:
             while not ready():
                 if self.error is not None:
                     raise self.error
+                if sum(self.counts) != seen:
+                    seen, since = sum(self.counts), time.monotonic()
+                elif time.monotonic() - since > self.settings.stall_seconds:
+                    raise _stalled(self.remote, self.settings.stall_seconds)
                 self.news.wait(TICK)
                 clock.tick()
 
@@ -284,6 +289,13 @@ def _sleep(seconds: float, watch: Watch) -> None:
     while time.monotonic() < end:
         clock.tick()
         time.sleep(min(TICK, seconds))
+
+
+def _stalled(remote: Remote, seconds: float) -> UnreachableError:
+    return UnreachableError(
+        f"{remote.label} cannot be read: nothing worth the name came for {seconds:g} s.",
+        remedy="check the network and run it again; what has arrived is kept",
+    )
 
 
 def _given_up(remote: Remote, again: Again, attempts: int) -> UnreachableError:

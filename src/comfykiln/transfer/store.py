@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from .client import make_client
 from .connections import Request
-from .errors import AccessError, MissingError, ProfileError, RegionError
+from .errors import (
+    AccessError,
+    MissingError,
+    ProfileError,
+    RegionError,
+    StorageError,
+    UnreachableError,
+)
 from .faults import explained
 from .parts import Remote
 from .providers import AWS
@@ -99,9 +106,10 @@ class Store:
     def head(self, key: str) -> Found:
         """Describe one object; raise `MissingError` naming the object, or the bucket."""
         try:
-            answer = self.call("head_object", key)
-        except (MissingError, AccessError):
-            self.look()  # the answer to HEAD has no body that says more
+            answer = self._head(key)
+        except StorageError as error:
+            if not isinstance(error, UnreachableError):
+                self.look()  # the answer to HEAD has no body that says more
             raise
         return Found(
             key=key,
@@ -115,10 +123,19 @@ class Store:
     def exists(self, key: str) -> bool:
         """Say whether the object exists; a key that may only write cannot know, so it gets no."""
         try:
-            self.call("head_object", key)
+            self._head(key)
         except (MissingError, AccessError):
             return False
         return True
+
+    def _head(self, key: str) -> Any:
+        answer = self.call("head_object", key)
+        if "LastModified" not in answer:
+            raise UnreachableError(
+                f"{self.profile.endpoint or 'AWS'} does not answer as S3 storage does.",
+                remedy="check the endpoint: it is the address of the S3 interface",
+            )
+        return answer
 
     def listed(self, prefix: str, limit: int) -> Iterator[Found]:
         """Yield up to `limit` objects whose key begins with `prefix`, in the order of keys."""
@@ -152,8 +169,15 @@ class Store:
             label=self.url(found.key),
             size=found.size,
             etag=found.etag,
-            request=_fresh(lambda: self._presigned(found.key, RANGE_URL_SECONDS)),
+            request=self.signed(found.key),
         )
+
+    def signed(self, key: str, **arguments: Any) -> Callable[[], Request]:
+        """Return a maker of requests that read the object, each valid for half an hour at least.
+
+        `arguments` are further ones of the client's `get_object`, such as `VersionId`.
+        """
+        return _fresh(lambda: self._presigned(key, RANGE_URL_SECONDS, **arguments))
 
     def probe(self) -> tuple[float, list[str]]:
         """Return the milliseconds that a look at the bucket takes, and up to three of its keys."""
@@ -171,11 +195,13 @@ class Store:
         with explained(self.profile, self._credentials, key):
             return getattr(client, operation)(Bucket=self.bucket, **arguments)
 
-    def _presigned(self, key: str, seconds: int) -> str:
+    def _presigned(self, key: str, seconds: int, **arguments: Any) -> str:
         client = self.client()
         with explained(self.profile, self._credentials, key):
             url: str = client.generate_presigned_url(
-                "get_object", Params={"Bucket": self.bucket, "Key": key}, ExpiresIn=seconds
+                "get_object",
+                Params={"Bucket": self.bucket, "Key": key, **arguments},
+                ExpiresIn=seconds,
             )
         return url
 

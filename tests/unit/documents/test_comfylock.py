@@ -162,6 +162,11 @@ def test_what_is_written() -> None:
             "$.models[0].hashes[0].hash",
             "comfylock.pattern",
         ),
+        (
+            f"models: [{{hashes: [{{hash: {'d' * 63}, type: SHA256}}]}}]",
+            "$.models[0].hashes[0].hash",
+            "comfylock.hash",
+        ),
         ("auth: {h: hf_abcdef}", "$.auth.h", "comfylock.credential"),
         ("auth: {'a b': '${X}'}", '$.auth["a b"]', "comfylock.host"),
         (

@@ -17,7 +17,16 @@ from comfykiln.documents.faults import Faults
 
 SCHEMAS = Path(comfykiln.__file__).parent / "schemas"
 PUBLISHED = Path(__file__).parents[3] / "docs" / "schemas"
-DOCUMENTS = ["bundle", "comfylock", "comfypack", "migration-1.0", "snapshot", "workflow"]
+DOCUMENTS = [
+    "bundle",
+    "comfylock",
+    "comfypack",
+    "migration-1.0",
+    "models",
+    "models-lock",
+    "snapshot",
+    "workflow",
+]
 UNDERSTOOD = {
     "$defs",
     "$id",

@@ -163,7 +163,7 @@ def test_an_object_that_changes_midway_leaves_the_old_file(
     assert target.read_bytes() == b"old"
 
 
-def test_two_who_want_the_same_file_download_it_once(
+def test_w10_two_who_want_the_same_file_download_it_once(
     faults: FaultServer, served: Object, data: bytes, tmp_path: Path
 ) -> None:
     served.rate = 2_000_000.0
@@ -200,7 +200,7 @@ def test_waiting_for_another_download_can_be_cancelled(faults: FaultServer, tmp_
         )
 
 
-def test_a_full_disk_is_said_before_anything_is_written(
+def test_w10_a_full_disk_is_said_before_anything_is_written(
     faults: FaultServer, served: Object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda _: Usage(10**9, 0, 64 << 20))
@@ -231,6 +231,21 @@ def test_a_disk_that_fills_midway_is_named_and_what_arrived_is_kept(
     done = download(faults.remote("/m"), tmp_path / "m", settings=SMALL)
     assert done is not None
     assert done.kept >= 9 * 64 * KIB
+
+
+def test_a_disk_that_fails_while_it_is_written_to_is_named(
+    faults: FaultServer, served: Object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells such a fault once, to whoever asks first."""
+    served.rate = 1_000_000.0
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(SpaceError, match="Input/output error"):
+        download(faults.remote("/m"), tmp_path / "m", settings=SMALL)
+    assert not (tmp_path / "m").exists()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -272,7 +287,7 @@ download(remote, Path(target), settings=Settings(part_size=65536, workers=4))
 """
 
 
-def test_killed_at_any_moment_it_converges_and_keeps_what_it_has(
+def test_w10_killed_at_any_moment_it_converges_and_keeps_what_it_has(
     faults: FaultServer, served: Object, data: bytes, tmp_path: Path
 ) -> None:
     served.rate = 800_000.0

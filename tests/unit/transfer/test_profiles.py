@@ -77,10 +77,10 @@ def test_the_environment_alone(sources: Callable[..., Profiles]) -> None:
     assert keys(profiles, profile) == ("CANARY-env-access", "CANARY-env-secret")
 
 
-def test_a_named_profile_takes_nothing_of_the_connection_from_the_environment(
+def test_w16_a_named_profile_takes_nothing_of_the_connection_from_the_environment(
     sources: Callable[..., Profiles],
 ) -> None:
-    """Weakness 16: the environment's endpoint leaked into a named AWS profile."""
+    """The environment's endpoint leaked into a named AWS profile."""
     profiles = sources(aws=NAMED)
     profile = profiles.resolve("aws")
     assert profile == Profile(
@@ -95,7 +95,7 @@ def test_a_named_profile_takes_nothing_of_the_connection_from_the_environment(
     assert keys(profiles, profile) == ("CANARY-named-access", "CANARY-named-secret")
 
 
-def test_half_a_pair_of_keys_is_never_completed_from_elsewhere(
+def test_w16_half_a_pair_of_keys_is_never_completed_from_elsewhere(
     sources: Callable[..., Profiles],
 ) -> None:
     half = {k: v for k, v in NAMED.items() if k != "secret_key"}
@@ -107,8 +107,8 @@ def test_half_a_pair_of_keys_is_never_completed_from_elsewhere(
     )
 
 
-def test_an_unknown_profile_is_an_error(sources: Callable[..., Profiles], path: Path) -> None:
-    """Weakness 17: an unknown name silently used the environment's keys."""
+def test_w17_an_unknown_profile_is_an_error(sources: Callable[..., Profiles], path: Path) -> None:
+    """An unknown name silently used the environment's keys."""
     with pytest.raises(ProfileError) as caught:
         sources(aws=NAMED, b2=NAMED).resolve("awz")
     assert str(caught.value) == (
@@ -225,10 +225,10 @@ def test_a_region_and_an_endpoint_override_the_preset(sources: Callable[..., Pro
         ({"credentials": CHAIN}, "There are keys beside credentials = aws-chain in the profile"),
     ],
 )
-def test_a_contradiction_says_what_is_wrong(
+def test_w23_a_contradiction_says_what_is_wrong(
     sources: Callable[..., Profiles], changes: dict[str, str], told: str
 ) -> None:
-    """Weakness 23: R2 without an account and Custom without an endpoint gave riddles."""
+    """R2 without an account and Custom without an endpoint gave riddles."""
     with pytest.raises(ProfileError) as caught:
         sources(x=NAMED | changes).resolve("x")
     assert str(caught.value).startswith(told)
@@ -272,10 +272,10 @@ def test_a_value_that_came_over_a_wire_cannot_redirect_the_keys(
     assert (real.endpoint, real.region, real.bucket, real.path_prefix) == ("", "us-east-1", "b", "")
 
 
-def test_session_tokens_the_aws_chain_and_public_buckets(
+def test_w19_session_tokens_the_aws_chain_and_public_buckets(
     sources: Callable[..., Profiles],
 ) -> None:
-    """Weakness 19: static keys were mandatory."""
+    """Static keys were mandatory."""
     bare = {"provider": "AWS S3", "bucket": "b"}
     minio = {"provider": "MinIO", "bucket": "b"}
     profiles = sources(
@@ -305,8 +305,8 @@ def test_session_tokens_the_aws_chain_and_public_buckets(
         profiles.resolve("minio")  # the chain's keys are AWS's, unless asked for
 
 
-def test_nothing_that_travels_or_is_printed_has_a_key(sources: Callable[..., Profiles]) -> None:
-    """Weakness 15: the value on the wire held the secret, and every error published it."""
+def test_w15_nothing_that_travels_or_is_printed_has_a_key(sources: Callable[..., Profiles]) -> None:
+    """The value on the wire held the secret, and every error published it."""
     profiles = sources(aws=NAMED | {"session_token": "CANARY-token"})
     profile = profiles.resolve("aws")
     _, credentials = profiles.credentials(profile)
@@ -322,10 +322,10 @@ def test_nothing_that_travels_or_is_printed_has_a_key(sources: Callable[..., Pro
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
-def test_a_file_open_to_others_is_refused_with_the_command_that_mends_it(
+def test_w18_a_file_open_to_others_is_refused_with_the_command_that_mends_it(
     sources: Callable[..., Profiles], path: Path, mode: int
 ) -> None:
-    """Weakness 18: the mode was never looked at."""
+    """The mode was never looked at."""
     profiles = sources(aws=NAMED)
     path.chmod(mode)
     with pytest.raises(ProfileError) as caught:

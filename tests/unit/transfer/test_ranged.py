@@ -79,7 +79,7 @@ def test_every_size_arrives_whole(faults: FaultServer, tmp_path: Path, size: int
     assert is_right(brought(tmp_path / "m", faults.remote("/m")), data)
 
 
-def test_parts_are_asked_for_once_each_with_one_etag(
+def test_w08_parts_are_asked_for_once_each_with_one_etag(
     faults: FaultServer, tmp_path: Path, data: bytes
 ) -> None:
     served = faults.add("/m", data)
@@ -157,7 +157,7 @@ def test_ranges_ignored_from_the_middle_on_begin_anew(
 
 
 @pytest.mark.parametrize("fault", ["", "ignore-if-match"])
-def test_an_object_that_changes_midway_is_refused(
+def test_w08_an_object_that_changes_midway_is_refused(
     faults: FaultServer, tmp_path: Path, data: bytes, fault: str
 ) -> None:
     served = faults.add("/m", data, always=fault)

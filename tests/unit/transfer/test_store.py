@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
+import json
 import logging
 import os
+import threading
 import traceback
 import uuid
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,11 +30,12 @@ from comfykiln.transfer.errors import (
     UnreachableError,
 )
 from comfykiln.transfer.parts import MIB, Settings
-from comfykiln.transfer.profiles import ANONYMOUS, CHAIN, Credentials
+from comfykiln.transfer.profiles import ANONYMOUS, CHAIN, Credentials, Profiles
 from comfykiln.transfer.store import Found, Store
 from comfykiln.transfer.upload import Written, upload
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from tests.support.s3 import Server
@@ -232,6 +237,71 @@ def test_the_aws_chain_is_used_where_it_is_asked_for_and_nowhere_else(
     with pytest.raises(AccessError):
         list(Store(profile, Credentials(kind=CHAIN)).listed("", 1))
     assert list(Store(profile, keys()).listed("", 1)) == []
+
+
+@pytest.fixture
+def role() -> Iterator[str]:
+    """The address at which a machine in the cloud finds the keys of its role."""
+    later = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    keys_of_role = {
+        "Code": "Success",
+        "AccessKeyId": ACCESS_KEY,
+        "SecretAccessKey": SECRET_KEY,
+        "Token": "CANARY-token-of-the-role",
+        "Expiration": later,
+    }
+    answers = {
+        "/latest/api/token": "session",
+        "/latest/meta-data/iam/security-credentials/": "reader",
+        "/latest/meta-data/iam/security-credentials/reader": json.dumps(keys_of_role),
+    }
+
+    class Machine(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            body = answers.get(self.path, "").encode()
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_PUT(self) -> None:
+            self.do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
+            """Say nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Machine)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_w19_the_role_of_an_instance_is_enough(
+    rclone: Server, role: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The server checks the signature that is made with the role's keys and its token."""
+    bucket = f"b-{uuid.uuid4().hex}"
+    rclone.store().client().create_bucket(Bucket=bucket)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", role)
+    profiles = Profiles(
+        path=tmp_path / "none",
+        env={
+            "COMFY_S3_PROVIDER": "Custom",
+            "COMFY_S3_ENDPOINT_URL": rclone.url,
+            "COMFY_S3_BUCKET": bucket,
+            "COMFY_S3_CREDENTIALS": CHAIN,
+        },
+    )
+    store = Store(*profiles.credentials(profiles.resolve()))
+    upload(store, "x", b"by its role", content_type="a/b")
+    assert store.head("x").size == 11
 
 
 def test_the_surroundings_change_nothing_for_keys_of_ours(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TOKEN = re.compile(r"%([A-Za-z_]+)(?::([^%]*))?%")
 COUNTER = "counter"
 LONGEST_KEY = 1024
+MOST_OF_A_NAME = 1_000_000
 # How ComfyUI's own %date:…% writes its parts.
 DATE_PARTS = (
     ("yyyy", "%Y"),
@@ -122,6 +123,11 @@ def first_free(taken: Callable[[int], bool]) -> int:
     low, high = 0, 1
     while taken(high):
         low, high = high, high * 2
+        if high > MOST_OF_A_NAME:
+            raise StorageError(
+                f"The name is taken more than {MOST_OF_A_NAME:,} times.",
+                remedy="put %date%, %time% or %uuid% into the filename",
+            )
     while high - low > 1:
         middle = (low + high) // 2
         if taken(middle):

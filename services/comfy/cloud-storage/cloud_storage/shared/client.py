@@ -50,7 +50,7 @@ def make_client(profile: Profile, credentials: Credentials, *, region: str = "")
         )
     except (botocore.exceptions.BotoCoreError, ValueError) as error:
         raise ProfileError(
-            f"The profile {profile.shown_name} gives no working client ({type(error).__name__}).",
+            f"No client can be made of {profile.shown_name} ({type(error).__name__}).",
             remedy="check region, endpoint_url and aws_profile",
         ) from None
 

@@ -58,12 +58,12 @@ class Connections:
         """
         url, headers = request.url, dict(request.headers)
         for _ in range(REDIRECTS + 1):
-            response = self._send(url, headers)
+            response = self.send(url, headers)
             target = response.getheader("Location")
             if response.status not in REDIRECTED or not target:
                 return response
             response.read()
-            url, headers = _redirected(url, target, headers)
+            url, headers = redirected(url, target, headers)
         raise UnreachableError("The server redirects in a circle.", remedy="check the address")
 
     def abort(self) -> None:
@@ -80,7 +80,8 @@ class Connections:
         while self._open:
             self._open.popitem()[1].close()
 
-    def _send(self, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+    def send(self, url: str, headers: Mapping[str, str]) -> http.client.HTTPResponse:
+        """Send one GET and return the answer, be it a redirect; raises one of `BROKEN`."""
         if self._aborted:
             raise ConnectionAbortedError("cancelled")
         parts = urlsplit(url)
@@ -156,7 +157,7 @@ def _proxy_login(proxy: SplitResult) -> dict[str, str]:
     return {"Proxy-Authorization": "Basic " + base64.b64encode(login.encode()).decode()}
 
 
-def _redirected(url: str, target: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
+def redirected(url: str, target: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
     """Return where to go and with which headers; raise where that would weaken the transfer."""
     before, after = urlsplit(url), urlsplit(urljoin(url, target))
     if after.scheme not in ("http", "https") or (before.scheme, after.scheme) == ("https", "http"):

@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import os
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +16,13 @@ from .parts import Remote, Settings
 from .ranged import Watch, fetch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from .parts import Digest, Hasher
+    from .sink import Sink
+
+FLUSH_SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +46,8 @@ def download(
     sha256: str = "",
     already: Callable[[], bool] = lambda: False,
     before: Callable[[Downloaded], None] = lambda _: None,
+    hasher: Callable[[], Digest] = hashlib.sha256,
+    read: Callable[..., Hasher | None] = fetch,
     settings: Settings | None = None,
     watch: Watch | None = None,
 ) -> Downloaded | None:
@@ -46,6 +56,8 @@ def download(
     `sha256`, if given, is what the content must have. One process at a time downloads a target:
     whoever had to wait asks `already` and gets None where the other has done the work.
     `before` runs when all is verified and the file is about to get its name.
+    `hasher` makes what the bytes go through in order, a sha256 unless the caller wants more of it;
+    `read` is called as `fetch` is and may have the bytes from elsewhere.
     An interrupted download goes on where it was, as long as the object has the same ETag.
     Raises what `fetch` raises, `SpaceError`, or `DamagedError` for a wrong sha256.
     """
@@ -57,7 +69,8 @@ def download(
         sink = part.prepare(remote, settings.part_of(remote.size))
         kept = sum(_size(remote, settings, index) for index in sink.done)
         try:
-            digest = fetch(remote, sink, hasher=hashlib.sha256, settings=settings, watch=watch)
+            with _on_its_way(sink):
+                digest = read(remote, sink, hasher=hasher, settings=settings, watch=watch)
             found = digest.hexdigest()  # type: ignore[union-attr]  # given a maker, it gives a hash
             if sha256 and found != sha256.lower():
                 part.discard()
@@ -78,3 +91,33 @@ def download(
 def _size(remote: Remote, settings: Settings, index: int) -> int:
     step = settings.part_of(remote.size)
     return min((index + 1) * step, remote.size) - index * step
+
+
+@contextlib.contextmanager
+def _on_its_way(sink: Sink) -> Iterator[None]:
+    """Have the disk write what has arrived while the rest is read, so that the end waits less.
+
+    Raises the disk's `OSError`, which it tells once only: the last `fsync` would not have it.
+    """
+    if not hasattr(os, "fdatasync"):  # macOS and Windows flush at the end alone
+        yield
+        return
+    own, ended, faults = sink.duplicate(), threading.Event(), list[OSError]()
+
+    def flush() -> None:
+        try:
+            while not ended.wait(FLUSH_SECONDS):
+                os.fdatasync(own.fd)
+        except OSError as error:
+            faults.append(error)
+
+    thread = threading.Thread(target=flush, name="flush", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        os.close(own.fd)
+    if faults:
+        raise faults[0]

@@ -10,6 +10,7 @@ from .errors import ProfileError
 
 CUSTOM = "Custom"
 AWS = "AWS S3"
+SHORTEST_BUCKET = 3
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,13 +68,22 @@ def find_provider(name: str) -> Provider:
     )
 
 
-def endpoint_for(provider: Provider, *, endpoint_url: str, region: str, account_id: str) -> str:
+def endpoint_for(
+    provider: Provider, *, endpoint_url: str, region: str, account_id: str, bucket: str = ""
+) -> str:
     """Return the endpoint to talk to; "" stands for the one that AWS gives to the region.
 
-    Raises `ProfileError` where the preset needs a value that is missing, or for a faulty URL.
+    Raises `ProfileError` where the preset needs a value that is missing, for a faulty URL,
+    and for one with the bucket in it, as the pages of some providers show it.
     """
+    for name, value in (("region", region), ("account_id", account_id)):
+        if value and not value.replace("-", "").replace(".", "").replace("_", "").isalnum():
+            raise ProfileError(
+                f"The {name} has characters that cannot stand in a host name.",
+                remedy=f"correct {name}; it is made of letters, digits and hyphens",
+            )
     if endpoint_url:
-        return _checked(endpoint_url)
+        return _without(bucket, _checked(endpoint_url))
     if provider.name == CUSTOM:
         raise ProfileError(
             "Provider Custom has no endpoint.",
@@ -84,12 +94,6 @@ def endpoint_for(provider: Provider, *, endpoint_url: str, region: str, account_
             f"{provider.name} needs an account id.",
             remedy="set COMFY_S3_ACCOUNT_ID, or account_id in the profile",
         )
-    for name, value in (("region", region), ("account_id", account_id)):
-        if value and not value.replace("-", "").replace(".", "").replace("_", "").isalnum():
-            raise ProfileError(
-                f"The {name} has characters that cannot stand in a host name.",
-                remedy=f"correct {name}; it is made of letters, digits and hyphens",
-            )
     return provider.endpoint.format(region=region, account_id=account_id)
 
 
@@ -116,6 +120,27 @@ def _checked(url: str) -> str:
             remedy="set COMFY_S3_ENDPOINT_URL, or endpoint_url in the profile, to https://host[:port]",
         )
     return url.rstrip("/")
+
+
+def _without(bucket: str, url: str) -> str:
+    """Return `url` if the bucket is not in it: the bucket is added to every request."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    known = (
+        "amazonaws.com",
+        *(urlsplit(p.endpoint).netloc.rpartition("}.")[2] for p in PROVIDERS.values()),
+    )
+    named = len(bucket) >= SHORTEST_BUCKET and host.startswith(f"{bucket.lower()}.")
+    hosted = named and any(
+        rest and host.count(".") > rest.count(".") + 1 and host.endswith(f".{rest}")
+        for rest in known
+    )
+    if bucket and (hosted or parts.path.rpartition("/")[2] == bucket):
+        raise ProfileError(
+            "The endpoint URL has the bucket in it, which is added to every request.",
+            remedy=f"take {bucket} out of COMFY_S3_ENDPOINT_URL, or endpoint_url in the profile",
+        )
+    return url
 
 
 def _fault_of(url: str) -> str:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .parts import Part, Remote
 
 # Small enough to be in the processor's cache still when it is written to the file.
-SLICE = 1 << 16
+SLICE = 1 << 17
 OK, PARTIAL = 200, 206
 CHANGED = (412, 416)
 BUSY = (408, 425, 429, 500, 502, 503, 504)

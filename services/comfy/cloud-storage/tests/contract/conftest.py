@@ -1,7 +1,7 @@
 """The pack in the real ComfyUI: its own loader, its own validation, its own executor, no mocks.
 
 Needs ComfyUI on the Python path and PACK_TEST_S3, which names two S3 servers;
-the repository's tests/support/with_s3.py and tests/real/test_pack_contract.py provide both.
+the repository's tests/support/with_s3.py and tests/real/test_pack.py provide both.
 """
 
 from __future__ import annotations
@@ -22,6 +22,16 @@ from typing import TYPE_CHECKING, Any
 import boto3
 import pytest
 from botocore.config import Config
+
+if not (importlib.util.find_spec("comfy") and os.environ.get("PACK_TEST_S3")):
+    pytest.exit(
+        "the contract tests need ComfyUI on PYTHONPATH and two S3 servers in PACK_TEST_S3.\n"
+        "  → in the built image: ./kiln test --tier real\n"
+        "  → beside a ComfyUI: python tests/support/with_s3.py env PYTHONPATH=COMFYUI "
+        "COMFYUIS_PYTHON -m pytest -c /dev/null services/comfy/cloud-storage/tests",
+        returncode=pytest.ExitCode.USAGE_ERROR,
+    )
+
 from comfy.cli_args import args
 
 if TYPE_CHECKING:

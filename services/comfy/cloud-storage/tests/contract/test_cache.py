@@ -84,8 +84,8 @@ def test_an_unchanged_image_is_not_run_again_and_a_changed_one_is(
     assert [red(value) for value in Sink.taken] == [255, 0]
 
 
-def test_a_wired_profile_counts(one_bucket: Bucket, comfy: Comfy, profile_file: Path) -> None:
-    """Weakness 2: with a wired profile the environment's bucket was asked, or nothing at all."""
+def test_w02_a_wired_profile_counts(one_bucket: Bucket, comfy: Comfy, profile_file: Path) -> None:
+    """With a wired profile the environment's bucket was asked, or nothing at all."""
     graph = image_graph(profile=["3", 0], **{"3": PROFILE_NODE})
     one_bucket.put("a.png", picture("red"))
     comfy.run(graph)
@@ -100,7 +100,7 @@ def test_a_wired_profile_counts(one_bucket: Bucket, comfy: Comfy, profile_file: 
     assert [red(value) for value in Sink.taken] == [255, 0, 255]
 
 
-def test_the_prefix_is_the_same_for_the_fingerprint_and_the_run(
+def test_w02_the_prefix_is_the_same_for_the_fingerprint_and_the_run(
     one_bucket: Bucket, comfy: Comfy, profile_file: Path
 ) -> None:
     write_profile(profile_file, one_bucket.name, path_prefix="team/")
@@ -134,10 +134,10 @@ def test_a_key_from_a_constant_counts_and_an_unknown_one_always_runs(
     assert comfy.run(unknown).cached == ["3"]
 
 
-def test_a_model_s_change_is_noticed_and_nothing_else(
+def test_w03_a_model_s_change_is_noticed_and_nothing_else(
     one_bucket: Bucket, comfy: Comfy, models: Path
 ) -> None:
-    """Weakness 3: after the first run no change, here or there, was ever seen."""
+    """After the first run no change, here or there, was ever seen."""
     one_bucket.put(KEY, b"one")
     graph = model_graph()
     assert comfy.run(graph).cached == []
@@ -159,7 +159,7 @@ def test_a_model_s_change_is_noticed_and_nothing_else(
     assert comfy.run(model_graph(force_redownload=True)).cached == []
 
 
-def test_without_a_network_finished_work_stays(
+def test_w09_without_a_network_finished_work_stays(
     one_bucket: Bucket, comfy: Comfy, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one_bucket.put("a.png", picture("red"))
@@ -185,8 +185,8 @@ def test_without_a_network_finished_work_stays(
     assert sorted(comfy.run(graph).cached) == ["1", "2", "3", "4"]
 
 
-def test_listings_urls_and_tests_are_never_stale(one_bucket: Bucket, comfy: Comfy) -> None:
-    """Weakness 4: a listing was kept although the bucket had changed."""
+def test_w04_listings_urls_and_tests_are_never_stale(one_bucket: Bucket, comfy: Comfy) -> None:
+    """A listing was kept although the bucket had changed."""
     one_bucket.put("a.txt", b"a")
     graph = {
         "1": {"class_type": "ListBucketContents", "inputs": {"prefix": "", "max_results": 9}},
@@ -223,7 +223,7 @@ def test_a_save_runs_once_like_comfyui_s_own(
     assert Bucket("moto", other, one_bucket.client).keys() == ["x.png"]
 
 
-def test_a_sharing_url_of_a_save_is_renewed_at_half_its_life(
+def test_w04_a_sharing_url_of_a_save_is_renewed_at_half_its_life(
     one_bucket: Bucket, comfy: Comfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Source.things["images"] = torch.rand(1, 4, 4, 3)

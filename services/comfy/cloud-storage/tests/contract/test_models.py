@@ -7,6 +7,7 @@ import json
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import folder_paths
@@ -15,7 +16,6 @@ from conftest import Bucket, Comfy, Sink, part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 KEY = "sdxl/base/model.safetensors"
 DATA = os.urandom(300_000)
@@ -74,10 +74,10 @@ def test_the_bucket_s_change_is_followed(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "edited", "deleted"])
-def test_a_damaged_local_file_is_no_hit(
+def test_w07_a_damaged_local_file_is_no_hit(
     one_bucket: Bucket, execute: Callable[..., Any], models: Path, damage: str
 ) -> None:
-    """Weakness 7: only ETags were compared, so a truncated file counted as whole."""
+    """Only ETags were compared, so a truncated file counted as whole."""
     one_bucket.put(KEY, DATA)
     load(execute)
     if damage == "truncated":
@@ -100,10 +100,10 @@ def test_a_copied_file_with_another_time_stamp_is_a_hit(
     assert "already here, unchanged" in load(execute).ui["text"][0]
 
 
-def test_the_whole_key_is_the_path(
+def test_w06_the_whole_key_is_the_path(
     one_bucket: Bucket, execute: Callable[..., Any], models: Path
 ) -> None:
-    """Weakness 6: two keys with the same last part shared one file."""
+    """Two keys with the same last part shared one file."""
     one_bucket.put("a/x.safetensors", b"a")
     one_bucket.put("b/x.safetensors", b"b")
     names = [load(execute, key=f"{n}/x.safetensors").out[0] for n in "ab"]
@@ -129,7 +129,7 @@ def test_the_whole_key_is_the_path(
         ("", "an empty part"),
     ],
 )
-def test_there_is_no_way_out_of_the_models_folder(
+def test_w06_there_is_no_way_out_of_the_models_folder(
     one_bucket: Bucket, execute: Callable[..., Any], models: Path, key: str, told: str
 ) -> None:
     with pytest.raises(Exception, match=told):
@@ -139,7 +139,7 @@ def test_there_is_no_way_out_of_the_models_folder(
     assert [path for path in models.rglob("*") if path.is_file()] == []
 
 
-def test_a_file_that_is_not_ours_is_kept(
+def test_w06_a_file_that_is_not_ours_is_kept(
     one_bucket: Bucket, execute: Callable[..., Any], models: Path
 ) -> None:
     one_bucket.put(KEY, DATA)
@@ -177,13 +177,13 @@ def test_another_bucket_s_object_of_that_key_is_another_file(
     assert place(models, "other.safetensors").read_bytes() == b"other"
 
 
-def test_without_a_network_the_copy_that_is_here_is_used(
+def test_w09_without_a_network_the_copy_that_is_here_is_used(
     one_bucket: Bucket,
     execute: Callable[..., Any],
     models: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Weakness 9: a cached file did not help when the network was gone."""
+    """A cached file did not help when the network was gone."""
     one_bucket.put(KEY, DATA)
     load(execute)
     gone = "http://127.0.0.1:1"
@@ -223,13 +223,13 @@ def test_a_sha256_in_the_object_s_metadata_counts(
         load(execute)
 
 
-def test_two_prompts_download_it_once(
+def test_w10_two_prompts_download_it_once(
     one_bucket: Bucket,
     execute: Callable[..., Any],
     models: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Weakness 10: one temporary name for all, no lock."""
+    """One temporary name for all, no lock."""
     one_bucket.put(KEY, DATA)
     both = threading.Barrier(2)
     store = part("shared.store").Store
@@ -247,6 +247,32 @@ def test_two_prompts_download_it_once(
         ["downloaded", "by", "another"],
     ]
     assert place(models).read_bytes() == DATA
+
+
+def test_w08_a_change_between_the_look_and_the_read_is_noticed(
+    bucket: Bucket,
+    execute: Callable[..., Any],
+    models: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The ETag of the first request was written down for the bytes of the second."""
+    bucket.put(KEY, DATA)
+    newer = [os.urandom(len(DATA)), os.urandom(1000)]
+    store = part("shared.store").Store
+    real = store.remote
+
+    def overtaken(self: Any, found: Any) -> Any:
+        if newer:
+            bucket.put(KEY, newer.pop(0))
+        return real(self, found)
+
+    monkeypatch.setattr(store, "remote", overtaken)
+    _, sha256, path = load(execute).out
+    body = bucket.get(KEY)
+    assert newer == []
+    assert Path(path).read_bytes() == body
+    assert sha256 == hashlib.sha256(body).hexdigest()
+    assert record(models)["etag"] == bucket.head(KEY)["ETag"]
 
 
 def test_read_only_models_are_said_and_a_writable_path_is_used(

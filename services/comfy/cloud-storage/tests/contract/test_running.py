@@ -88,10 +88,10 @@ GRAPH = {
 
 
 @pytest.mark.usefixtures("slow")
-def test_progress_is_shown_at_a_sane_rate_and_reaches_the_end(
+def test_w12_progress_is_shown_at_a_sane_rate_and_reaches_the_end(
     comfy: Comfy, models: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Weakness 12: a message for every chunk, from ten threads."""
+    """A message for every chunk, from ten threads."""
     compat = part("compat")
     real, seen = compat.show_progress, []
 
@@ -154,8 +154,8 @@ def comfy_stop() -> None:
 
 
 @pytest.mark.usefixtures("slow")
-def test_two_transfers_of_one_prompt_run_together(comfy: Comfy, models: Path) -> None:
-    """Weakness 13: one slow transfer held up everything else."""
+def test_w13_two_transfers_of_one_prompt_run_together(comfy: Comfy, models: Path) -> None:
+    """One slow transfer held up everything else."""
     second = {
         "3": {
             "class_type": "LoadModelFromCloud",
@@ -185,7 +185,7 @@ def test_a_fault_beside_a_transfer_ends_it(comfy: Comfy, models: Path) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("range-")]
 
 
-def test_uploads_run_several_at_a_time(
+def test_w13_uploads_run_several_at_a_time(
     one_bucket: Bucket, comfy: Comfy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch  # used here alone

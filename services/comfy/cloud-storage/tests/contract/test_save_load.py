@@ -52,7 +52,7 @@ def save(execute: Callable[..., Any], images: torch.Tensor, **more: Any) -> Any:
 def test_png_comes_back_pixel_for_pixel(
     bucket: Bucket, execute: Callable[..., Any], images: torch.Tensor
 ) -> None:
-    """Weakness 1: not one storage node could run."""
+    """Not one storage node could run."""
     made = save(execute, images)
     assert made.out == (["out/x_0.png", "out/x_1.png", "out/x_2.png"], ["", "", ""])
     assert made.ui["text"] == [f"s3://{bucket.name}/out/x_{n}.png" for n in range(3)]
@@ -185,7 +185,7 @@ def test_a_workflow_too_large_for_jpeg_is_left_out(one_bucket: Bucket, comfy: Co
         ("opus", "audio/ogg", 0.1),
     ],
 )
-def test_a_batch_of_sounds_is_saved_and_loaded(
+def test_w11_a_batch_of_sounds_is_saved_and_loaded(
     bucket: Bucket,
     execute: Callable[..., Any],
     sound: dict[str, Any],
@@ -193,7 +193,7 @@ def test_a_batch_of_sounds_is_saved_and_loaded(
     content: str,
     close: float,
 ) -> None:
-    """Weakness 11: a batch broke the save, and the library for it was gone."""
+    """A batch broke the save, and the library for it was gone."""
     made = execute("SaveAudioToCloud", audio=sound, key_prefix="a/", filename="s", format=kind)
     assert made.out[0] == [f"a/s_0.{kind}", f"a/s_1.{kind}"]
     assert bucket.head(f"a/s_0.{kind}")["ContentType"] == content
@@ -305,10 +305,10 @@ def test_a_codec_that_does_not_fit_is_named(
     assert one_bucket.keys() == []
 
 
-def test_no_second_run_overwrites_the_first_unless_told(
+def test_w05_no_second_run_overwrites_the_first_unless_told(
     bucket: Bucket, execute: Callable[..., Any], images: torch.Tensor
 ) -> None:
-    """Weakness 5: the default names had no counter."""
+    """The default names had no counter."""
     default = {"filename": "ComfyUI_%batch_num%", "key_prefix": ""}
     first = save(execute, images[:2], **default).out[0]
     second = save(execute, images[1:], **default).out[0]

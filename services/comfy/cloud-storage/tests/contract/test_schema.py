@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -138,7 +139,6 @@ def inputs(given: dict[str, Any]) -> list[Any]:
 
 @pytest.mark.parametrize("node", FACES)
 def test_the_face_of_every_node(node: str) -> None:
-    """Weakness 21: a schema argument that a release does not know must not break the node."""
     info = nodes.NODE_CLASS_MAPPINGS[node].GET_NODE_INFO_V1()
     found = (
         info["display_name"],
@@ -182,14 +182,29 @@ def test_choices_and_limits() -> None:
         assert (found["min"], found["max"]) == (low, high)
 
 
-def test_a_release_without_private_folders_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weakness 20: profiles fell back to an unprotected place without a word."""
+def test_w20_a_release_without_private_folders_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Profiles fell back to an unprotected place without a word."""
     compat = part("compat")
     monkeypatch.delattr("folder_paths.get_system_user_directory")
     with pytest.raises(compat.TooOldError, match=r"need ComfyUI 0\.18 or later"):
         compat.check_release()
 
 
-def test_unknown_schema_arguments_are_left_out() -> None:
-    made = part("compat").schema(node_id="x", display_name="X", from_the_future=1)
-    assert made.node_id == "x"
+@pytest.mark.parametrize("node", FACES)
+def test_w21_a_release_that_does_not_know_an_argument_takes_the_node(
+    node: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One schema argument that came later broke seven of eight nodes."""
+    compat = part("compat")
+    later = {"search_aliases", "not_idempotent", "essentials_category"}
+    earlier = dataclasses.make_dataclass(
+        "Schema",
+        [
+            (field.name, field.type, dataclasses.field(default=None))
+            for field in dataclasses.fields(compat.io.Schema)
+            if field.name not in later
+        ],
+    )
+    monkeypatch.setattr(compat.io, "Schema", earlier)
+    made = nodes.NODE_CLASS_MAPPINGS[node].define_schema()
+    assert (made.node_id, made.display_name) == (node, FACES[node][0])

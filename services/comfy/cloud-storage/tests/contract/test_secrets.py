@@ -80,10 +80,10 @@ def graph(node: str, **more: Any) -> dict[str, Any]:
 
 @pytest.mark.usefixtures("canaries")
 @pytest.mark.parametrize("node", NODES)
-def test_a_failing_node_shows_no_key(
+def test_w15_a_failing_node_shows_no_key(
     comfy: Comfy, node: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Weakness 15: any error in a node published the secret with the node's inputs."""
+    """Any error in a node published the secret with the node's inputs."""
     caplog.set_level(logging.DEBUG)
     Source.things["broken"] = torch.rand(1, 4, 4, 3) if node == "SaveImageToCloud" else object()
     ran = comfy.run(graph(node, bucket="no-such-bucket"))
@@ -104,7 +104,7 @@ def test_a_sync_failure_shows_the_profile_without_its_keys(comfy: Comfy) -> None
 
 
 @pytest.mark.usefixtures("canaries")
-def test_what_travels_between_nodes_has_no_key(execute: Callable[..., Any]) -> None:
+def test_w15_what_travels_between_nodes_has_no_key(execute: Callable[..., Any]) -> None:
     (value,) = execute("CloudStorageProfile", profile="main").out
     shown = [str(value), repr(value), pickle.dumps(value).decode("latin-1")]
     shown += [json.dumps(execute("CloudStorageProfile", profile="main").ui)]

@@ -1,0 +1,163 @@
+"""A document from outside as a service that is planned, locked and built like the repository's own.
+
+Reading, deciding and refusing happen here, before anything is written or fetched.
+What comes out is a folder `.kiln/from/<image>/` with the files that `services/comfy/<image>/` has.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from comfykiln import files
+from comfykiln.datafiles import load_yaml
+from comfykiln.documents import read
+from comfykiln.documents.faults import Note
+from comfykiln.documents.values import normal_name
+from comfykiln.errors import DocumentError
+from comfykiln.intake import choices, folder, nodes, packages
+from comfykiln.intake.records import Difference, Taken, Wanted
+from comfykiln.project import DEFAULT_IMAGE
+from comfykiln.services import service_names
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from comfykiln.documents.kinds import Parsed
+    from comfykiln.origins.records import ComfyUISpec
+    from comfykiln.project import Project
+
+T = TypeVar("T")
+Told = tuple[Difference | Note, ...]
+
+__all__ = ["Difference", "Taken", "Wanted", "take"]
+
+
+def take(project: Project, wanted: Wanted) -> Taken:
+    """Read the document and decide what image it becomes; nothing is written or fetched.
+
+    Raises `DocumentError` for a faulty document, and for one that cannot be built as it stands:
+    then every fault is named with its place.
+    """
+    parsed = read(wanted.source, ref=wanted.ref)
+    environment = parsed.environment
+    usual = load_yaml(project.root / "services/comfy" / DEFAULT_IMAGE / "service.yaml", "service")
+    name = choices.name_of(parsed, wanted.name, service_names(project.root))
+    faults: list[str] = []
+    bases, suite = project.origins.bases, usual["suite"]
+    comfyui, on_comfyui = _or_fault(
+        lambda: choices.comfyui_of(environment.comfyui, project.origins, wanted.comfyui),
+        choices.newest(project.origins),
+        faults,
+    )
+    base, on_python = _or_fault(
+        lambda: choices.python_of(environment.system, bases, wanted.python_match, suite),
+        bases[suite],
+        faults,
+    )
+    rules = folder.rules_of(wanted.rules)
+    leave_out = {one.lower() if "/" in one else normal_name(one) for one in wanted.leave_out}
+    chosen = nodes.choose(
+        environment,
+        beside=_beside(wanted),
+        shipped=_shipped(comfyui),
+        leave_out=leave_out,
+        repositories=rules.get(folder.REPOSITORIES, {}),
+    )
+    found = packages.sort_out(environment, parsed.kind, project.targets, leave_out)
+    faults += [*chosen.faults, *found.faults]
+    _refuse(wanted.source, faults, unpinned=chosen.unpinned)
+    service = folder.service_file(
+        usual, rules, wanted, str(parsed.kind), chosen.nodes, found.packages, comfyui, base
+    )
+    told = (*on_comfyui, *on_python, *found.differences)
+    taken = Taken(
+        name=name,
+        parsed=parsed,
+        service=service,
+        files={
+            folder.SERVICE: files.canonical_json(service),
+            folder.SNAPSHOT: folder.environment_file(chosen.nodes, found.packages, comfyui),
+        },
+        nodes=tuple(chosen.nodes),
+        packages=found.packages,
+        models=environment.models,
+        code=chosen.code,
+        differences=tuple(one for one in told if isinstance(one, Difference)),
+        notes=(
+            *parsed.notes,
+            *(one for one in told if isinstance(one, Note)),
+            *chosen.notes,
+            *found.notes,
+            *_not_built(parsed),
+            *_never_named(parsed, leave_out),
+        ),
+    )
+    return folder.with_report(taken)
+
+
+def _or_fault(
+    choose: Callable[[], tuple[T, Told]], otherwise: T, faults: list[str]
+) -> tuple[T, Told]:
+    """Return the choice; where there is none, say so among the faults and go on looking."""
+    try:
+        return choose()
+    except DocumentError as error:
+        faults.append(f"{error.message}; {error.remedy}")
+        return otherwise, ()
+
+
+def _beside(wanted: Wanted) -> Path | None:
+    """Return the folder that the document lies in, None for one at an address."""
+    path = Path(wanted.source)
+    if wanted.ref is not None or not path.exists():
+        return None
+    return (path if path.is_dir() else path.parent).absolute()
+
+
+def _shipped(comfyui: ComfyUISpec) -> set[str]:
+    """Return the files that ComfyUI itself has below custom_nodes."""
+    from comfykiln.origins.filelist import read_list  # noqa: PLC0415  # with its one use
+
+    prefix = "custom_nodes/"
+    return {
+        name.removeprefix(prefix)
+        for name in read_list(comfyui.files)
+        if name.startswith(prefix) and "/" not in name.removeprefix(prefix)
+    }
+
+
+def _refuse(source: str, faults: list[str], *, unpinned: bool) -> None:
+    if faults:
+        pin = f"pin branches and tags with `./kiln snapshot.pin {source}`, or " if unpinned else ""
+        raise DocumentError(
+            f"{source}: {len(faults)} thing(s) cannot be built as they stand",
+            faults=faults,
+            remedy=f"{pin}mend these places, or leave them out with --leave-out NAME,NAME",
+        )
+
+
+def _not_built(parsed: Parsed) -> Iterator[Note]:
+    """Yield what a document holds and no image does."""
+    found = parsed.environment
+    if found.workflows:
+        names = ", ".join(one.name for one in found.workflows[:5])
+        message = f"{len(found.workflows)} ({names}): their nodes are built, they stay outside"
+        yield Note(path="workflows", rule="from.workflow", message=message)
+    for one in found.workflows:
+        if one.unresolved:
+            message = f"{one.name}: no known pack provides {', '.join(one.unresolved[:10])}"
+            yield Note(path="workflows", rule="from.unresolved", message=message)
+    if found.credentials:
+        hosts = ", ".join(one.host for one in found.credentials)
+        message = f"not taken: {hosts}; the build uses this machine's own"
+        yield Note(path="credentials", rule="from.credentials", message=message)
+
+
+def _never_named(parsed: Parsed, leave_out: Iterable[str]) -> Iterator[Note]:
+    """Yield what was to be left out and is not there."""
+    known = {normal_name(packages.called(one)) for one in parsed.environment.packages}
+    for name in sorted(set(leave_out) - known):
+        if not any(nodes.is_named(one, {name}) for one in parsed.environment.nodes):
+            message = f"{name}: the document names nothing of that name"
+            yield Note(path="--leave-out", rule="from.leave-out", message=message)

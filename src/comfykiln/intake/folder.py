@@ -1,0 +1,195 @@
+"""The folder that a document becomes, like `services/comfy/<image>/` of the repository."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from comfykiln import files
+from comfykiln.documents import record
+from comfykiln.documents.faults import Faults
+from comfykiln.documents.values import check_url, normal_name
+from comfykiln.environment import ComfyUISpec as Pinned
+from comfykiln.environment import Environment, Package
+from comfykiln.errors import DocumentError
+from comfykiln.services import generated_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from comfykiln.environment import Node
+    from comfykiln.intake.records import Packages, Taken, Wanted
+    from comfykiln.origins.records import BaseSpec, ComfyUISpec
+
+SERVICE, SNAPSHOT, REPORT = "service.yaml", "environment.json", "document.json"
+RULES = ("apt", "sdists", "overrides", "drop", "accepted", "nodes", "requirements", "local_nodes")
+"""The keys of service.yaml that a person may add to what a document says."""
+REPOSITORIES = "repositories"
+"""The one further key of a file of rules: ids of the node registry to repositories."""
+
+
+def environment_file(nodes: Sequence[Node], packages: Packages, comfyui: ComfyUISpec) -> bytes:
+    """Return what is built of the document, as the record that an export carries."""
+    environment = Environment(
+        comfyui=Pinned(version=f"v{comfyui.version}", commit=comfyui.commit),
+        nodes=tuple(nodes),
+        packages=tuple(
+            Package(name=name, version=version) for name, version in packages.preferred.items()
+        ),
+    )
+    return files.canonical_json({"format": 1, "environment": record.dump(environment)})
+
+
+def service_file(
+    usual: Mapping[str, Any],
+    own: Mapping[str, Any],
+    wanted: Wanted,
+    kind: str,
+    nodes: Sequence[Node],
+    packages: Packages,
+    comfyui: ComfyUISpec,
+    base: BaseSpec,
+) -> dict[str, Any]:
+    """Return the service: the `usual` one's rules, a person's own, and what the document says.
+
+    `usual` is the service.yaml of the image `complete`.
+    """
+    rules = _joined(usual, own)
+    named = {node.name for node in nodes}
+    service = {
+        "title": f"ComfyUI as a {kind} describes it",
+        "document": kind,
+        "comfyui": f"v{comfyui.version}",
+        "suite": base.suite,
+        "python": base.python,
+        "apt": sorted({_on(base, package) for package in rules["apt"]}),
+        "snapshot": SNAPSHOT,
+        "startup": usual["startup"],
+        "local_nodes": rules["local_nodes"],
+        "requirements": [*rules["requirements"], *packages.required],
+        "constraints": list(packages.constraints),
+        "environment": dict(packages.variables),
+        "sdists": sorted(set(rules["sdists"])),
+        "overrides": [*rules["overrides"], *_overrides(packages, rules["overrides"])],
+        "drop": {**packages.drop, **rules["drop"]},
+        "accepted": rules["accepted"],
+        "nodes": {
+            **{name: rule for name, rule in rules["nodes"].items() if name in named},
+            **_post_install(nodes, rules["nodes"], wanted),
+        },
+    }
+    made = {key: value for key, value in service.items() if value or key in _REQUIRED}
+    _check(made, wanted)
+    return made
+
+
+def _check(service: dict[str, Any], wanted: Wanted) -> None:
+    from comfykiln.datafiles import schema_faults  # noqa: PLC0415  # jsonschema, where it is used
+
+    if faults := schema_faults(service, "service"):
+        source = f"{wanted.rules}, with {wanted.source}" if wanted.rules else wanted.source
+        raise DocumentError(f"{source}: makes no service", faults=faults, remedy="mend these")
+
+
+_REQUIRED = ("apt", "local_nodes", "requirements")
+
+
+def rules_of(path: Path | None) -> dict[str, Any]:
+    """Read a file of rules; their values are checked with the service that they become part of.
+
+    Raises `DocumentError` for what is no such file.
+    """
+    if path is None:
+        return {}
+    from comfykiln.documents.reading import load, yaml_value  # noqa: PLC0415  # rules are rare
+
+    found = yaml_value(load(path), str(path))
+    known = {*RULES, REPOSITORIES}
+    odd = sorted(set(found) - known) if isinstance(found, dict) else [f"{found!r} is no map"]
+    if not odd:
+        wrong = found.get(REPOSITORIES, {})
+        odd = [] if _are_repositories(wrong) else [f"{REPOSITORIES}: maps ids to https addresses"]
+    if odd:
+        remedy = f"use the keys {', '.join(sorted(known))}"
+        raise DocumentError(f"{path}: is no file of rules", faults=odd, remedy=remedy)
+    return dict(found)
+
+
+def _are_repositories(value: Any) -> bool:
+    faults = Faults("rules")
+    return isinstance(value, dict) and all(
+        isinstance(url, str) and check_url(url, str(name), faults) for name, url in value.items()
+    )
+
+
+def _joined(usual: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the usual rules with the person's own: lists are joined, entries replaced."""
+    joined: dict[str, Any] = {}
+    for key in RULES:
+        is_map = key in ("drop", "accepted", "nodes")
+        first, second = (one.get(key, {} if is_map else []) for one in (usual, own))
+        joined[key] = {**first, **second} if is_map else [*first, *second]
+    joined["requirements"] = list(own.get("requirements", []))
+    return joined
+
+
+def _on(base: BaseSpec, package: str) -> str:
+    """Return a Debian package's name on the base: libraries got the ending t64 with trixie."""
+    return package.removesuffix("t64") if base.suite == "bookworm" else package
+
+
+def _overrides(packages: Packages, own: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    taken = {_name(one["requirement"]) for one in own}
+    reason = "the document's own override"
+    return [
+        {"requirement": line, "reason": reason}
+        for line in packages.overrides
+        if _name(line) not in taken
+    ]
+
+
+def _name(line: str) -> str:
+    return normal_name(re.split(r"[^A-Za-z0-9._-]", line)[0])
+
+
+def _post_install(
+    nodes: Sequence[Node], own: Mapping[str, Any], wanted: Wanted
+) -> dict[str, dict[str, Any]]:
+    """Return the rule for each node's install.py, where the document or the person has said one."""
+    rules: dict[str, dict[str, Any]] = {}
+    for node in nodes:
+        said = "skip" if node.has_post_install is False else wanted.post_install
+        rule = dict(own.get(node.name, {}))
+        if said and node.source in ("git", "registry", "archive") and "install" not in rule:
+            rules[node.name] = {**rule, "install": said}
+    return rules
+
+
+def write(root: Path, taken: Taken) -> Path:
+    """Write the folder of a document; a lock in it stays, and is held against its inputs later.
+
+    Equal documents give equal files.
+    """
+    folder = generated_folder(root, taken.name)
+    for name, data in taken.files.items():
+        files.write_bytes(folder / name, data)
+    return folder
+
+
+def report(taken: Taken) -> bytes:
+    """Return what the document was and what of it differs, for people and the receipt."""
+    return files.canonical_json(
+        {
+            "kind": str(taken.parsed.kind),
+            "form": taken.parsed.form,
+            "differences": [asdict(one) for one in taken.differences],
+            "notes": [asdict(one) for one in taken.notes],
+        }
+    )
+
+
+def with_report(taken: Taken) -> Taken:
+    """Return the document with its report among the files."""
+    return replace(taken, files={**taken.files, REPORT: report(taken)})

@@ -1,0 +1,162 @@
+"""What `plan --from` and `build --from` do beyond the tasks without it: read, lock, tell."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from comfykiln import console
+from comfykiln.errors import DocumentError, DriftError
+from comfykiln.intake import Wanted, differences, folder, take
+from comfykiln.intake.records import PythonMatch, Strictness
+
+if TYPE_CHECKING:
+    from comfykiln.intake.records import Difference, Taken
+    from comfykiln.project import Project
+    from comfykiln.services import Service
+
+SHOWN = 12
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flags:
+    """The options of `--from` as a person wrote them; None and "" are not given."""
+
+    source: str
+    ref: str | None = None
+    comfyui: str | None = None
+    python_match: str = "exact"
+    packages: str = "prefer"
+    post_install: str | None = None
+    leave_out: str = ""
+    rules: str | None = None
+
+
+def wanted(flags: Flags, name: str | None) -> Wanted:
+    """Return the options as records. Raises `DocumentError` for a value that is none of theirs."""
+    return Wanted(
+        source=flags.source,
+        ref=flags.ref,
+        name=name,
+        comfyui=flags.comfyui,
+        python_match=_one_of(flags.python_match, get_args(PythonMatch), "--python-match"),
+        packages=_one_of(flags.packages, get_args(Strictness), "--packages"),
+        post_install=_one_of(flags.post_install, (None, "run", "skip"), "--post-install"),
+        leave_out=tuple(flags.leave_out.replace(",", " ").split()),
+        rules=Path(flags.rules) if flags.rules else None,
+    )
+
+
+def _one_of(text: str | None, options: tuple[Any, ...], flag: str) -> Any:
+    if text not in options:
+        listed = ", ".join(str(one) for one in options if one)
+        raise DocumentError(f"{flag} is {text!r}", remedy=f"use one of: {listed}")
+    return text
+
+
+def prepare(project: Project, flags: Flags, name: str | None) -> Taken:
+    """Read the document and write the folder that it becomes; nothing is fetched."""
+    taken = take(project, wanted(flags, name))
+    folder.write(project.root, taken)
+    return taken
+
+
+def lock(project: Project, taken: Taken, mirror: Path | None) -> tuple[Difference, ...]:
+    """Solve the packages unless a lock of these very inputs is there; return what differs.
+
+    An earlier lock of other inputs has no say: equal documents are to give equal locks.
+    """
+    from comfykiln import relocking  # plans need no solve
+
+    service = project.service(taken.name)
+    if not _is_locked(project, service, mirror):
+        if (service.folder / "locks").is_dir():
+            shutil.rmtree(service.folder / "locks")
+        relocking.relock(project, service, mirror, ())
+    inputs = relocking.lock_inputs(project, service, mirror)
+    wanted, stand_ins = taken.packages.preferred, project.targets.stand_ins
+    found, unused = differences.compare(service, inputs, wanted, stand_ins)
+    if unused:
+        console.note(f"{len(unused)} package(s) of the document are asked for by nothing here")
+    return found
+
+
+def _is_locked(project: Project, service: Service, mirror: Path | None) -> bool:
+    from comfykiln import locking, relocking  # as above
+
+    if not service.package_lock.is_file():
+        return False
+    try:
+        return locking.is_locked(service, relocking.lock_inputs(project, service, mirror))
+    except DriftError:
+        return False  # it holds other nodes
+
+
+def tell(taken: Taken) -> None:
+    """Say what the document does not mean literally, and what is left out of it."""
+    for note in taken.notes:
+        console.note(str(note))
+    tell_differences(taken.differences)
+    if taken.models:
+        console.warn(f"{len(taken.models)} model(s) are named and not fetched: {_models(taken)}")
+
+
+def tell_differences(found: tuple[Difference, ...]) -> None:
+    """Print the table of what was asked for and what the image has."""
+    if not found:
+        return
+    rows = [("asked", "the image has", "because")]
+    rows += [(f"{one.thing} {one.asked}", one.got, one.why) for one in found]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    console.warn("the image differs from the document:")
+    for asked, got, why in rows:
+        console.warn(f"  {asked:<{widths[0]}}  {got:<{widths[1]}}  {why}")
+
+
+def as_data(taken: Taken) -> dict[str, Any]:
+    """Return what a document comes to, for `--json`."""
+    return {
+        "source": taken.parsed.source,
+        "kind": str(taken.parsed.kind),
+        "form": taken.parsed.form,
+        "nodes": [
+            {
+                "name": node.name,
+                "source": node.source,
+                "url": node.url,
+                "pin": node.sha256 if node.source == "archive" else node.wanted,
+                "disabled": node.disabled,
+            }
+            for node in taken.nodes
+        ],
+        "packages": {
+            "required": list(taken.packages.required),
+            "preferred": dict(taken.packages.preferred),
+        },
+        "models": [one.paths[0] if one.paths else one.filename for one in taken.models],
+        "differences": [asdict(one) for one in taken.differences],
+        "notes": [asdict(one) for one in taken.notes],
+    }
+
+
+def show(taken: Taken) -> None:
+    """Print what of a document is built: its nodes, packages and models."""
+    parsed = taken.parsed
+    form = f" ({parsed.form})" if parsed.form else ""
+    console.out(f"from {parsed.source}: {parsed.kind}{form}")
+    console.out(f"  nodes    {len(taken.nodes)}")
+    for node in taken.nodes:
+        pin = (node.sha256 if node.source == "archive" else node.wanted) or ""
+        off = ", disabled" if node.disabled else ""
+        console.out(f"    {node.name} ({node.source}{off}) {pin[:12]}")
+    found = taken.packages
+    console.out(f"  packages {len(found.required)} required, {len(found.preferred)} preferred")
+    console.out(f"  models   {len(taken.models)}{', not fetched' if taken.models else ''}")
+
+
+def _models(taken: Taken) -> str:
+    names = [one.filename for one in taken.models]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more

@@ -1,0 +1,173 @@
+"""What the tasks of models do: one function a task, with plain parameters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln import console
+from comfykiln.errors import DocumentError, KilnError
+from comfykiln.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comfykiln.models.fetching import FetchResult
+    from comfykiln.models.records import LockedModel, ModelList
+    from comfykiln.services import Service
+
+CHOICES = ("all", "required")
+
+
+def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
+    """Write models.lock of one image or of all, or hold them against models.yaml (exit 4)."""
+    from comfykiln.models.document import load_models  # noqa: PLC0415  # as everywhere here
+    from comfykiln.models.lockfile import checked_lock, write_lock  # noqa: PLC0415
+    from comfykiln.models.locking import lock_models  # noqa: PLC0415
+    from comfykiln.models.progress import shown  # noqa: PLC0415
+
+    names = tuple(name.strip() for name in upgrade.split(",") if name.strip())
+    for service in _services(root, image):
+        models = load_models(service)
+        if not models.entries:
+            console.out(f"{service.name}: no models")
+        elif check:
+            checked_lock(models)
+            console.out(f"{_relative(root, models)} fits")
+        else:
+            with console.timed(f"lock the models of {service.name}"), shown() as bars:
+                locked = lock_models(models, upgrade=names, shown=bars)
+            for one in locked.left_out:
+                console.warn(f"{one.name} ({one.criticality}) is not in the lock: it cannot be had")
+                for reason in one.reasons or ("it has no source",):
+                    console.note(reason)
+            write_lock(models, locked.models)
+            console.out(f"written: {_relative(root, models)} ({len(locked.models)} models)")
+
+
+def fetch(
+    root: Path, image: str | None, to: str | None, only: str, models: str, *, as_json: bool
+) -> None:
+    """Bring the locked models into the store, and with `to` into a folder laid out as models/."""
+    from comfykiln.models.fetching import fetch as bring  # noqa: PLC0415
+    from comfykiln.models.progress import shown  # noqa: PLC0415
+
+    if models not in CHOICES:
+        raise DocumentError(f"--models is {models!r}", remedy=f"use {' or '.join(CHOICES)}")
+    wanted = _wanted(root, image, only, models)
+    with shown() as bars:
+        result = bring(wanted, shown=bars)
+    placed = _placed(wanted, result, Path(to)) if to else {}
+    if as_json:
+        console.out_json(_as_data(wanted, result, placed))
+    else:
+        _tell(wanted, result)
+        if to:
+            console.out(f"{len(placed)} model(s) below {to}")
+    _refuse_missing(result, everything=models == "all" or bool(only))
+
+
+def list_models(root: Path, image: str | None, *, as_json: bool) -> None:
+    """Print every model with its size, its source, its licence and where it is used."""
+    from comfykiln.models.listing import listed, table  # noqa: PLC0415
+
+    rows = listed(_services(root, image))
+    if as_json:
+        console.out_json([row.as_data() for row in rows])
+    else:
+        console.out(table(rows) if rows else "no models")
+
+
+def add_source(root: Path, image: str | None, name: str | None, source: str | None) -> None:
+    """Add a source to one model, or ask for one for each model that has none."""
+    from comfykiln.models.adding import add, ask  # noqa: PLC0415
+
+    services = _services(root, image)
+    if name is not None and source is not None:
+        path = add(services, name, source)
+        console.out(f"{name}: {source} added to {path.relative_to(root)}")
+    elif source is not None:
+        raise DocumentError("--source without --name", remedy="say which model it is for")
+    else:
+        ask(services, name)
+
+
+def _services(root: Path, image: str | None) -> list[Service]:
+    from comfykiln.services import service_names  # noqa: PLC0415
+
+    project = Project(root=root)
+    return [project.service(name) for name in ([image] if image else service_names(root))]
+
+
+def _wanted(root: Path, image: str | None, only: str, models: str) -> list[LockedModel]:
+    from comfykiln.models.lockfile import load_lock  # noqa: PLC0415
+
+    every = {
+        (model.destination, model.sha256): model
+        for service in _services(root, image)
+        for model in load_lock(service)
+    }
+    chosen = [m for m in every.values() if models == "all" or m.criticality == "required"]
+    names = {name.strip() for name in only.split(",") if name.strip()}
+    if not names:
+        return chosen
+    unknown = names - {model.name for model in every.values()}
+    if unknown:
+        known = ", ".join(sorted({model.name for model in every.values()})) or "none"
+        raise DocumentError(
+            f"--only: no model {', '.join(sorted(unknown))}", remedy=f"locked are: {known}"
+        )
+    return [model for model in every.values() if model.name in names]
+
+
+def _placed(wanted: Sequence[LockedModel], result: FetchResult, folder: Path) -> dict[str, str]:
+    """Copy what was had to its destination below `folder`, where it is not there already."""
+    from comfykiln.models.placing import place  # noqa: PLC0415
+
+    done = {one.name for one in result.done}
+    return {model.name: str(place(model, folder)) for model in wanted if model.name in done}
+
+
+def _tell(wanted: Sequence[LockedModel], result: FetchResult) -> None:
+    from comfykiln.models.progress import amount  # noqa: PLC0415
+
+    for one in result.done:
+        how = "in the store" if not one.source else f"{amount(one.fetched)} from {one.source}"
+        kept = f", {amount(one.kept)} kept from before" if one.kept else ""
+        console.out(f"{one.name}: {amount(one.size)}, {how}{kept}")
+    fetched = sum(one.fetched for one in result.done)
+    console.out(f"{len(result.done)} of {len(wanted)} models; {amount(fetched)} fetched")
+
+
+def _refuse_missing(result: FetchResult, *, everything: bool) -> None:
+    for one in result.failed:
+        console.warn(f"{one.name} ({one.criticality}) cannot be had")
+        for reason in one.reasons or ("it has no source",):
+            console.note(reason)
+    needed = [o.name for o in result.failed if everything or o.criticality == "required"]
+    if needed:
+        raise KilnError(
+            f"{len(needed)} model(s) cannot be had: {', '.join(needed)}",
+            remedy="mend a source, or add one: ./kiln models.add-source",
+        )
+
+
+def _as_data(
+    wanted: Sequence[LockedModel], result: FetchResult, placed: dict[str, str]
+) -> dict[str, object]:
+    from dataclasses import asdict  # noqa: PLC0415
+
+    layers = {model.name: model.layer for model in wanted}
+    return {
+        "done": [
+            asdict(one) | {"layer": layers[one.name], "path": placed.get(one.name)}
+            for one in result.done
+        ],
+        "failed": [asdict(one) for one in result.failed],
+    }
+
+
+def _relative(root: Path, models: ModelList) -> Path:
+    from comfykiln.models.lockfile import lock_path  # noqa: PLC0415
+
+    return lock_path(models).relative_to(root)

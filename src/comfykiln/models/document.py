@@ -1,0 +1,280 @@
+"""Read models.yaml: every fault at once, each with its place."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from comfykiln import files
+from comfykiln.documents import shape
+from comfykiln.documents.faults import Faults
+from comfykiln.documents.fields import Obj
+from comfykiln.documents.reading import load, yaml_value
+from comfykiln.documents.values import check_name, shown
+from comfykiln.models.addresses import check_address
+from comfykiln.models.records import ModelEntry, ModelList, ModelSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from comfykiln.services import Service
+
+NAME = "models.yaml"
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+# What tokens and keys look like, so that none is committed by mistake.
+_SECRET = re.compile(
+    r"(?i)(hf|ghp|gho|glpat|sk|xox[a-z])[_-][a-z0-9_-]{12,}|(akia|asia)[a-z0-9]{16}|[0-9a-f]{32,}"
+)
+_S3_WORDS = ("profile", "provider", "endpoint", "region", "account_id")
+
+
+def load_models(service: Service) -> ModelList:
+    """Return the models of an image; none where its folder has no models.yaml.
+
+    Raises `FaultyDocumentError` with every fault.
+    """
+    path = service.folder / NAME
+    if not path.exists():
+        return ModelList(path=path, entries=(), digest=digest_of(()))
+    return read_models(path)
+
+
+def read_models(path: Path) -> ModelList:
+    """Return the models.yaml at `path`. Raises `FaultyDocumentError` with every fault."""
+    entries = parse(load(path), str(path))
+    return ModelList(path=path, entries=entries, digest=digest_of(entries))
+
+
+def parse(data: bytes, source: str) -> tuple[ModelEntry, ...]:
+    """Return the entries of a models.yaml; `source` is its name in messages."""
+    faults = Faults(source)
+    value = yaml_value(data, source)
+    shape.check(value, "models", faults)
+    read = [(_entry(one, faults), one.path) for one in Obj(value).objs("models")]
+    _check_names(((entry.name, path) for entry, path in read), faults)
+    check_destinations(((entry.destination, f"{path}.destination") for entry, path in read), faults)
+    faults.stop()
+    return tuple(entry for entry, _ in read)
+
+
+def digest_of(entries: Iterable[ModelEntry]) -> str:
+    """Return the digest of what the entries mean, whatever their comments and spelling."""
+    meant = [
+        {
+            "name": entry.name,
+            "destination": entry.destination,
+            "criticality": entry.criticality,
+            "sources": [source.data() for source in entry.sources],
+            "sha256": entry.sha256,
+            "size": entry.size,
+            "pickle_reason": entry.pickle_reason,
+        }
+        for entry in entries
+    ]
+    return f"sha256:{files.sha256(files.canonical_json(meant))}"
+
+
+def _entry(one: Obj, faults: Faults) -> ModelEntry:
+    sha256 = one.text("sha256")
+    pinned = sha256 is not None
+    entry = ModelEntry(
+        name=one.text("name") or "",
+        destination=one.text("destination") or "",
+        criticality=_criticality(one),
+        sources=tuple(
+            _source(member, path, one.text("auth"), faults, pinned=pinned)
+            for member, path in one.members("sources")
+        ),
+        sha256=sha256.lower() if sha256 else None,
+        size=one.whole("size"),
+        pickle_reason=one.text("allow_pickle"),
+    )
+    _check_auth(one.text("auth"), f"{one.path}.auth", faults)
+    _check_repeated(entry, one, faults)
+    _check_destination(entry.destination, f"{one.path}.destination", faults)
+    _check_pickle(entry, one, faults)
+    return entry
+
+
+def parse_source(member: Any, folder: Path) -> ModelSource:
+    """Return one source as a document has it, unchecked; relative paths begin in `folder`."""
+    one = Obj({"url": member} if isinstance(member, str) else member)
+    return ModelSource(
+        url=one.text("url") or "",
+        auth=one.text("profile", "auth"),
+        provider=one.text("provider"),
+        endpoint=one.text("endpoint"),
+        region=one.text("region"),
+        account_id=one.text("account_id"),
+        folder=folder,
+    )
+
+
+def _criticality(one: Obj) -> Any:
+    """Return the word; an entry of the image's own list is needed unless it says otherwise."""
+    return one.text("criticality") or "required"
+
+
+def _source(
+    member: Any, path: str, auth: str | None, faults: Faults, *, pinned: bool
+) -> ModelSource:
+    one = Obj({"url": member} if isinstance(member, str) else member, path)
+    source = parse_source(member, Path(faults.source).parent)
+    source = replace(source, auth=source.auth or _inherited(source.url, auth))
+    if source.url:
+        check_address(source.url, path, faults, pinned=pinned)
+    _check_leading(source, one, faults)
+    return source
+
+
+def _inherited(url: str, auth: str | None) -> str | None:
+    """Return the entry's own `auth` for a source: an upper-case name is a variable, else a profile.
+
+    Variables hold what hubs and web servers want, profiles what S3 wants.
+    """
+    if auth is None or url.startswith("file:"):
+        return None
+    is_variable = re.fullmatch(r"[A-Z_][A-Z0-9_]*", auth) is not None
+    return auth if is_variable != url.startswith("s3:") else None
+
+
+def _check_leading(source: ModelSource, one: Obj, faults: Faults) -> None:
+    """Check the words that lead to a source against its scheme and each other."""
+    own_auth = one.text("profile", "auth")
+    _check_auth(own_auth, f"{one.path}.auth", faults)
+    if source.scheme != "s3":
+        for word in _S3_WORDS:
+            if word in one:
+                faults.add(
+                    f"{one.path}.{word}",
+                    "models.leading",
+                    f"`{word}` leads to an S3 store, not to {shown(source.url)}",
+                    remedy="remove it",
+                )
+        if own_auth and not _VARIABLE.fullmatch(own_auth):
+            faults.add(
+                f"{one.path}.auth",
+                "models.auth",
+                f"{shown(own_auth)} cannot be the name of an environment variable",
+                expected="letters, digits and underscores",
+            )
+    elif own_auth and any(word in one for word in ("endpoint", "region", "account_id")):
+        faults.add(
+            one.path,
+            "models.leading",
+            f"the profile {shown(own_auth)} says by itself where it leads to",
+            remedy="remove endpoint, region and account_id, or the profile",
+        )
+
+
+def _check_auth(auth: str | None, path: str, faults: Faults) -> None:
+    if auth and _SECRET.search(auth):
+        faults.add(
+            path,
+            "models.credential",
+            "this looks like a credential itself",
+            expected="the name of an environment variable or of a profile",
+            remedy="revoke it if it was committed; then name the variable that holds the new one",
+        )
+
+
+def _check_repeated(entry: ModelEntry, one: Obj, faults: Faults) -> None:
+    seen: set[str] = set()
+    for source, (_, path) in zip(entry.sources, one.members("sources"), strict=True):
+        if source.url and source.url in seen:
+            faults.add(path, "models.source", f"{shown(source.url)} twice", remedy="keep one")
+        seen.add(source.url)
+
+
+def _check_destination(text: str, path: str, faults: Faults) -> None:
+    """Check that a destination is a file in a folder below /app/models, on every file system."""
+    if not text:
+        return
+    parts = text.split("/")
+    problem = ""
+    if text.startswith(("/", "~", "models/")) or "\\" in text:
+        problem = "it is not relative to /app/models"
+    elif len(parts) == 1:
+        problem = "ComfyUI looks into the folders below models/ alone"
+    elif any(part.startswith(".wh.") for part in parts):
+        problem = "a name with .wh. at its start deletes a file of an image"
+    if problem:
+        faults.add(
+            path,
+            "models.destination",
+            f"{shown(text)}: {problem}",
+            expected="folder/file, such as checkpoints/x.safetensors",
+        )
+        return
+    for part in parts:
+        if not check_name(part, path, faults):
+            return
+
+
+def _check_pickle(entry: ModelEntry, one: Obj, faults: Faults) -> None:
+    if entry.is_pickle and not entry.pickle_reason:
+        faults.add(
+            f"{one.path}.destination",
+            "models.pickle",
+            f"{shown(entry.destination)} is a pickle format, which can run code when it is loaded",
+            expected="a safetensors or GGUF file",
+            remedy="take the safetensors file of this model, or add `allow_pickle: the reason`",
+        )
+
+
+def _check_names(names: Iterable[tuple[str, str]], faults: Faults) -> None:
+    seen: dict[str, str] = {}
+    for name, path in names:
+        first = seen.setdefault(name, path)
+        if name and first != path:
+            faults.add(
+                f"{path}.name",
+                "models.duplicate",
+                f"{shown(name)} is the name of {first} too",
+                remedy="give each model a name of its own",
+            )
+
+
+def check_destinations(destinations: Iterable[tuple[str, str]], faults: Faults) -> None:
+    """Add a fault for each (destination, path) that clashes with an earlier one.
+
+    Equal ones, those that differ by case or Unicode form only, and a file below another file.
+    """
+    taken: dict[str, tuple[str, str]] = {}
+    for text, path in destinations:
+        if not text:
+            continue
+        earlier = taken.get(_folded(text))
+        if earlier is None:
+            taken[_folded(text)] = (text, path)
+        elif earlier[0] == text:
+            _clash(path, f"{shown(text)} is taken at {earlier[1]}", faults)
+        else:
+            _clash(path, f"{shown(text)} differs from {shown(earlier[0])} by case only", faults)
+    _check_below(taken, faults)
+
+
+def _check_below(taken: Mapping[str, tuple[str, str]], faults: Faults) -> None:
+    for key, (text, path) in taken.items():
+        parts = key.split("/")
+        for count in range(1, len(parts)):
+            parent = taken.get("/".join(parts[:count]))
+            if parent is not None:
+                _clash(path, f"{shown(text)} lies below {shown(parent[0])}, a model", faults)
+
+
+def _clash(path: str, problem: str, faults: Faults) -> None:
+    faults.add(
+        path,
+        "models.duplicate",
+        problem,
+        expected="one place for each model, on every file system",
+        remedy="change or remove one of them",
+    )
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFC", text).casefold()

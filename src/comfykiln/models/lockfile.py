@@ -1,0 +1,158 @@
+"""models.lock: every model's exact bytes, written beside models.yaml and tied to it by a digest."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfykiln import files
+from comfykiln.documents import shape
+from comfykiln.documents.faults import Faults
+from comfykiln.documents.fields import Obj
+from comfykiln.documents.reading import json_value, load
+from comfykiln.errors import DriftError
+from comfykiln.models.document import load_models, parse_source
+from comfykiln.models.records import LockedModel
+from comfykiln.oci.layers import LAYER_FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from comfykiln.models.records import ModelEntry, ModelList
+    from comfykiln.services import Service
+
+NAME = "models.lock"
+FORMAT = 1
+
+
+def lock_path(models: ModelList) -> Path:
+    """Return where the lock of a models.yaml lies."""
+    return models.path.with_name(NAME)
+
+
+def load_lock(service: Service) -> tuple[LockedModel, ...]:
+    """Return the locked models of an image, none where it has no models.yaml.
+
+    Raises `DriftError` (exit code 4) when models.yaml has changed since, or was never locked.
+    """
+    models = load_models(service)
+    return checked_lock(models) if models.entries else ()
+
+
+def checked_lock(models: ModelList) -> tuple[LockedModel, ...]:
+    """Return what models.lock has, if it belongs to `models` as they are now."""
+    path = lock_path(models)
+    remedy = "run ./kiln models.lock and commit models.lock"
+    if not path.exists():
+        raise DriftError(f"{path} is missing", remedy=remedy)
+    locked, tie = read_lock(path)
+    if tie != models.digest:
+        raise DriftError(
+            f"{path} does not belong to {models.path.name} as it is now: "
+            f"{_difference(models.entries, locked)}",
+            remedy=remedy,
+        )
+    return _joined(models, locked, path)
+
+
+def read_lock(path: Path) -> tuple[tuple[LockedModel, ...], str]:
+    """Return the entries of a models.lock and the digest of the models.yaml it was made from.
+
+    Layer digests of other packing rules than today's are left out. Raises `FaultyDocumentError`.
+    """
+    value = json_value(load(path), str(path))
+    faults = Faults(str(path))
+    shape.check(value, "models-lock", faults)
+    faults.stop()
+    document = Obj(value)
+    current = document.text("layer_format") == LAYER_FORMAT
+    entries = tuple(_entry(one, path, current=current) for one in document.objs("models"))
+    return entries, document.text("models_yaml") or ""
+
+
+def write_lock(models: ModelList, locked: Sequence[LockedModel]) -> Path:
+    """Write models.lock whole or not at all, equal bytes for equal contents."""
+    value = {
+        "format": FORMAT,
+        "layer_format": LAYER_FORMAT,
+        "models_yaml": models.digest,
+        "models": [_data(model) for model in locked],
+    }
+    path = lock_path(models)
+    files.write_bytes(path, files.canonical_json(value))
+    return path
+
+
+def _entry(one: Obj, path: Path, *, current: bool) -> LockedModel:
+    criticality: Any = one.text("criticality")
+    return LockedModel(
+        name=one.text("name") or "",
+        destination=one.text("destination") or "",
+        criticality=criticality,
+        sources=tuple(parse_source(member, path.parent) for member, _ in one.members("sources")),
+        sha256=one.text("sha256") or "",
+        size=one.whole("size") or 0,
+        version=one.text("version") or "",
+        layer=(one.text("layer") or "") if current else "",
+        source=one.text("source") or "",
+        licence=one.text("licence") or "",
+        pickle_reason=one.text("pickle_reason"),
+    )
+
+
+def _data(model: LockedModel) -> dict[str, Any]:
+    told = {
+        "name": model.name,
+        "destination": model.destination,
+        "criticality": model.criticality,
+        "sources": [source.data() for source in model.sources],
+        "sha256": model.sha256,
+        "size": model.size,
+        "version": model.version,
+        "layer": model.layer,
+        "source": model.source,
+        "licence": model.licence,
+        "pickle_reason": model.pickle_reason,
+    }
+    optional = ("licence", "pickle_reason", "source")
+    return {key: value for key, value in told.items() if value or key not in optional}
+
+
+def _joined(
+    models: ModelList, locked: Sequence[LockedModel], path: Path
+) -> tuple[LockedModel, ...]:
+    """Return the locked models, of which what models.yaml says must be what it says."""
+    entries = {entry.name: entry for entry in models.entries}
+    wrong = [model.name for model in locked if not _agrees(entries.get(model.name), model)]
+    if wrong:
+        raise DriftError(
+            f"{path} was changed by hand: {', '.join(wrong)}",
+            remedy="run ./kiln models.lock and commit models.lock",
+        )
+    return tuple(locked)
+
+
+def _agrees(entry: ModelEntry | None, model: LockedModel) -> bool:
+    return (
+        entry is not None
+        and entry.destination == model.destination
+        and entry.criticality == model.criticality
+        and entry.sources == model.sources
+        and entry.pickle_reason == model.pickle_reason
+        and entry.sha256 in (None, model.sha256)
+        and entry.size in (None, model.size)
+    )
+
+
+def _difference(entries: Sequence[ModelEntry], locked: Sequence[LockedModel]) -> str:
+    """Say which models differ, by name."""
+    there = {model.name: model for model in locked}
+    changed = [
+        entry.name
+        for entry in entries
+        if entry.name not in there or not _agrees(entry, there[entry.name])
+    ]
+    gone = there.keys() - {entry.name for entry in entries}
+    words = [f"changed {', '.join(changed)}"] if changed else []
+    words += [f"removed {', '.join(sorted(gone))}"] if gone else []
+    return "; ".join(words) or "their order changed"

@@ -1,0 +1,97 @@
+"""The records of models.yaml and models.lock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from comfykiln.environment import Criticality
+
+PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
+"""Endings of formats that can run code when they are loaded."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSource:
+    """One place where a model can be had; never a secret, only where one is found.
+
+    `url` is `s3://bucket/key`, `hf://owner/repo@commit/path`, `civitai:VERSION`, `https://…` or
+    `file:…`. `auth` is the name of a profile for s3 and of an environment variable for the others.
+    `provider`, `endpoint`, `region` and `account_id` lead to an S3 store that no profile describes.
+    `folder` is where relative paths begin: that of models.yaml.
+    """
+
+    url: str
+    auth: str | None = None
+    provider: str | None = None
+    endpoint: str | None = None
+    region: str | None = None
+    account_id: str | None = None
+    folder: Path = field(default=Path(), compare=False, repr=False)
+
+    @property
+    def scheme(self) -> str:
+        """The word before the first colon, in lower case."""
+        return self.url.partition(":")[0].lower()
+
+    def data(self) -> str | dict[str, str]:
+        """Return the source as models.yaml and models.lock write it."""
+        words = ("url", "auth", "provider", "endpoint", "region", "account_id")
+        told = {word: str(getattr(self, word)) for word in words if getattr(self, word)}
+        return self.url if len(told) == 1 else told
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelEntry:
+    """One entry of models.yaml.
+
+    `destination` is below /app/models (`checkpoints/x.safetensors`), `size` in bytes.
+    `pickle_reason` says why a pickle format, which can run code when it is loaded, is allowed.
+    """
+
+    name: str
+    destination: str
+    criticality: Criticality
+    sources: tuple[ModelSource, ...] = ()
+    sha256: str | None = None
+    size: int | None = None
+    pickle_reason: str | None = None
+
+    @property
+    def is_pickle(self) -> bool:
+        """Tell whether the destination has the ending of a pickle format."""
+        return self.destination.lower().endswith(PICKLES)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelList:
+    """A whole models.yaml: its entries in their order, and the digest that models.lock repeats."""
+
+    path: Path
+    entries: tuple[ModelEntry, ...]
+    digest: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LockedModel:
+    """One entry of models.lock: the same file for everyone from now on.
+
+    `version` is the version id, the ETag or the hub's commit that was found, "" where the source
+    has none. `layer` is the digest (which is the diff_id too) of the file's own layer in the
+    current layer format, "" for a file that shares its layer with other small files.
+    `source` is the address that was used when it was locked, `licence` what the hub says of it.
+    """
+
+    name: str
+    destination: str
+    criticality: Criticality
+    sources: tuple[ModelSource, ...]
+    sha256: str
+    size: int
+    version: str = ""
+    layer: str = ""
+    source: str = ""
+    licence: str = ""
+    pickle_reason: str | None = None

@@ -1,0 +1,118 @@
+"""All custom nodes of an image, gathered on this machine, and the lock that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import DriftError
+from comfykiln.nodelock import NodeLock
+from comfykiln.nodepins import NodePins
+from comfykiln.origins.nodearchives import GatheredArchive, obtain_archives
+from comfykiln.origins.nodefiles import NodeFile, find_files
+from comfykiln.origins.nodes import GatheredNode, obtain_nodes
+from comfykiln.origins.sources import GatheredSource, obtain_sources
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from comfykiln.indexes import IndexSettings
+    from comfykiln.services import Service
+    from comfykiln.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reach:
+    """How this machine gets at nodes: its store, its network, a folder of mirrors.
+
+    `registry` is the address of the node registry; `strict` forbids every fallback.
+    """
+
+    store: Store
+    settings: IndexSettings
+    registry: str
+    mirror: Path | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeSet:
+    """The nodes of an image: from git, from archives, single files; and packages from git."""
+
+    pins: NodePins = field(default_factory=NodePins)
+    git: tuple[GatheredNode, ...] = ()
+    archives: tuple[GatheredArchive, ...] = ()
+    files: tuple[NodeFile, ...] = ()
+    sources: tuple[GatheredSource, ...] = ()
+
+    @property
+    def packs(self) -> tuple[GatheredNode | GatheredArchive, ...]:
+        """The nodes that are folders: those that may ask for packages."""
+        return (*self.git, *self.archives)
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing comes from outside ComfyUI."""
+        return not self.packs and all(one.own for one in self.files)
+
+    @property
+    def lock(self) -> NodeLock:
+        """What a lock holds of them."""
+        return NodeLock(
+            archives={one.directory: one.locked for one in self.archives},
+            files={one.name: one.sha256 for one in self.files if not one.own},
+            sources=tuple(one.locked for one in self.sources),
+        )
+
+
+def gather_nodes(
+    service: Service, pins: NodePins, comfyui: Path, reach: Reach, locked: NodeLock | None
+) -> NodeSet:
+    """Obtain every node of `pins`; `comfyui` is the pinned tree.
+
+    With `locked` exactly what that names is taken; with None it is learned, and packages from git
+    are left out. Raises `NotPossibleError` with the nodes that cannot be had, `DriftError` where
+    the lock holds something else, `DocumentError` for nodes that may not be built as they are.
+    """
+    git = obtain_nodes(
+        pins.git,
+        service.rule,
+        store=reach.store,
+        settings=reach.settings,
+        strict=reach.strict,
+        mirror=reach.mirror,
+    )
+    archives = obtain_archives(
+        pins.archives,
+        service.rule,
+        registry=reach.registry,
+        store=reach.store,
+        settings=reach.settings,
+        locked=locked.archives if locked else None,
+        strict=reach.strict,
+        mirror=reach.mirror,
+    )
+    found = find_files(pins.files, comfyui, service.node_files)
+    if locked:
+        _require_locked(service, found, locked)
+    sources = obtain_sources(
+        locked.sources if locked else (),
+        store=reach.store,
+        settings=reach.settings,
+        strict=reach.strict,
+        mirror=reach.mirror,
+    )
+    return NodeSet(pins=pins, git=git, archives=archives, files=found, sources=sources)
+
+
+def _require_locked(service: Service, found: tuple[NodeFile, ...], locked: NodeLock) -> None:
+    wrong = [
+        f"{one.name}: has the sha256 {one.sha256}, lock: {locked.files.get(one.name, 'none')}"
+        for one in found
+        if not one.own and locked.files.get(one.name) != one.sha256
+    ]
+    if wrong:
+        raise DriftError(
+            f"{service.node_files} has drifted from {service.node_lock}:\n  " + "\n  ".join(wrong),
+            remedy=f"run `./kiln lock --image {service.name}` and review the difference",
+        )

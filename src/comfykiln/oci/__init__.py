@@ -1,0 +1,1 @@
+"""Model files as content-addressed layers: packed, appended to images, archived, pushed."""

@@ -1,0 +1,294 @@
+"""Requests to one registry: TLS, proxies, logins, retries, and its complaints in plain words."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urljoin, urlsplit
+from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in the stubs
+
+from comfykiln.download import redacted
+from comfykiln.errors import KilnError, NotPossibleError
+from comfykiln.oci import logins
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import urllib3
+
+    from comfykiln.indexes import IndexSettings
+    from comfykiln.oci.logins import TokenRequest
+    from comfykiln.oci.references import Reference
+
+TRIES = 5
+CONNECT_SECONDS = 10.0
+# A registry may hash a whole blob before it answers.
+READ_SECONDS = 600.0
+FIRST_PAUSE = 0.5
+LONGEST_PAUSE = 30.0
+_PASSING = {408, 429, 500, 502, 503, 504}
+_REDIRECTS = 5
+_READING = {"GET", "HEAD"}
+
+
+class BrokenError(KilnError):
+    """The connection broke, or the registry cannot answer now: worth another try."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What a registry said; `url` is where, after redirects."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    url: str
+
+    def header(self, name: str) -> str:
+        """Return the value of a header, '' where there is none."""
+        return self.headers.get(name, "")
+
+
+@dataclass(kw_only=True)
+class Transport:
+    """The way to the registry of one reference, for any number of threads."""
+
+    reference: Reference
+    settings: IndexSettings
+    login: logins.Login
+    pause: float = FIRST_PAUSE
+    _authorization: str = ""
+    _scopes: set[str] = field(default_factory=set)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _pool: urllib3.PoolManager | None = None
+
+    @property
+    def root(self) -> str:
+        """The address of the registry; plain HTTP on loopback alone."""
+        scheme = "http" if self.reference.loopback else "https"
+        return f"{scheme}://{self.reference.host}"
+
+    def url(self, path: str) -> str:
+        """Return an address of the repository, such as that of `blobs/uploads/`."""
+        return f"{self.root}/v2/{self.reference.repository}/{path}"
+
+    def allow(self, scope: str) -> None:
+        """Ask for this scope too whenever a token is asked for."""
+        if scope not in self._scopes:
+            self._scopes.add(scope)
+            self._authorization = ""
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        *,
+        expected: Sequence[int],
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Answer:
+        """Send a small request, several times if need be, and return an answer that was expected.
+
+        Raises `KilnError` with the registry's own words otherwise.
+        """
+        last = BrokenError("")
+        for attempt in range(TRIES):
+            try:
+                return self.once(method, url, expected=expected, headers=headers, body=body)
+            except BrokenError as error:
+                last = error
+                if attempt < TRIES - 1:
+                    self.wait(attempt)
+        raise NotPossibleError(last.message, remedy=last.remedy) from last
+
+    def once(
+        self,
+        method: str,
+        url: str,
+        *,
+        expected: Sequence[int],
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes | memoryview] | None = None,
+    ) -> Answer:
+        """Send one request and return an answer that was expected; `body` may be a stream.
+
+        A stream is read at most once: with an expired token it is for the caller to try again.
+        """
+        used = self._authorization
+        answer = self._send(method, url, headers or {}, body)
+        if answer.status == 401 and self._same_host(url):  # noqa: PLR2004  # Unauthorized
+            self._log_in(answer, used)
+            if not (body is None or isinstance(body, bytes)):
+                raise BrokenError(f"{self.reference.registry}: the token had expired")
+            answer = self._send(method, url, headers or {}, body)
+        if answer.status in expected:
+            return answer
+        raise self._refused(method, url, answer)
+
+    def wait(self, attempt: int) -> None:
+        """Let some time pass before another try, twice as much each time."""
+        time.sleep(min(self.pause * 2**attempt, LONGEST_PAUSE))
+
+    def joined(self, answer: Answer) -> str:
+        """Return the address that an answer's Location names; never one without TLS from TLS."""
+        target = urljoin(answer.url, answer.header("Location"))
+        if urlsplit(self.root).scheme == "https" and urlsplit(target).scheme != "https":
+            raise KilnError(
+                f"{self.reference.registry} sends uploads to {redacted(target)}, without TLS",
+                remedy="report it to who runs the registry",
+            )
+        return target
+
+    def _log_in(self, answer: Answer, used: str) -> None:
+        with self._lock:
+            if self._authorization != used:
+                return  # another thread was faster
+            found = logins.authorization(
+                answer.header("WWW-Authenticate"),
+                self.login,
+                sorted(self._scopes),
+                self.reference.registry,
+                self._token,
+            )
+            if not found or found == used:
+                raise self._unauthorized(answer)
+            self._authorization = found
+
+    def _token(self, request: TokenRequest) -> bytes:
+        method = "GET" if request.form is None else "POST"
+        answer = self._send(method, request.url, request.headers, request.form, own=False)
+        if answer.status in {400, 401, 403}:
+            raise self._unauthorized(answer)
+        if answer.status != 200:  # noqa: PLR2004  # OK
+            raise self._refused(method, request.url, answer)
+        return answer.body
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | Iterable[bytes | memoryview] | None,
+        *,
+        own: bool = True,
+    ) -> Answer:
+        from urllib3.exceptions import HTTPError  # noqa: PLC0415  # where it is used
+
+        sent = {"User-Agent": "comfykiln", **headers}
+        if own and self._authorization and self._same_host(url):
+            sent["Authorization"] = self._authorization
+        try:
+            answer = self._manager().request(
+                method,
+                url,
+                headers=sent,
+                body=cast("bytes | Iterable[bytes] | None", body),
+                retries=_retries(redirects=_REDIRECTS if method in _READING else 0),
+                redirect=method in _READING,
+            )
+        except HTTPError as error:
+            raise self._broken(url, error) from error
+        return Answer(
+            status=answer.status,
+            headers=answer.headers,
+            body=answer.data,
+            url=urljoin(url, answer.geturl() or ""),
+        )
+
+    def _same_host(self, url: str) -> bool:
+        return url.startswith(f"{self.root}/")
+
+    def _manager(self) -> urllib3.PoolManager:
+        with _POOL_LOCK:
+            if self._pool is None:
+                self._pool = _pool(self.root, self.settings)
+            return self._pool
+
+    def _refused(self, method: str, url: str, answer: Answer) -> KilnError:
+        said = complaint(answer.body)
+        where = f"{self.reference.registry}: {method} {redacted(url)}"
+        if answer.status in _PASSING:
+            return BrokenError(
+                f"{where}: answers {answer.status}{said}", remedy="the registry is busy: try later"
+            )
+        if answer.status in {401, 403}:
+            return self._unauthorized(answer)
+        return KilnError(
+            f"{where}: answers {answer.status}{said}",
+            remedy="see the registry's reason; what was sent already is not sent again",
+        )
+
+    def _unauthorized(self, answer: Answer) -> KilnError:
+        registry, repository = self.reference.registry, self.reference.repository
+        who = self.login.username or ("a token" if self.login.identity_token else "nobody")
+        return KilnError(
+            f"{registry} does not let {who} push to {repository}{complaint(answer.body)}",
+            remedy=f"`docker login {registry}` with an account that may push there",
+        )
+
+    def _broken(self, url: str, error: Exception) -> BrokenError:
+        return BrokenError(
+            f"the registry {self.reference.registry} cannot be reached: {_reason(error)}",
+            remedy=f"see whether {redacted(url)} answers (a proxy's own CA: --ca-bundle FILE)",
+        )
+
+
+_POOL_LOCK = threading.Lock()
+
+
+def complaint(body: bytes) -> str:
+    """Return what a registry's JSON error says, behind a colon; '' when it says nothing."""
+    try:
+        errors = json.loads(body)["errors"]
+        said = [f"{one.get('code', '')} {one.get('message', '')}".strip() for one in errors]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ""
+    return f": {'; '.join(said)}" if said else ""
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "reason", None) or error
+    words = str(cause).rpartition(">: ")[2] or str(cause) or type(cause).__name__
+    return " ".join(words.split())
+
+
+def _retries(*, redirects: int) -> urllib3.Retry:
+    from urllib3 import Retry  # noqa: PLC0415  # where it is used
+
+    return Retry(
+        total=None,
+        connect=0,
+        read=0,
+        status=0,
+        other=0,
+        redirect=redirects,
+        raise_on_redirect=False,
+    )
+
+
+def _pool(root: str, settings: IndexSettings) -> urllib3.PoolManager:
+    import urllib3  # noqa: PLC0415  # where it is used
+
+    parts = urlsplit(root)
+    options: dict[str, Any] = {
+        "ca_certs": str(settings.ca_bundle) if settings.ca_bundle else None,
+        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
+        "blocksize": 1 << 20,
+        "maxsize": 8,
+    }
+    proxy = settings.proxies.get(f"{parts.scheme}_proxy") or settings.proxies.get("all_proxy", "")
+    rules = {"no": settings.proxies.get("no_proxy", "")}
+    own = proxy_bypass_environment(parts.hostname or "", rules)
+    if proxy.startswith("http") and not own and parts.scheme == "https":
+        return urllib3.ProxyManager(proxy, proxy_headers=_proxy_login(proxy), **options)
+    return urllib3.PoolManager(**options)
+
+
+def _proxy_login(proxy: str) -> dict[str, str]:
+    import urllib3  # noqa: PLC0415  # where it is used
+
+    auth = urllib3.util.parse_url(proxy).auth
+    return urllib3.make_headers(proxy_basic_auth=auth) if auth else {}

@@ -1,0 +1,111 @@
+"""Make an image's locks anew: gather its nodes, solve all packages once, write all files."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln import console, locking
+from comfykiln.indexes import step_environment
+from comfykiln.locking.inputs import one_family
+from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
+from comfykiln.network import settings_of_host
+from comfykiln.nodelock import NodeLock, read_node_lock, write_node_lock
+from comfykiln.nodeset import Reach
+from comfykiln.origins.sources import lay_out, named, obtain_sources, resolve_sources
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from comfykiln.locking import LockInputs
+    from comfykiln.nodeset import NodeSet
+    from comfykiln.project import Project
+    from comfykiln.services import Service
+
+
+def relock(
+    project: Project, service: Service, mirror: Path | None, upgrade: Sequence[str]
+) -> list[Path]:
+    """Solve the image's packages and write its locks; only `upgrade` leaves its version or commit.
+
+    Returns the files that were written. Raises what gathering and solving raise; the files are then
+    as they were.
+    """
+    reach = reach_of(project, mirror)
+    tree = project.comfyui_tree(service, mirror)
+    held = read_node_lock(service.node_lock)
+    nodes = project.nodes(service, tree, reach, None)
+    nodes = _with_sources(project, service, nodes, reach, held, upgrade)
+    inputs = project.lock_inputs(service, tree, nodes)
+    for line in inputs.set_aside:
+        console.note(f"set aside: {line}")
+    local = project.package_index_build()
+    gone = {one.name for one in held.sources}
+    with _trees(nodes, reach) as trees, console.timed(f"solve the packages of {service.name}"):
+        solved = locking.solve(
+            inputs,
+            dict(os.environ) | step_environment(reach.settings),
+            previous=locking.previous(service, local),
+            upgrade=[name for name in upgrade if name not in gone],
+            trees=trees,
+        )
+        by_address = {address: solved.names[path] for address, path in trees.items()}
+    for asked, by in sorted(solved.replaced.items()):
+        console.note(f"{by} stands in for {asked}: {project.targets.stand_ins[asked].reason}")
+    nodes = replace(nodes, sources=named(nodes.sources, by_address))
+    locking.write_locks(service, project.targets, inputs, solved, local)
+    write_node_lock(service.node_lock, nodes.lock)
+    written = (service.package_lock, service.torch_lock(local), service.node_lock)
+    return [path for path in written if path.is_file()]
+
+
+def lock_inputs(project: Project, service: Service, mirror: Path | None) -> LockInputs:
+    """Return what the image's lock would be made from today, of the nodes that it holds."""
+    tree = project.comfyui_tree(service, mirror)
+    locked = read_node_lock(service.node_lock)
+    nodes = project.nodes(service, tree, reach_of(project, mirror), locked)
+    return project.lock_inputs(service, tree, nodes)
+
+
+def reach_of(project: Project, mirror: Path | None) -> Reach:
+    """Return how this machine gets at nodes."""
+    return Reach(
+        store=project.store,
+        settings=settings_of_host(None),
+        registry=project.origins.registry,
+        mirror=mirror,
+    )
+
+
+def _with_sources(
+    project: Project,
+    service: Service,
+    nodes: NodeSet,
+    reach: Reach,
+    held: NodeLock,
+    upgrade: Sequence[str],
+) -> NodeSet:
+    """Resolve and obtain what lines of nodes want from git."""
+    rules = rules_of(service, project.targets.stand_ins, one_family(project.targets), NodeLock())
+    wanted = wanted_sources(packs_of(service, nodes.packs), rules)
+    sources = resolve_sources(wanted, held.sources, upgrade, reach.mirror)
+    for one in sources:
+        console.note(f"git+{one.url}: {one.ref or 'its default branch'} is {one.commit}")
+    found = obtain_sources(sources, store=reach.store, settings=reach.settings, mirror=reach.mirror)
+    return replace(nodes, sources=found)
+
+
+@contextmanager
+def _trees(nodes: NodeSet, reach: Reach) -> Iterator[Mapping[str, Path]]:
+    """Yield the address of each source, as the lines have it → its files on disk, meanwhile."""
+    with tempfile.TemporaryDirectory(prefix="kiln-sources-") as folder:
+        trees: dict[str, Path] = {}
+        for number, source in enumerate(nodes.sources):
+            place = Path(folder).resolve() / str(number)
+            lay_out(source, place, reach.settings)
+            trees[source.locked.address] = place / source.locked.subdirectory
+        yield trees

@@ -1,0 +1,257 @@
+"""Nodes of the registry, single files, disabled ones; packages from git, and stand-ins."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.noderegistry import Registry, archive, published, registry
+from tests.support.nodes import HOST, Nodes, good
+
+from comfykiln import commands, engine, receipt, reverify
+from comfykiln.build import BuildOptions, Built, build
+from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
+from comfykiln.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.images import Line
+
+pytestmark = pytest.mark.engine
+
+IMAGE = "kilntest"
+
+
+@pytest.fixture
+def nodes(line: Line, tmp_path: Path) -> Iterator[Nodes]:
+    yield Nodes.beside(line, tmp_path / "nodes")
+    store = Project(root=line.root).store.root / "nodes" / HOST / "nodes"
+    shutil.rmtree(store, ignore_errors=True)
+
+
+@pytest.fixture
+def shop(line: Line) -> Iterator[Registry]:
+    """A registry that the line's origins.yaml names."""
+    with registry() as running:
+        path = line.root / "images" / "origins.yaml"
+        origins = json.loads(path.read_text("utf-8"))
+        path.write_text(json.dumps(origins | {"registry": running.site.url}), "utf-8")
+        yield running
+
+
+def made(line: Line, nodes: Nodes) -> Built:
+    project = Project(root=line.root)
+    options = BuildOptions(git_mirror=nodes.mirrors, export=False)
+    return build(project, project.plan("cpu", IMAGE), options)
+
+
+def locked(line: Line, nodes: Nodes) -> dict[str, dict[str, dict[str, object]]]:
+    commands.lock(line.root, IMAGE, str(nodes.mirrors))
+    path = line.root / "services" / "comfy" / IMAGE / "locks" / "nodes.json"
+    return json.loads(path.read_bytes()) if path.is_file() else {}
+
+
+def shown(ref: str, *argv: str) -> str:
+    command = ["docker", "run", "--rm", "--network=none", "--entrypoint", argv[0], ref, *argv[1:]]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def test_a_registry_node_is_locked_by_its_bytes_and_restored_as_the_manager_does(
+    line: Line, nodes: Nodes, shop: Registry
+) -> None:
+    files = good("KilnShop") | {"requirements.txt": "wheel\ntorch\n", "web/a.js": "1\n"}
+    data = archive(published("kiln-shop", "1.2.0", files))
+    shop.add("kiln-shop", "1.2.0", data)
+    nodes.repository("one", good("KilnOne"))
+    nodes.registry["kiln-shop"] = "1.2.0"
+    nodes.write(line)
+    sha256 = hashlib.sha256(data).hexdigest()
+    url = f"{shop.site.url}/archives/kiln-shop-1.2.0.zip"
+    assert locked(line, nodes)["archives"] == {
+        "kiln-shop": {"title": "kiln-shop 1.2.0", "sha256": sha256, "size": len(data), "url": url}
+    }
+    packages = line.root / "services" / "comfy" / IMAGE / "locks" / "packages.txt"
+    assert "\nwheel==" in packages.read_text("utf-8")
+    shop.site.asked.clear()
+    built = made(line, nodes)
+    assert shop.site.paths == []  # the store has these bytes
+    found = receipt.read(engine.client(), built.ref)["found"]["nodes"]
+    assert found["kiln-shop"] == {
+        "registry_id": "kiln-shop",
+        "version": "1.2.0",
+        "url": url,
+        "sha256": sha256,
+        "disabled": False,
+        "imported": True,
+        "classes": 1,
+    }
+    assert found["one"]["imported"] is True
+    listed = shown(built.ref, "cat", "/app/custom_nodes/kiln-shop/.tracking")
+    assert listed == "pyproject.toml\n__init__.py\nrequirements.txt\nweb/a.js"
+    reverify.verify_ref(built.ref)
+
+
+def test_a_registry_node_from_a_folder_and_other_bytes_than_locked(
+    line: Line, nodes: Nodes, shop: Registry
+) -> None:
+    """No registry in reach: the mirrors have the archive. Then somebody changes it there."""
+    folder = nodes.mirrors / "127.0.0.1" / "kiln-away"
+    folder.mkdir(parents=True)
+    data = archive(published("kiln-away", "2.0.0", good("KilnAway")))
+    (folder / "2.0.0.zip").write_bytes(data)
+    nodes.registry["kiln-away"] = "2.0.0"
+    nodes.write(line)
+    assert locked(line, nodes)["archives"]["kiln-away"]["url"] == ""
+    made(line, nodes)
+    Project(root=line.root).store.path(hashlib.sha256(data).hexdigest()).unlink()
+    changed = archive(published("kiln-away", "2.0.0", good("KilnOther")))
+    (folder / "2.0.0.zip").write_bytes(changed)
+    with pytest.raises(KilnError, match=r"kiln-away 2.0.0: expected the sha256"):
+        made(line, nodes)
+    (folder / "2.0.0.zip").unlink()
+    with pytest.raises(
+        NotPossibleError, match=r"1 of 1 node archive\(s\) cannot be fetched"
+    ) as error:
+        made(line, nodes)
+    assert all(way in str(error.value) for way in ("--git-mirror", "proxy", "--image core"))
+    assert shop.site.paths == ["/nodes/kiln-away/install?version=2.0.0"]
+
+
+def test_another_registry_version_than_locked_is_drift(
+    line: Line, nodes: Nodes, shop: Registry
+) -> None:
+    for version in ("1.0.0", "1.1.0"):
+        shop.add("kiln-moves", version, archive(published("kiln-moves", version, good("KilnM"))))
+    nodes.registry["kiln-moves"] = "1.0.0"
+    nodes.write(line)
+    locked(line, nodes)
+    nodes.registry["kiln-moves"] = "1.1.0"
+    nodes.write(line)
+    with pytest.raises(DriftError, match=r"pins kiln-moves 1.1.0, the lock holds kiln-moves 1.0.0"):
+        made(line, nodes)
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({"../out.py": ""}, "climbs out"),
+        (published("another", "1.0.0", {}), "calls itself another 1.0.0"),
+        (published("kiln-bad", "1.0.1", {}), "calls itself kiln-bad 1.0.1"),
+        (good("KilnBad"), "names no node and version"),
+        (published("kiln-bad", "1.0.0", {"install.py": ""}), "has an install.py"),
+    ],
+)
+def test_archives_that_are_refused(
+    line: Line, nodes: Nodes, shop: Registry, files: dict[str, str], said: str
+) -> None:
+    shop.add("kiln-bad", "1.0.0", archive(files))
+    nodes.registry["kiln-bad"] = "1.0.0"
+    nodes.write(line)
+    with pytest.raises(DocumentError, match=said):
+        locked(line, nodes)
+
+
+def test_single_files_and_everything_disabled(line: Line, nodes: Nodes) -> None:
+    """ComfyUI's own file disabled, one of ours enabled, one of ours disabled, a node disabled."""
+    folder = line.root / "services" / "comfy" / IMAGE / "custom_nodes"
+    folder.mkdir()
+    for name in ("alone", "resting"):
+        (folder / f"{name}.py").write_text(good(f"Kiln{name}")["__init__.py"], "utf-8")
+    nodes.repository("off", good("KilnOff"), disabled=True)
+    nodes.files += [
+        {"filename": "own_node.py", "disabled": True},
+        {"filename": "alone.py", "disabled": False},
+        {"filename": "resting.py", "disabled": True},
+    ]
+    nodes.write(line)
+    sha256 = hashlib.sha256((folder / "alone.py").read_bytes()).hexdigest()
+    assert locked(line, nodes)["files"]["alone.py"] == sha256
+    built = made(line, nodes)
+    found = receipt.read(engine.client(), built.ref)["found"]["nodes"]
+    assert {name: (one["disabled"], one["imported"]) for name, one in found.items()} == {
+        "alone.py": (False, True),
+        "off": (True, False),
+        "own_node.py": (True, False),
+        "resting.py": (True, False),
+    }
+    names = shown(built.ref, "ls", "-A", "/app/custom_nodes", "/app/custom_nodes/.disabled")
+    assert names.split() == [
+        *("/app/custom_nodes:", ".disabled", "alone.py", "here", "own_node.py.disabled"),
+        *("resting.py.disabled", "test-pack", "/app/custom_nodes/.disabled:", "off"),
+    ]
+    (folder / "alone.py").write_text("", "utf-8")
+    with pytest.raises(DriftError, match=f"alone.py: has the sha256 .*, lock: {sha256}"):
+        made(line, nodes)
+
+
+def test_files_that_nobody_has(line: Line, nodes: Nodes) -> None:
+    nodes.files.append({"filename": "nowhere.py", "disabled": False})
+    nodes.write(line)
+    with pytest.raises(DocumentError, match=r"nowhere.py: neither ComfyUI nor .* has this file"):
+        made(line, nodes)
+
+
+def test_a_package_from_git_is_built_from_its_commit(line: Line, nodes: Nodes) -> None:
+    call = 'setup(name="Kiln_Thing", version="3.1", py_modules=["thing"])'
+    setup = f"from setuptools import setup\n{call}\n"
+    commit = nodes.repository(
+        "thing", {"setup.py": setup, "thing.py": "VALUE = 1\n"}, branch="main", listed=False
+    )
+    bare = nodes.mirrors / HOST / "nodes" / "thing.git"
+    subprocess.run(["git", "-C", bare, "update-ref", "refs/heads/main", commit], check=True)
+    line_of = f"git+https://{HOST}/nodes/thing.git@main"
+    nodes.repository("one", good("KilnOne") | {"requirements.txt": f"{line_of}\npackaging\n"})
+    nodes.write(line)
+    with pytest.raises(DocumentError, match="is not resolved to a commit by the lock"):
+        made(line, nodes)
+    assert locked(line, nodes)["sources"] == [
+        {
+            "name": "kiln-thing",
+            "url": f"https://{HOST}/nodes/thing",
+            "ref": "main",
+            "commit": commit,
+            "subdirectory": "",
+        }
+    ]
+    built = made(line, nodes)
+    record = receipt.read(engine.client(), built.ref)
+    assert record["found"]["packages"]["Kiln_Thing"] == "3.1"
+    assert record["resolution"]["from_git"]["kiln-thing"]["commit"] == commit
+    frozen = shown(
+        built.ref, "/app/.venv/bin/uv", "pip", "freeze", "--no-cache", "-p", "/app/.venv"
+    )
+    assert f"kiln-thing @ git+https://{HOST}/nodes/thing@{commit}" in frozen
+
+
+def test_a_package_that_another_stands_in_for(line: Line, nodes: Nodes) -> None:
+    """What a node asks for, and what comes through another package."""
+    path = line.root / "images" / "targets.yaml"
+    targets = json.loads(path.read_text("utf-8"))
+    reason = "a test says that both own the same files"
+    targets["stand_ins"] = {
+        "simplejson": {"by": "toml", "reason": reason},
+        "wrapt": {"by": "toml", "reason": reason},
+    }
+    path.write_text(json.dumps(targets), "utf-8")
+    nodes.repository("one", good("KilnOne") | {"requirements.txt": "simplejson\ndeprecated\n"})
+    nodes.write(line)
+    locked(line, nodes)
+    lock = (line.root / "services" / "comfy" / IMAGE / "locks" / "packages.txt").read_text("utf-8")
+    assert "\n# in place of simplejson: toml\n# in place of wrapt: toml\n" in lock
+    assert "\ntoml==" in lock
+    assert "\nsimplejson==" not in lock
+    assert "\nwrapt==" not in lock
+    built = made(line, nodes)
+    resolution = receipt.read(engine.client(), built.ref)["resolution"]
+    assert resolution["stand_ins"] == targets["stand_ins"]
+    assert resolution["set_aside"] == [f"one: simplejson (toml: {reason})"]
+    assert resolution["complaints"] == [
+        line for line in resolution["complaints"] if "`wrapt" in line and "not installed" in line
+    ]
+    reverify.verify_ref(built.ref)
