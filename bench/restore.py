@@ -41,6 +41,8 @@ from comfykiln import commands, engine, files, render  # noqa: E402  # the same
 from comfykiln.gather import gather  # noqa: E402
 from comfykiln.locking.inputs import one_family  # noqa: E402
 from comfykiln.network import settings_of_host, step_secrets  # noqa: E402
+from comfykiln.nodelock import read_node_lock  # noqa: E402
+from comfykiln.nodeset import Reach  # noqa: E402
 from comfykiln.project import RESTORE, Project  # noqa: E402
 from comfykiln.staging import staged  # noqa: E402
 from comfykiln.staging_nodes import write_nodes  # noqa: E402
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from comfykiln.indexes import IndexSettings
+    from comfykiln.nodeset import NodeSet
 
 IMAGE = "comfykiln-bench/restore:builder"
 INSIDE = Path(__file__).with_name("restore_inside.py")
@@ -72,12 +75,13 @@ class Bench:
         self.mirrors = work / "mirrors"
         self.base = work / "base"
         self.project = Project(root=ROOT)
+        self.tree = self.project.comfyui_tree(self.project.service("complete"))
         shutil.copytree(mirror / "github.com", self.mirrors / "github.com")
 
     def prepare(self) -> None:
         """Make the mirrors whole, and the environment that every way starts from."""
         self.snapshot = json.loads(self.project.service("complete").snapshot.read_text("utf-8"))
-        for node in self.project.nodes(self.project.service("complete"), self.mirrors):
+        for node in gathered(self.project, self.tree, self.mirrors).git:
             if node.lacking:
                 self._without(node.pin.url, node.lacking)
         stubs = self.work / "stubs"
@@ -126,10 +130,9 @@ class Bench:
 
     def inside(self, way: str, environment: Path, lock: Path, nodes: Path, cache: Path) -> Figures:
         """Run one way in a container of its own and return phase → [wall, CPU] in seconds."""
-        tree = self.project.comfyui_tree(self.project.service("complete"))
         mounts = {
             environment: "/app/.venv",
-            tree.resolve(): "/tree:ro",
+            self.tree.resolve(): "/tree:ro",
             self.mirrors.resolve(): "/mirrors:ro",
             nodes: "/nodes:ro",
             lock: "/bench/packages.txt:ro",
@@ -166,41 +169,47 @@ class Bench:
         subprocess.run(["cp", "-al", str(self.base), str(case / "venv")], check=True)
         cache = warm or case / "cache"
         lock = project.service("complete").package_lock
-        gathered = self._gathered(project, cache / "store", case / "nodes")
+        taken = self._gathered(project, cache / "store", case / "nodes")
         inside = self.inside(way, case / "venv", lock, case / "nodes", cache)
         keep = warm or self.work / f"cache-{project.root.name}-{way}"
         if not warm:
             shutil.rmtree(keep, ignore_errors=True)
             cache.rename(keep)
         shutil.rmtree(case)
-        return {"gather": gathered, **inside} if way == "ours" else inside
+        return {"gather": taken, **inside} if way == "ours" else inside
 
     def _gathered(self, project: Project, store: Path, context: Path) -> list[float]:
         """Gather the nodes in a process of its own; the others need the plan, not the time."""
         wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         argv = [sys.executable, __file__, "--gather", str(project.root), str(context)]
-        env = os.environ | {"COMFYKILN_STORE": str(store), "BENCH_MIRRORS": str(self.mirrors)}
-        subprocess.run(argv, env=env, check=True)
+        argv += [str(self.tree), str(self.mirrors)]
+        subprocess.run(argv, env=os.environ | {"COMFYKILN_STORE": str(store)}, check=True)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
         return [time.perf_counter() - wall, cpu]
 
 
-def gather_nodes(root: Path, context: Path) -> None:
-    """Gather a project's nodes into the store and write what the nodes row receives."""
+def gathered(project: Project, tree: Path, mirrors: Path) -> NodeSet:
+    """Gather the nodes of `complete` from the mirrors into the project's store."""
+    service = project.service("complete")
+    reach = Reach(
+        store=project.store,
+        settings=settings_of_host(None),
+        registry=project.origins.registry,
+        mirror=mirrors,
+    )
+    return project.nodes(service, tree, reach, read_node_lock(service.node_lock))
+
+
+def write_context(root: Path, context: Path, tree: Path, mirrors: Path) -> None:
+    """Gather a project's nodes and write what the nodes row receives."""
     from types import SimpleNamespace  # noqa: PLC0415  # with its one use
 
-    from comfykiln.nodepins import pins_of  # noqa: PLC0415  # counted: a build imports it, too
-
     project = Project(root=root)
-    service = project.service("complete")
-    gathered: Any = SimpleNamespace(
-        nodes=project.nodes(service, Path(os.environ["BENCH_MIRRORS"])),
-        pins=pins_of(service),
-        torch=project.targets.get("cpu").torch,
-    )
+    target = project.targets.get("cpu")
+    what: Any = SimpleNamespace(nodes=gathered(project, tree, mirrors), torch=target.torch)
     context.mkdir()
-    write_nodes(service, gathered, context)
+    write_nodes(project.service("complete"), target, what, context)
 
 
 def make_builder(settings: IndexSettings) -> None:
@@ -276,7 +285,8 @@ def one_round(bench: Bench, project: Project, runs: dict[str, list[Figures]]) ->
 def main() -> None:
     """Measure every count, the ways taking turns."""
     if sys.argv[1:2] == ["--gather"]:
-        gather_nodes(Path(sys.argv[2]), Path(sys.argv[3]))
+        root, context, tree, mirrors = map(Path, sys.argv[2:])
+        write_context(root, context, tree, mirrors)
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--git-mirror", type=Path, required=True)

@@ -79,8 +79,7 @@ def ours() -> dict[str, Callable[[], None]]:
     def install() -> None:
         wanted = packages.installed_versions() | packages.locked_versions(LOCK)
         # The header of the lock says what may be built, and with which tools.
-        building = packages._building(LOCK)  # noqa: SLF001  # the row's own arguments
-        packages.uv_install(["--require-hashes", *building, "-r", str(LOCK)])
+        packages.uv_install(["--require-hashes", *packages.building(LOCK), "-r", str(LOCK)])
         packages.expect_installed(wanted)
 
     def seal() -> None:

@@ -81,8 +81,8 @@ def made(line: Line, nodes: Nodes, *, cache: bool = True) -> Built:
 def refused(line: Line, nodes: Nodes) -> str:
     with pytest.raises(KilnError) as error:
         made(line, nodes)
-    names = ["docker", "images", "-q", f"comfykiln/{IMAGE}"]
-    assert subprocess.run(names, capture_output=True, text=True, check=True).stdout == ""
+    plan = Project(root=line.root).plan("cpu", IMAGE)
+    assert engine.find_image(engine.client(), plan.ref(plan.tag)) is None
     return str(error.value)
 
 
