@@ -12,8 +12,10 @@ from comfykiln.errors import DocumentError
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
+    from comfykiln.build import BuildOptions
     from comfykiln.intake.records import Taken
     from comfykiln.intake.tasks import Flags
+    from comfykiln.services import Service
 
 ORIGIN_CHOICES = ("any", "strict")
 
@@ -43,7 +45,7 @@ def show_plan(
     if taken:
         from comfykiln.intake import tasks  # noqa: PLC0415  # as above
 
-        tasks.show(taken)
+        tasks.show(taken, locked=project.service(taken.name).package_lock.is_file())
 
 
 def render_files(root: Path, *, check: bool) -> None:
@@ -125,7 +127,7 @@ def build(
     _ensure_engine()
     if taken:
         exact = source is not None and source.packages == "exact"
-        _lock_document(project, taken, options.git_mirror, exact=exact)
+        _lock_document(project, taken, options, exact=exact)
         plan = project.plan(target, taken.name)
     built = build_image(project, plan, options)
     result = {
@@ -172,16 +174,18 @@ def _taken(project: Project, source: Flags | None, image: str | None) -> Taken |
     return taken
 
 
-def _lock_document(project: Project, taken: Taken, git_mirror: Path | None, *, exact: bool) -> None:
-    """Lock the packages of an image from a document; `exact` refuses every difference."""
+def _lock_document(project: Project, taken: Taken, options: BuildOptions, *, exact: bool) -> None:
+    """Lock packages and models of an image from a document; `exact` refuses every difference."""
     from comfykiln.intake import differences, tasks  # noqa: PLC0415  # documents, on demand
 
     for digest, data in taken.code.items():
         project.store.put([data], digest, source=taken.parsed.source)
-    found = tasks.lock(project, taken, git_mirror)
+    found = tasks.lock(project, taken, options.git_mirror)
     tasks.tell_differences(found)
     if exact:
         differences.refuse(taken.name, found)
+    if taken.models:
+        tasks.lock_models(project, taken, options.models)
 
 
 def run(
@@ -199,11 +203,29 @@ def run(
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
+    mounts = () if folder else _model_mounts(plan.service)
     _ensure_engine()
-    argv = running.command(plan.target, ref, port=port, models=folder)
+    argv = running.command(plan.target, ref, port=port, models=folder, mounts=mounts)
     running.require_runnable(plan.target, ref, port)
     console.step(process.shown(argv))
     os.execvp(argv[0], argv)  # noqa: S606  # an argument list, no shell
+
+
+def _model_mounts(service: Service) -> list[str]:
+    """Return the arguments that show the image's locked models from the store, and say which lack.
+
+    A lock that does not fit models.yaml is drift: what would be shown is not what is described.
+    """
+    from comfykiln.models.lockfile import load_lock  # noqa: PLC0415
+    from comfykiln.models.placing import mounts  # noqa: PLC0415
+
+    arguments, missing = mounts(load_lock(service))
+    if missing:
+        console.warn(
+            f"not in the store, so not shown to ComfyUI unless the image has them: "
+            f"{', '.join(missing)} (./kiln models.fetch --image {service.name})"
+        )
+    return arguments
 
 
 def verify_image(ref: str | None, *, as_json: bool) -> None:

@@ -11,15 +11,20 @@ from comfykiln import engine
 from comfykiln.errors import DocumentError, NotPossibleError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from comfykiln.targets import Target
 
 STATE_VOLUMES = ("user", "input", "output", "temp")
 
 
-def command(target: Target, ref: str, *, port: int, models: Path | None) -> list[str]:
+def command(
+    target: Target, ref: str, *, port: int, models: Path | None, mounts: Sequence[str] = ()
+) -> list[str]:
     """Return the argument list of `docker run` for `ref`; pure but for the owners of device files.
 
-    The port is published on loopback only; state lives in volumes named after the image.
+    The port is published on loopback only; state lives in volumes named after the image. `models`
+    is a folder to use as /app/models, `mounts` are arguments that show single files there.
     """
     name = ref.replace("/", "-").replace(":", "-")
     argv = ["docker", "run", "--rm", "--init=false", "--read-only", "--tmpfs=/tmp"]
@@ -30,6 +35,7 @@ def command(target: Target, ref: str, *, port: int, models: Path | None) -> list
     argv += [f"--volume={name}-{state}:/app/{state}" for state in STATE_VOLUMES]
     if models is not None:
         argv.append(f"--mount=type=bind,source={models},target=/app/models")
+    argv += mounts
     argv += [*target.run, *(f"--group-add={group}" for group in device_groups(target))]
     return [*argv, ref]
 

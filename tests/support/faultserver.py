@@ -32,6 +32,7 @@ class Object:
     requests: list[str] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     sent: int = 0
+    judge: Callable[[str], str] | None = None  # returns the fault for a Range header
     on_request: Callable[[Object], None] | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -121,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
             found.requests.append(self.headers.get("Range", ""))
             found.headers.append(dict(self.headers))
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            self._answer(found, found.fault())
+            judged = found.judge(self.headers.get("Range", "")) if found.judge else ""
+            self._answer(found, judged or found.fault())
 
     def _found(self) -> Object | None:
         objects = self.server.offered.objects  # type: ignore[attr-defined]  # set above

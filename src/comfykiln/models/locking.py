@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from comfykiln import console
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.models import store
-from comfykiln.models.fetching import Failed, Fetched, Job, bring_all
+from comfykiln.models.bringing import Job, bring_all
+from comfykiln.models.fetching import Failed, Fetched
 from comfykiln.models.finding import find, licence_of
 from comfykiln.models.inspecting import problem_of
 from comfykiln.models.layers import layer_digest
@@ -140,6 +141,9 @@ def _locked(
     if entry.sha256 is None and before is None:
         word = "as its hub states it" if found.told_sha256 else "as it came, at this first use"
         console.note(f"{entry.name}: sha256 {found.sha256} recorded {word}")
+    if before is not None:
+        layer = layer_digest(found.sha256, entry.destination, found.size)
+        return replace(_described(entry, before), layer=layer)
     source, version = found.source, found.version
     if not source:
         source, version = _where(entry, found.sha256, environ)

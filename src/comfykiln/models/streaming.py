@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
 from comfykiln.models import store
-from comfykiln.models.fetching import LARGEST_PART, WORKERS, NotHadError
+from comfykiln.models.bringing import NotHadError, settings_for
 from comfykiln.models.finding import find
 from comfykiln.models.receiving import described, read_local
 from comfykiln.transfer.errors import Cancelled, DamagedError, SpaceError, StorageError
-from comfykiln.transfer.parts import MIB, Settings
+from comfykiln.transfer.parts import MIB
 from comfykiln.transfer.ranged import Watch, fetch
 from comfykiln.transfer.sink import Sink
 
@@ -126,7 +126,6 @@ class _Relay:
 
     def _fetched(self, found: Found) -> _Passing:
         read = fetch if found.local is None else partial(read_local, found.local)
-        part = min(max(found.size // 64 // MIB, 1), LARGEST_PART) * MIB
         made: list[_Passing] = []
 
         def hasher() -> _Passing:
@@ -139,7 +138,7 @@ class _Relay:
                 found.remote or described(found),
                 Sink(fd=nowhere),
                 hasher=hasher,
-                settings=Settings(workers=WORKERS, part_size=part),
+                settings=settings_for(found.size),
                 watch=Watch(cancelled=self._cancelled.is_set),
             )
         finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import ssl
 import threading
 import time
 from dataclasses import dataclass, field
@@ -91,6 +92,11 @@ def _tried(url: str, environ: Mapping[str, str], ask: Callable[[Connections], An
         connections = Connections(read_seconds=patience_of(environ).probe)
         try:
             return ask(connections)
+        except ssl.SSLCertVerificationError as error:
+            raise UnreachableError(
+                f"The certificate of {redacted(url)} is not trusted: {error.verify_message}.",
+                remedy="behind a TLS proxy, name its CA in SSL_CERT_FILE and REQUESTS_CA_BUNDLE",
+            ) from None
         except BROKEN as error:
             reason, wait = f"no answer ({type(error).__name__})", 0.0
         except _BusyError as error:
@@ -153,11 +159,14 @@ def _hops(
     """Yield each request of a chain of redirects with its answer."""
     for _ in range(REDIRECTS + 1):
         response = connections.send(url, headers)
-        yield Request(url=url, headers=headers), response
-        target = response.getheader("Location")
-        if response.status not in REDIRECTED or not target:
-            return
-        response.read()
+        try:
+            yield Request(url=url, headers=headers), response
+            target = response.getheader("Location")
+            if response.status not in REDIRECTED or not target:
+                return
+            response.read()
+        finally:
+            response.close()
         url, headers = redirected(url, target, dict(headers))
 
 

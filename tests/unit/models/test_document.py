@@ -117,8 +117,8 @@ models:
         ),
         (
             "$.models[0].sources[3]: 'hf://owner/repo/file': no revision (write "
-            "owner/repo@commit); expected s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… "
-            "or file:… [models.source]"
+            "owner/repo@commit); expected s3://bucket/key, hf://owner/repo@commit/path, "
+            "civitai:VERSION, https://… or file:… [models.source]"
         ),
         "$.models[1]: the key `name` is missing; add `name` [models.required]",
         (

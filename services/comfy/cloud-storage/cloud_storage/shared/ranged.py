@@ -237,10 +237,10 @@ class _Crew:
         self._publish(part, buffer, sink)
 
     def _bring_all(self, connections: Connections, sink: Sink) -> None:
-        response = open_whole(connections, self.remote)
-        for part, buffer in self._turns():
-            fill(response, buffer[: part.size], self._taker(0, part, sink))
-            self._publish(part, buffer, sink)
+        with open_whole(connections, self.remote) as response:
+            for part, buffer in self._turns():
+                fill(response, buffer[: part.size], self._taker(0, part, sink))
+                self._publish(part, buffer, sink)
 
     def _publish(self, part: Part, buffer: memoryview, sink: Sink) -> None:
         """Note that a part is written and hand its buffer on."""

@@ -61,6 +61,7 @@ def read_part(
         fill(response, view, take)
         _ended(response)
     except BaseException:
+        response.close()
         connections.close()  # the rest of the answer would be read as the next one
         raise
 
@@ -73,6 +74,7 @@ def open_whole(connections: Connections, remote: Remote) -> http.client.HTTPResp
         _same_object(response, remote)
         _has_length(response, remote.size)
     except BaseException:
+        response.close()
         connections.close()
         raise
     return response

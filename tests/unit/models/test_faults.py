@@ -1,0 +1,171 @@
+"""Faults of the line itself: TLS that drops, bytes that trickle, a host that never answers."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.fakenet import certificate
+from tests.support.modelfiles import locked, safetensors, sha256
+from tests.support.sites import Answer, closed, silent, site
+
+from comfykiln.models import bringing, store, web
+from comfykiln.models.fetching import fetch
+from comfykiln.models.progress import Silent
+from comfykiln.transfer.connections import tls_context
+from comfykiln.transfer.parts import Settings
+from comfykiln.transfer.ranged import fetch as ranged
+from comfykiln.transfer.sink import Sink
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.support.faultserver import FaultServer
+
+DATA = safetensors(2_000_000)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMFYKILN_NETWORK_TIMEOUT", "0.3")
+    monkeypatch.setattr(web, "ATTEMPTS", 2)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_host_that_never_answers_is_left_for_the_next_source(faults: FaultServer) -> None:
+    faults.add("/m", DATA)
+    with silent() as url:
+        begin = time.monotonic()
+        result = fetch([locked(DATA, f"{url}/m", f"{closed()}/m", f"{faults.url}/m")])
+    assert time.monotonic() - begin < 10
+    assert [one.source for one in result.done] == [f"{faults.url}/m"]
+
+
+def test_a_trickle_is_no_transfer(faults: FaultServer, tmp_path: Path) -> None:
+    faults.add("/m", DATA, rate=2000)
+    target = tmp_path / "m"
+    settings = Settings(part_size=1 << 20, stall_seconds=0.5)
+    with (
+        target.open("w+b") as file,
+        pytest.raises(Exception, match=r"nothing worth the name came for 0\.5 s"),
+    ):
+        ranged(faults.remote("/m"), Sink(fd=file.fileno()), settings=settings)
+
+
+@contextmanager
+def dropping_tls(context: ssl.SSLContext, drops: int) -> Iterator[str]:
+    """Serve DATA over TLS; the first `drops` transfers end in the middle, without a good-bye."""
+    left = [drops]
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    raw, _ = server.accept()
+                except OSError:
+                    return
+                threading.Thread(target=answer, args=(raw,), daemon=True).start()
+
+        def answer(raw: socket.socket) -> None:
+            with suppress(OSError), raw, context.wrap_socket(raw, server_side=True) as line:
+                while request := line.recv(8192).decode():
+                    begin, end = _range(request)
+                    body = DATA[begin:end]
+                    line.sendall(_head(begin, end))
+                    if end - begin > 1 and left[0]:
+                        left[0] -= 1
+                        line.sendall(body[: len(body) // 2])
+                        raw.close()
+                        return
+                    line.sendall(body)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"https://localhost:{server.getsockname()[1]}/m"
+
+
+def _range(request: str) -> tuple[int, int]:
+    text = request.partition("Range: bytes=")[2].partition("\r\n")[0]
+    begin, _, last = text.partition("-")
+    return int(begin), int(last) + 1
+
+
+def _head(begin: int, end: int) -> bytes:
+    return (
+        f"HTTP/1.1 206 Partial Content\r\nContent-Length: {end - begin}\r\n"
+        f'Content-Range: bytes {begin}-{end - 1}/{len(DATA)}\r\nETag: "x"\r\n\r\n'
+    ).encode()
+
+
+def test_tls_that_drops_on_the_way_costs_an_attempt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, context = certificate(tmp_path, "localhost")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    tls_context.cache_clear()
+    try:
+        with dropping_tls(context, drops=2) as url:
+            result = fetch([locked(DATA, url)])
+    finally:
+        tls_context.cache_clear()
+    assert result.failed == ()
+    assert store.path_of(sha256(DATA)).read_bytes() == DATA
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_certificate_of_nobody_is_not_trusted(tmp_path: Path) -> None:
+    _, context = certificate(tmp_path, "localhost")
+    tls_context.cache_clear()
+    with dropping_tls(context, drops=0) as url:
+        reasons = fetch([locked(DATA, url)]).failed[0].reasons
+    assert "is not trusted" in reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(body=b"x", headers={"Content-Encoding": "gzip"}), "compresses the file"),
+        (Answer(status=500), "status 500"),
+        (Answer(status=302, headers={"Location": "file:///etc/passwd"}), "redirects from http"),
+        (Answer(status=302, headers={"Location": "/m"}), "redirects in a circle"),
+        (Answer(status=418), "answers with status 418"),
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+def test_an_answer_that_is_no_file_is_told(answer: Answer, said: str) -> None:
+    with site({"/m": answer}) as running:
+        reasons = fetch([locked(DATA, f"{running.url}/m")]).failed[0].reasons
+    assert said in reasons[0]
+
+
+def test_a_server_without_ranges_and_etags_still_gives_the_file() -> None:
+    with site({"/m": Answer(body=DATA, headers={"Content-Length": str(len(DATA))})}) as running:
+        result = fetch([locked(DATA, f"{running.url}/m")])
+    assert result.failed == ()
+    assert store.path_of(sha256(DATA)).read_bytes() == DATA
+
+
+def test_an_empty_file_is_a_file(faults: FaultServer) -> None:
+    faults.add("/m", b"")
+    model = locked(b"", f"{faults.url}/m", destination="configs/empty.yaml")
+    assert fetch([model]).failed == ()
+    assert store.path_of(sha256(b"")).read_bytes() == b""
+
+
+def test_a_stop_ends_all_transfers_at_once(faults: FaultServer) -> None:
+    faults.add("/m", DATA, rate=200_000)
+    stop = threading.Event()
+    job = bringing.job_of(locked(DATA, f"{faults.url}/m"))
+    timer = threading.Timer(0.5, stop.set)
+    timer.start()
+    begin = time.monotonic()
+    with pytest.raises(Exception, match="cancelled"):
+        bringing.bring(job, {}, shown=Silent(), stop=stop)
+    assert time.monotonic() - begin < 4
+    timer.join()
+    assert not store.path_of(sha256(DATA)).exists()
