@@ -28,7 +28,8 @@ from comfykiln.gather import gather
 from comfykiln.locking import check_locks
 from comfykiln.modelset import obtain
 from comfykiln.network import settings_of_host, step_secrets
-from comfykiln.oci import references
+from comfykiln.oci import references, registry
+from comfykiln.oci.images import MODELS_LABEL
 from comfykiln.progress import BuildProgress
 from comfykiln.project import RESTORE, Project
 from comfykiln.staging import staged
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from comfykiln.gather import Gathered
     from comfykiln.indexes import IndexSettings
-    from comfykiln.oci.references import Reference
+    from comfykiln.oci.registry import Repository
     from comfykiln.plan import BuildPlan
 
 SEAL_DOCKERFILE = """\
@@ -81,31 +82,15 @@ class Built:
 def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
     """Do the whole line for one plan; a failure on the way keeps no tag and no container."""
     tag = options.tag or plan.tag
-    push = references.parse(options.push, tag=f"{plan.target.name}-{tag}") if options.push else None
     the_engine = engine.connect()
     client = engine.client()
     settings = settings_of_host(options.ca_bundle)
     ref = plan.ref(tag)
-    with console.timed("gather"):
-        gathered = gather(
-            plan,
-            project.origins,
-            store=project.store,
-            settings=settings,
-            strict=options.strict,
-            mirror=options.git_mirror,
-        )
-    inputs = project.lock_inputs(plan.service, gathered.comfyui, gathered.nodes)
-    check_locks(plan.service, inputs)
+    target = _registry(options.push, f"{plan.target.name}-{tag}", settings)
+    gathered = _gather(project, plan, options, settings)
     with console.timed(f"models: {options.models}"):
         models = obtain(plan.service, options.models, project.store, keep=options.keep)
-    disk.require_space(
-        the_engine,
-        disk.bytes_needed(
-            project.targets.torch_gigabytes(gathered.torch.local_tag),
-            rebuild=engine.find_image(client, plan.latest) is not None,
-        ),
-    )
+    _require_space(the_engine, client, project, plan, gathered)
     with (
         _unfinished(client, plan) as software,
         step_secrets(settings, gathered.base.apt_sources) as secrets,
@@ -117,8 +102,10 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
             record = _verify_and_seal(client, project.root, plan, gathered, software, digest, ref)
         else:
             console.step(f"{ref} is unchanged: verified when its software was new")
+            if not models.layers and _holds_models(client, ref):
+                _seal(project.root, software, record, {receipt.SOFTWARE_LABEL: digest}, ref)
     delivery = Delivery(client=client, engine=the_engine, ref=ref, models=models)
-    pushed = _deliver(delivery, project, options, push, settings)
+    pushed = _deliver(delivery, project, options, target)
     engine.tag(client, ref, plan.latest)
     image = engine.require_image(client, ref)
     export = None
@@ -137,12 +124,55 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
     return Built(ref=ref, digest=str(image.id), export=export, pushed=pushed)
 
 
+def _gather(
+    project: Project, plan: BuildPlan, options: BuildOptions, settings: IndexSettings
+) -> Gathered:
+    """Fetch what the software is made of, and see that the locks were made for it."""
+    with console.timed("gather"):
+        gathered = gather(
+            plan,
+            project.origins,
+            store=project.store,
+            settings=settings,
+            strict=options.strict,
+            mirror=options.git_mirror,
+        )
+    inputs = project.lock_inputs(plan.service, gathered.comfyui, gathered.nodes)
+    check_locks(plan.service, inputs)
+    return gathered
+
+
+def _require_space(
+    the_engine: engine.Engine,
+    client: docker.DockerClient,
+    project: Project,
+    plan: BuildPlan,
+    gathered: Gathered,
+) -> None:
+    known = engine.find_image(client, plan.latest) is not None
+    torch = project.targets.torch_gigabytes(gathered.torch.local_tag)
+    needed = disk.bytes_needed(torch, rebuild=known, further=plan.service.gigabytes)
+    disk.require_space(the_engine, needed)
+
+
+def _registry(push: str | None, tag: str, settings: IndexSettings) -> Repository | None:
+    """Return where to push to, having seen before all work that it may be pushed to."""
+    if push is None:
+        return None
+    found = registry.repository(references.parse(push, tag=tag), settings)
+    found.require_push()
+    return found
+
+
+def _holds_models(client: docker.DockerClient, ref: str) -> bool:
+    return MODELS_LABEL in engine.labels(engine.require_image(client, ref))
+
+
 def _deliver(
     delivery: Delivery,
     project: Project,
     options: BuildOptions,
-    push: Reference | None,
-    settings: IndexSettings,
+    target: Repository | None,
 ) -> str | None:
     """Put the models where they are wanted; returns the name in the registry, if it was pushed.
 
@@ -154,11 +184,11 @@ def _deliver(
     if options.archive is not None:
         with console.timed("image archive"):
             delivery.to_archive(options.archive)
-    if push is None:
+    if target is None:
         return None
-    with console.timed(f"push {push}"):
-        sent = delivery.to_registry(push, settings, project.store.root / "pushed")
-    return f"{push}@{sent.digest}"
+    with console.timed(f"push {target.reference}"):
+        sent = delivery.to_registry(target, project.store.root / "pushed")
+    return f"{target.reference}@{sent.digest}"
 
 
 @contextmanager

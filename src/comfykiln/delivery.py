@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from comfykiln import console, disk, unfinished
 from comfykiln import engine as engines
 from comfykiln.errors import KilnError
-from comfykiln.oci import archiving, images, local, registry
+from comfykiln.oci import archiving, images, local
 from comfykiln.oci.pushing import Push
 
 if TYPE_CHECKING:
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
     import docker
 
     from comfykiln.engine import Engine
-    from comfykiln.indexes import IndexSettings
     from comfykiln.modelset import ModelSet
     from comfykiln.oci.images import Image
     from comfykiln.oci.pushing import Sent
-    from comfykiln.oci.references import Reference
+    from comfykiln.oci.registry import Repository
 
 # The engine holds a layer as a blob, and unpacked.
 ENGINE_COPIES = 2
@@ -84,9 +83,9 @@ class Delivery:
         console.note(f"{path}: {size} bytes, {self.image.descriptor.digest}")
         return size
 
-    def to_registry(self, reference: Reference, settings: IndexSettings, seen: Path) -> Sent:
+    def to_registry(self, repository: Repository, seen: Path) -> Sent:
         """Push the image with its models; the tag comes last. Returns what was sent."""
-        push = Push(repository=registry.repository(reference, settings), seen=seen)
+        push = Push(repository=repository, seen=seen)
         sent = push.image(
             self.client,
             self.engine,
@@ -96,7 +95,7 @@ class Delivery:
             self.models.contents,
         )
         console.note(
-            f"{reference}@{sent.digest}: {sent.bytes / 1e6:.1f} MB sent, "
+            f"{repository.reference}@{sent.digest}: {sent.bytes / 1e6:.1f} MB sent, "
             f"{len(sent.there)} layer(s) there already, {len(sent.mounted)} mounted"
         )
         return sent

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # The oldest engine and buildx that the templates were tried on (reference: Debian 13's packages).
 OLDEST_ENGINE = (26, 1)
 OLDEST_BUILDX = (0, 13)
+_IN_USE = 409
 SETUP = "start with ./kiln, which sets an engine up on Debian and Ubuntu; see docs/setup.md"
 
 
@@ -148,11 +149,30 @@ def require_image(engine: docker.DockerClient, ref: str) -> Image:
 
 
 def tag(engine: docker.DockerClient, ref: str, alias: str) -> None:
-    """Give the local image `ref` the further name `alias`, and check that it has it."""
-    image = require_image(engine, ref)
+    """Give the local image `ref` the further name `alias`, and check that it has it.
+
+    An image that had this name, and has no other, is removed: nobody could find it again.
+    """
+    image, before = require_image(engine, ref), find_image(engine, alias)
     image.tag(alias)
     if require_image(engine, alias).id != image.id:
         raise KilnError(f"{alias} does not name {ref}", remedy="tag it by hand and report this")
+    if before is not None and before.id != image.id:
+        _remove_nameless(engine, str(before.id))
+
+
+def _remove_nameless(engine: docker.DockerClient, image: str) -> None:
+    """Remove an image that has no name; one that a container still uses stays."""
+    from docker.errors import APIError  # noqa: PLC0415  # with docker-py
+
+    found = find_image(engine, image)
+    if found is None or found.tags:
+        return
+    try:
+        engine.images.remove(image)
+    except APIError as error:
+        if error.status_code != _IN_USE:
+            raise
 
 
 def untag(engine: docker.DockerClient, name: str) -> None:

@@ -79,10 +79,40 @@ def obtain(service: Service, choice: str, store: Store, *, keep: bool = True) ->
     cache = store.root / "layers"
     return ModelSet(
         inside=inside,
-        intents=tuple(model for model in locked if model not in inside),
+        intents=(*(model for model in locked if model not in inside), *_unlocked(service, locked)),
         layers=tuple(oci_contents.with_digest(layer, source, cache) for layer in known),
         contents=source,
     )
+
+
+def _unlocked(service: Service, locked: Sequence[LockedModel]) -> list[LockedModel]:
+    """Return the models that could not be had when the others were locked, as intents.
+
+    One whose digest and size nobody has written down cannot be named in an export.
+    """
+    from comfykiln.models.document import load_models  # noqa: PLC0415  # yaml, where it is used
+    from comfykiln.models.records import LockedModel  # noqa: PLC0415  # as above
+
+    names = {model.name for model in locked}
+    found = []
+    for entry in load_models(service).entries:
+        if entry.name in names:
+            continue
+        console.warn(f"{entry.name} ({entry.criticality}) is left out: it could not be locked")
+        if entry.sha256 is None or entry.size is None:
+            console.note("the export does not name it either: its sha256 and size are not known")
+            continue
+        found.append(
+            LockedModel(
+                name=entry.name,
+                destination=entry.destination,
+                criticality=entry.criticality,
+                sources=entry.sources,
+                sha256=entry.sha256,
+                size=entry.size,
+            )
+        )
+    return found
 
 
 def _let_in(model: LockedModel, choice: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import io
 import json
@@ -272,7 +273,8 @@ def test_models_that_are_kept_nowhere_here(
     with dockerregistry.serve(tmp_path / "registry", login=True) as registry:
         config = tmp_path / "docker"
         config.mkdir()
-        auth = {"username": dockerregistry.USER, "password": dockerregistry.PASSWORD}
+        pair = f"{dockerregistry.USER}:{dockerregistry.PASSWORD}".encode()
+        auth = {"auth": base64.b64encode(pair).decode()}
         monkeypatch.setenv("DOCKER_CONFIG", str(config))
         with pytest.raises(KilnError, match="does not let nobody push to team/kilntest"):
             build_line(models, push=f"{registry.address}/team/kilntest:t", keep=False)
@@ -282,7 +284,7 @@ def test_models_that_are_kept_nowhere_here(
         assert [path.exists() for path in stored(models)].count(True) == len(SMALL)
         assert inside(built.ref) == {}
         name = f"{registry.address}/team/kilntest:t"
-        login = ["--username", auth["username"], "--password", auth["password"]]
+        login = [f"--username={dockerregistry.USER}", f"--password={dockerregistry.PASSWORD}"]
         manifest = oras("manifest", "fetch", "--plain-http", *login, name)
         large = contents(b"first")[LARGE]
         assert manifest["layers"][-2]["size"] > len(large)

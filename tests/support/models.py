@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from comfykiln.oci import contents, layers
@@ -41,7 +42,7 @@ class Files:
         (folder / "two").write_bytes(b"two" * 2000)
         return cls(folder=folder, paths=paths)
 
-    @property
+    @cached_property
     def records(self) -> list[ModelFile]:
         """The files as layers name them."""
         return [
@@ -49,13 +50,13 @@ class Files:
             for name, path in self.paths.items()
         ]
 
-    @property
+    @cached_property
     def contents(self) -> contents.Stored:
         """The files as a store gives them."""
         by_digest = {sha256_of(path): path for path in self.paths.values()}
         return contents.Stored(path_of=lambda sha256: by_digest[sha256])
 
-    @property
+    @cached_property
     def layers(self) -> list[layers.Layer]:
         """The layers of all files, their digests known."""
         source = self.contents

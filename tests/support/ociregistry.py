@@ -135,7 +135,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not kind or (kind == "basic" and given == f"Basic {pair}"):
             return True
         if kind == "bearer" and given.removeprefix("Bearer ") in self.state.tokens:
-            if not (self.command == "PATCH" and self.state.behaviour.expire_tokens > 0):
+            if self.command != "PUT" or self.state.behaviour.expire_tokens == 0:
                 return True
             self.state.behaviour.expire_tokens -= 1
             self.state.tokens.clear()
@@ -197,7 +197,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _grow(self, repository: str, name: str, query: dict[str, str]) -> None:
         behaviour, upload = self.state.behaviour, self.state.uploads[name]
         length = int(self.headers.get("Content-Length", 0))
-        if self.command == "PATCH" and behaviour.cut_uploads > 0 and length > behaviour.cut_after:
+        if behaviour.cut_uploads > 0 and length > behaviour.cut_after:
             behaviour.cut_uploads -= 1
             self._take(upload, behaviour.cut_after)
             if behaviour.forget_uploads:

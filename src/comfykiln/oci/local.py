@@ -68,13 +68,24 @@ def push(client: docker.DockerClient, ref: str, sink: Sink) -> bytes:
         said = _pushed(client, name)
         if receiver.fault is not None:
             raise receiver.fault
-        if receiver.manifest is None:
+        if not receiver.manifests:
             raise KilnError(
                 f"the engine does not hand out {ref}: {said or 'it gave no reason'}",
                 remedy="use the engine of this machine, with the containerd image store "
                 "(docs/setup.md)",
             )
-        return receiver.manifest
+        return _of_one_image(receiver.manifests)
+
+
+def _of_one_image(manifests: dict[str, bytes]) -> bytes:
+    """Return the last manifest, or the only image that it lists beside statements about it."""
+    last = list(manifests.values())[-1]
+    listed = [
+        manifests[one["digest"]]
+        for one in json.loads(last).get("manifests", [])
+        if one["digest"] in manifests and one.get("platform", {}).get("os") != "unknown"
+    ]
+    return listed[0] if len(listed) == 1 else last
 
 
 def append(

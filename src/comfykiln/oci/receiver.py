@@ -40,14 +40,17 @@ class Sink(Protocol):
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """The server: `manifest` is what was pushed in the end, `fault` what a sink raised first."""
+    """The server: `manifests` are what was pushed, by digest, the image's own or an index last.
+
+    `fault` is what a sink raised first.
+    """
 
     daemon_threads = True
 
     def __init__(self, sink: Sink) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.sink = sink
-        self.manifest: bytes | None = None
+        self.manifests: dict[str, bytes] = {}
         self.fault: KilnError | None = None
 
     @property
@@ -109,8 +112,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(404)
 
     def _manifest(self) -> tuple[int, str]:
-        self._receiver.manifest = self.rfile.read(min(self._length(), _MANIFEST_LIMIT))
-        return 201, f"sha256:{files.sha256(self._receiver.manifest)}"
+        data = self.rfile.read(min(self._length(), _MANIFEST_LIMIT))
+        digest = f"sha256:{files.sha256(data)}"
+        self._receiver.manifests[digest] = data
+        return 201, digest
 
     def _blob(self, digest: str) -> tuple[int, str]:
         self._receiver.sink.take(digest, self._length(), self.rfile)

@@ -59,6 +59,10 @@ class Repository:
             )
         return True
 
+    def require_push(self) -> None:
+        """Raise `KilnError` when the registry cannot be reached or lets us push nothing there."""
+        self._dropped(self._opened())
+
     def mount(self, digest: str, size: int, other: str) -> bool:
         """Try to take the blob over from the repository `other`, without sending it."""
         self.transport.allow(f"repository:{other}:pull")
@@ -69,9 +73,7 @@ class Repository:
             body=b"",
         )
         if answer.status == 202:  # noqa: PLR2004  # an upload was opened instead: it is not used
-            self.transport.ask(
-                "DELETE", self.transport.joined(answer), expected=(200, 202, 204, 404, 405)
-            )
+            self._dropped(self.transport.joined(answer))
         return answer.status == _CREATED and self.has(digest, size)
 
     def upload(self, blob: Blob, *, tries: int = TRIES) -> None:
@@ -82,8 +84,9 @@ class Repository:
         place, start = self._opened(), 0
         for attempt in range(tries):
             try:
-                place = self._append(place, blob, start)
-                self._close(place, blob)
+                if start:
+                    place = self._append(place, blob, start)
+                self._close(place, blob, whole=not start)
                 break
             except BrokenError as error:
                 if attempt == tries - 1:
@@ -128,25 +131,32 @@ class Repository:
         )
         return self.transport.joined(answer)
 
+    def _dropped(self, place: str) -> None:
+        """End an upload that is not used; not every registry knows how."""
+        self.transport.ask("DELETE", place, expected=(200, 202, 204, 400, 404, 405))
+
     def _append(self, place: str, blob: Blob, start: int) -> str:
         if start == blob.size:
             return place
-        headers = {**_STREAM, "Content-Length": str(blob.size - start)}
-        if start:
-            headers["Content-Range"] = f"{start}-{blob.size - 1}"
+        headers = {
+            **_STREAM,
+            "Content-Length": str(blob.size - start),
+            "Content-Range": f"{start}-{blob.size - 1}",
+        }
         answer = self.transport.once(
             "PATCH", place, expected=(202, 204), headers=headers, body=blob.open_at(start)
         )
         return self.transport.joined(answer)
 
-    def _close(self, place: str, blob: Blob) -> None:
+    def _close(self, place: str, blob: Blob, *, whole: bool) -> None:
+        """End the upload; the `whole` blob goes with the same request, which saves a round."""
         joint = "&" if "?" in place else "?"
         answer = self.transport.once(
             "PUT",
             f"{place}{joint}digest={blob.digest}",
             expected=(_CREATED, 204),
-            headers={**_STREAM, "Content-Length": "0"},
-            body=b"",
+            headers={**_STREAM, "Content-Length": str(blob.size if whole else 0)},
+            body=blob.open_at(0) if whole else b"",
         )
         self._expect(answer, blob.digest)
 
