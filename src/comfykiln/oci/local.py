@@ -29,6 +29,10 @@ _SMALL = 4 << 20
 _SILENCE = 3600
 
 
+class RefusedError(KilnError):
+    """The engine did not take an image, or has another one than it was given."""
+
+
 class _Head:
     """A sink that wants an image's config alone."""
 
@@ -97,13 +101,13 @@ def append(
 ) -> None:
     """Make the engine hold `image` as `ref`; of its layers only `added` are handed over.
 
-    Raises `KilnError` when the engine refuses, or has another image afterwards.
+    Raises `RefusedError` when the engine refuses, or has another image afterwards.
     """
     stream = archive.partial(image, ref, added, contents)
     said = _loaded(client, stream)
     found = engines.find_image(client, ref)
     if found is None:
-        raise KilnError(
+        raise RefusedError(
             f"the engine did not take the image: {said or 'it gave no reason'}",
             remedy="look at its log and at the disk of its data root (`docker system df`)",
         )
@@ -111,7 +115,7 @@ def append(
 
 
 def check(attrs: dict[str, Any], image: Image, ref: str) -> None:
-    """Raise `KilnError` unless the engine's image is `image`: layers, labels, entry point."""
+    """Raise `RefusedError` unless the engine's image is `image`: layers, labels, entry point."""
     config = attrs["Config"]
     expected = image.config.get("config", {})
     pairs = {
@@ -122,7 +126,7 @@ def check(attrs: dict[str, Any], image: Image, ref: str) -> None:
     }
     wrong = [what for what, (found, wanted) in pairs.items() if found != wanted]
     if wrong:
-        raise KilnError(
+        raise RefusedError(
             f"{ref} has other {' and '.join(wrong)} than it was given",
             remedy="build again; if it stays so, report the versions that doctor prints",
         )
@@ -130,12 +134,13 @@ def check(attrs: dict[str, Any], image: Image, ref: str) -> None:
 
 def _pushed(client: docker.DockerClient, name: str) -> str:
     """Push, and return what the engine complained of."""
-    faults = [
-        str(event["error"])
-        for event in client.api.push(name, stream=True, decode=True, auth_config={})
-        if "error" in event
-    ]
-    return " ".join(faults)
+    from docker.errors import APIError  # noqa: PLC0415  # with docker-py
+
+    try:
+        events = list(client.api.push(name, stream=True, decode=True, auth_config={}))
+    except APIError as error:
+        return str(error.explanation or error)
+    return " ".join(str(event["error"]) for event in events if "error" in event)
 
 
 def _loaded(client: docker.DockerClient, stream: Iterator[bytes | memoryview]) -> str:
@@ -143,18 +148,23 @@ def _loaded(client: docker.DockerClient, stream: Iterator[bytes | memoryview]) -
 
     docker-py's own `load_image` bounds the engine's silence by the client's time limit.
     """
+    from requests.exceptions import RequestException  # noqa: PLC0415  # with docker-py
+
     api = client.api
-    with api.post(
-        f"{api.base_url}/v{api.api_version}/images/load",
-        data=cast("Iterable[bytes]", stream),
-        params={"quiet": True},
-        headers={"Content-Type": "application/x-tar"},
-        stream=True,
-        timeout=_SILENCE,
-    ) as answer:
-        if not answer.ok:
-            return str(answer.text)
-        events = [json.loads(line) for line in answer.iter_lines() if line]
+    try:
+        with api.post(
+            f"{api.base_url}/v{api.api_version}/images/load",
+            data=cast("Iterable[bytes]", stream),
+            params={"quiet": True},
+            headers={"Content-Type": "application/x-tar"},
+            stream=True,
+            timeout=_SILENCE,
+        ) as answer:
+            if not answer.ok:
+                return " ".join(answer.text.split())
+            events = [json.loads(line) for line in answer.iter_lines() if line]
+    except RequestException as error:
+        return f"the connection to it broke: {error}"
     return " ".join(str(event["error"]) for event in events if "error" in event)
 
 
