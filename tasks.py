@@ -327,6 +327,16 @@ def models_list(_: Context, *, image: str | None = None, json: bool = False) -> 
     commands.list_models(ROOT, image, as_json=json)
 
 
+@task_on("document")
+def models_add_from(
+    _: Context, document: str, *, image: str | None = None, json: bool = False
+) -> None:
+    """Take the models that a workflow, an export tarball or another document names."""
+    from comfykiln.models import commands
+
+    commands.add_from(ROOT, image, document, as_json=json)
+
+
 @task
 def models_add_source(
     _: Context, *, image: str | None = None, name: str | None = None, source: str | None = None
@@ -388,6 +398,7 @@ ns.add_collection(
         fetch=models_fetch,
         list=models_list,
         add_source=models_add_source,
+        add_from=models_add_from,
         push=models_push,
     )
 )

@@ -151,7 +151,8 @@ def _require_space(
 ) -> None:
     known = engine.find_image(client, plan.latest) is not None
     torch = project.targets.torch_gigabytes(gathered.torch.local_tag)
-    disk.require_space(the_engine, disk.bytes_needed(torch, rebuild=known))
+    needed = disk.bytes_needed(torch, rebuild=known, further=plan.service.gigabytes)
+    disk.require_space(the_engine, needed)
 
 
 def _registry(push: str | None, tag: str, settings: IndexSettings) -> Repository | None:

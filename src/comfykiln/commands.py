@@ -12,6 +12,7 @@ from comfykiln.errors import DocumentError
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
+    from comfykiln.build import BuildOptions
     from comfykiln.intake.records import Taken
     from comfykiln.intake.tasks import Flags
     from comfykiln.services import Service
@@ -44,7 +45,7 @@ def show_plan(
     if taken:
         from comfykiln.intake import tasks  # noqa: PLC0415  # as above
 
-        tasks.show(taken)
+        tasks.show(taken, locked=project.service(taken.name).package_lock.is_file())
 
 
 def render_files(root: Path, *, check: bool) -> None:
@@ -126,7 +127,7 @@ def build(
     _ensure_engine()
     if taken:
         exact = source is not None and source.packages == "exact"
-        _lock_document(project, taken, options.git_mirror, exact=exact)
+        _lock_document(project, taken, options, exact=exact)
         plan = project.plan(target, taken.name)
     built = build_image(project, plan, options)
     result = {
@@ -173,16 +174,18 @@ def _taken(project: Project, source: Flags | None, image: str | None) -> Taken |
     return taken
 
 
-def _lock_document(project: Project, taken: Taken, git_mirror: Path | None, *, exact: bool) -> None:
-    """Lock the packages of an image from a document; `exact` refuses every difference."""
+def _lock_document(project: Project, taken: Taken, options: BuildOptions, *, exact: bool) -> None:
+    """Lock packages and models of an image from a document; `exact` refuses every difference."""
     from comfykiln.intake import differences, tasks  # noqa: PLC0415  # documents, on demand
 
     for digest, data in taken.code.items():
         project.store.put([data], digest, source=taken.parsed.source)
-    found = tasks.lock(project, taken, git_mirror)
+    found = tasks.lock(project, taken, options.git_mirror)
     tasks.tell_differences(found)
     if exact:
         differences.refuse(taken.name, found)
+    if taken.models:
+        tasks.lock_models(project, taken, options.models)
 
 
 def run(
@@ -200,8 +203,8 @@ def run(
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
-    _ensure_engine()
     mounts = () if folder else _model_mounts(plan.service)
+    _ensure_engine()
     argv = running.command(plan.target, ref, port=port, models=folder, mounts=mounts)
     running.require_runnable(plan.target, ref, port)
     console.step(process.shown(argv))

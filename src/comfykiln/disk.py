@@ -20,9 +20,13 @@ COPIES = 3
 REBUILD_BYTES = 2 * GB
 
 
-def bytes_needed(torch_gigabytes: float, *, rebuild: bool) -> int:
-    """Return the free bytes that a build wants in the engine's data root."""
-    return REBUILD_BYTES if rebuild else COPIES * (COMMON_BYTES + int(torch_gigabytes * GB))
+def bytes_needed(torch_gigabytes: float, *, rebuild: bool, further: float = 0) -> int:
+    """Return the free bytes that a build wants in the engine's data root.
+
+    `further` is what the image holds beyond core and its torch row, in GB.
+    """
+    content = COMMON_BYTES + int(torch_gigabytes * GB) + int(further * GB)
+    return REBUILD_BYTES if rebuild else COPIES * content
 
 
 def require_space(engine: Engine, needed: int) -> None:

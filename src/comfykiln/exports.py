@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import console, locking
 from comfykiln.indexes import step_environment
+from comfykiln.locking.lockfiles import stand_ins_in
+from comfykiln.locking.nodelines import node_lines, rules_of
 from comfykiln.receipt import expectation
 
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from comfykiln.exporting.records import ExportInput, ExportModel
+    from comfykiln.exporting.records import ExportInput, ExportModel, ExportNode
     from comfykiln.gather import Gathered
     from comfykiln.indexes import IndexSettings
     from comfykiln.models.records import LockedModel
@@ -58,6 +63,7 @@ def _input(
     from comfykiln.exporting.records import ExportInput, ExportNode  # noqa: PLC0415  # as above
 
     packages = expectation(plan, gathered).packages
+    local = plan.service.local_nodes
     return ExportInput(
         image=plan.service.name,
         target=plan.target.name,
@@ -75,14 +81,64 @@ def _input(
         epoch=plan.epoch,
         receipt=receipt,
         nodes=[
-            ExportNode(name=pack.name, source="development") for pack in plan.service.local_nodes
+            *(ExportNode(name=pack.name, source="development") for pack in local),
+            *_nodes(plan, gathered),
         ],
-        dev_nodes={pack.name: pack for pack in plan.service.local_nodes},
+        dev_nodes={pack.name: pack for pack in local},
+        overrides=_overrides(plan),
         models=[
             *(_model(model, in_image=True) for model in models.inside),
             *(_model(model, in_image=False) for model in models.intents),
         ],
     )
+
+
+def _nodes(plan: BuildPlan, gathered: Gathered) -> Iterator[ExportNode]:
+    """Yield the nodes from outside with their pins and with the lines that the solve got.
+
+    A disabled node is left out: the layout has no word for it.
+    """
+    from comfykiln.exporting.records import ExportNode  # noqa: PLC0415  # as above
+
+    family, held = plan.target.torch.requirements, gathered.nodes.lock
+    rules = rules_of(plan.service, plan.target.stand_ins, family, held)
+    lines = node_lines(gathered.nodes.packs, (), rules).requirements
+    for node in gathered.nodes.git:
+        if not node.pin.disabled:
+            yield ExportNode(
+                name=node.directory,
+                source="git",
+                repository=node.pin.url,
+                commit=node.pin.commit,
+                requirements=_released(lines, node.directory),
+            )
+    for one in gathered.nodes.archives:
+        if one.pin.registry_id and not one.pin.disabled:
+            yield ExportNode(
+                name=one.directory,
+                source="registry",
+                registry_id=one.pin.registry_id,
+                version=one.pin.version,
+                download_url=one.url or None,
+                requirements=_released(lines, one.directory),
+            )
+
+
+def _released(lines: Mapping[str, str], node: str) -> list[str]:
+    """Return the node's lines but those that want a package from git.
+
+    Whoever locks again would need that repository; the receipt names it with its commit.
+    """
+    text = lines.get(f"nodes/{node}.txt", "")
+    return [line for line in text.splitlines() if "git+" not in line]
+
+
+def _overrides(plan: BuildPlan) -> list[str]:
+    """Return what replaces or leaves out packages in the image, as uv reads it."""
+    service = plan.service
+    out = {*service.drop, *stand_ins_in(service.package_lock, plan.target.stand_ins)}
+    gone = [f"{name}; python_version < '0'" for name in out if NAME.fullmatch(name)]
+    return [*(one.requirement for one in service.overrides), *gone]
 
 
 def _model(model: LockedModel, *, in_image: bool) -> ExportModel:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from comfykiln import console
 from comfykiln.nodelock import read_node_lock
 from comfykiln.nodepins import pins_of
-from comfykiln.nodeset import NodeSet, Reach, gather_nodes
+from comfykiln.nodeset import NodeSet, Reach, gather_nodes, with_files
 from comfykiln.origins.base import obtain_base
 from comfykiln.origins.comfyui import obtain_comfyui
 from comfykiln.origins.torch import choose_torch
@@ -44,7 +44,7 @@ def gather(
     strict: bool,
     mirror: Path | None,
 ) -> Gathered:
-    """Obtain torch's index, ComfyUI, the nodes and the base, and say which origin each came from.
+    """Obtain torch's index, the nodes, ComfyUI and the base, and say which origin each came from.
 
     The cheapest questions come first, so that what is not possible here is known soonest.
     `strict` forbids every origin but the first; raises `NotPossibleError` where none is left.
@@ -53,14 +53,15 @@ def gather(
         plan.target.torch, origins.torch, settings=settings, store=store, strict=strict
     )
     pins = pins_of(plan.service, plan.comfyui)
-    comfyui, comfyui_use = obtain_comfyui(
-        plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror
-    )
     reach = Reach(
         store=store, settings=settings, registry=origins.registry, mirror=mirror, strict=strict
     )
     locked = read_node_lock(plan.service.node_lock)
-    nodes = gather_nodes(plan.service, pins, comfyui, reach, locked)
+    nodes = gather_nodes(plan.service, pins, reach, locked)
+    comfyui, comfyui_use = obtain_comfyui(
+        plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror
+    )
+    nodes = with_files(nodes, plan.service, comfyui, locked)
     base, base_use = obtain_base(plan.base, store=store, settings=settings, strict=strict)
     uses = (base_use, comfyui_use, torch_use)
     for use in uses:

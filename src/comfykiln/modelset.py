@@ -123,9 +123,10 @@ def _fetch(models: Sequence[LockedModel]) -> set[str]:
     """Bring the models into the store, and return the names of those that are done without."""
     if not models:
         return set()
-    from comfykiln.models import fetching  # noqa: PLC0415  # boto3, where it is used
+    from comfykiln.models import fetching, progress  # noqa: PLC0415  # where they are used
 
-    result = fetching.fetch(models)
+    with progress.shown() as shown:
+        result = fetching.fetch(models, shown=shown)
     fetched = sum(one.fetched for one in result.done)
     console.note(f"{len(result.done)} model(s), {fetched / 1e6:.1f} MB fetched")
     _refuse([one for one in result.failed if one.criticality == "required"])

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodePin:
-    """A node from git: its folder below custom_nodes, its repository, its commit."""
+    """A node from git: its folder below custom_nodes, its repository, its commit.
+
+    `fallback` is another address of the repository, for when the first has no answer.
+    """
 
     directory: str
     url: str
     commit: str
     disabled: bool = False
+    fallback: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +106,11 @@ def _pin(node: Node) -> NodePin:
     if node.url is None or node.commit is None:  # _faults has refused these
         raise DocumentError(f"{node.name} has no pin", remedy="write its url and commit")
     return NodePin(
-        directory=node.name, url=https(node.url), commit=node.commit, disabled=node.disabled
+        directory=node.name,
+        url=https(node.url),
+        commit=node.commit,
+        disabled=node.disabled,
+        fallback=https(node.fallback_url) if node.fallback_url else "",
     )
 
 
@@ -157,7 +165,13 @@ def _registry_fault(node: Node) -> str:
 
 
 def _archive_fault(node: Node) -> str:
-    return "" if https(node.url or "").startswith("https://") else f"{node.url} is not over https"
+    wrong = next((url for url in (node.url, node.fallback_url) if url and not fetchable(url)), "")
+    return f"{wrong} is not over https" if wrong else ""
+
+
+def fetchable(url: str) -> bool:
+    """Say whether an archive may be fetched from there: over https, or from this very machine."""
+    return url.startswith(("https://", "http://127.0.0.1:", "http://localhost:"))
 
 
 def _file_fault(node: Node) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DriftError
@@ -66,13 +66,18 @@ class NodeSet:
 
 
 def gather_nodes(
-    service: Service, pins: NodePins, comfyui: Path, reach: Reach, locked: NodeLock | None
+    service: Service,
+    pins: NodePins,
+    reach: Reach,
+    locked: NodeLock | None,
+    known: NodeLock | None = None,
 ) -> NodeSet:
-    """Obtain every node of `pins`; `comfyui` is the pinned tree.
+    """Obtain every node of `pins` that comes from outside, and the packages they want from git.
 
-    With `locked` exactly what that names is taken; with None it is learned, and packages from git
-    are left out. Raises `NotPossibleError` with the nodes that cannot be had, `DriftError` where
-    the lock holds something else, `DocumentError` for nodes that may not be built as they are.
+    With `locked` exactly what that names is taken; with None it is learned, but for archives that
+    are `known`, and packages from git are left out. Raises `NotPossibleError` with the nodes that
+    cannot be had, `DriftError` where the lock holds something else, `DocumentError` for nodes that
+    may not be built as they are.
     """
     git = obtain_nodes(
         pins.git,
@@ -89,12 +94,10 @@ def gather_nodes(
         store=reach.store,
         settings=reach.settings,
         locked=locked.archives if locked else None,
+        known=known.archives if known else None,
         strict=reach.strict,
         mirror=reach.mirror,
     )
-    found = find_files(pins.files, comfyui, service.node_files)
-    if locked:
-        _require_locked(service, found, locked)
     sources = obtain_sources(
         locked.sources if locked else (),
         store=reach.store,
@@ -102,7 +105,18 @@ def gather_nodes(
         strict=reach.strict,
         mirror=reach.mirror,
     )
-    return NodeSet(pins=pins, git=git, archives=archives, files=found, sources=sources)
+    return NodeSet(pins=pins, git=git, archives=archives, sources=sources)
+
+
+def with_files(nodes: NodeSet, service: Service, comfyui: Path, locked: NodeLock | None) -> NodeSet:
+    """Return the nodes with their single files; `comfyui` is the pinned tree.
+
+    Raises `DocumentError` for files that nobody has, `DriftError` where the lock holds others.
+    """
+    found = find_files(nodes.pins.files, comfyui, service.node_files)
+    if locked:
+        _require_locked(service, found, locked)
+    return replace(nodes, files=found)
 
 
 def _require_locked(service: Service, found: tuple[NodeFile, ...], locked: NodeLock) -> None:

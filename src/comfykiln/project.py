@@ -65,16 +65,24 @@ class Project:
         )
         return tree
 
-    def nodes(self, service: Service, tree: Path, reach: Reach, locked: NodeLock | None) -> NodeSet:
+    def nodes(
+        self,
+        service: Service,
+        tree: Path,
+        reach: Reach,
+        locked: NodeLock | None,
+        known: NodeLock | None = None,
+    ) -> NodeSet:
         """Return the service's custom nodes on this machine; `tree` is the pinned ComfyUI.
 
-        With `locked` exactly what that names; with None it is learned.
+        With `locked` exactly what that names; with None it is learned, but for what is `known`.
         """
         from comfykiln.nodepins import pins_of  # noqa: PLC0415  # where it is used
-        from comfykiln.nodeset import gather_nodes  # noqa: PLC0415  # where it is used
+        from comfykiln.nodeset import gather_nodes, with_files  # noqa: PLC0415  # where it is used
 
         pins = pins_of(service, self.origins.comfyui(service.comfyui))
-        return gather_nodes(service, pins, tree, reach, locked)
+        nodes = gather_nodes(service, pins, reach, locked, known)
+        return with_files(nodes, service, tree, locked)
 
     def lock_inputs(self, service: Service, tree: Path, nodes: NodeSet) -> LockInputs:
         """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""

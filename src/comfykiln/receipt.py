@@ -56,6 +56,7 @@ def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
         accepted=frozenset(plan.service.accepted),
         stand_ins=frozenset(stand_ins_in(plan.service.package_lock, plan.target.stand_ins)),
         libraries=() if gathered.nodes.empty else shared,
+        python=plan.service.python_patch,
     )
 
 
@@ -104,6 +105,7 @@ def write(
         "image": plan.service.name,
         "target": plan.target.name,
         "plan": plan.as_json(),
+        **_document(plan),
         "software": {"digest": digest, "layers": list(layers)},
         "origins": [
             {
@@ -145,6 +147,13 @@ def _further(
         "resolution": _resolution(plan, gathered, answers),
         "libraries": list(expected.libraries),
     }
+
+
+def _document(plan: BuildPlan) -> dict[str, Any]:
+    """Return what document the image was made from, and in what it differs from that."""
+    if not plan.service.document:
+        return {}
+    return {"document": json.loads((plan.service.folder / "document.json").read_bytes())}
 
 
 def _resolution(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:

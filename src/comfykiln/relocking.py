@@ -13,6 +13,7 @@ from comfykiln import console, locking
 from comfykiln.indexes import step_environment
 from comfykiln.locking.inputs import one_family
 from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
+from comfykiln.locking.solving import Tree, package_name
 from comfykiln.network import settings_of_host
 from comfykiln.nodelock import NodeLock, read_node_lock, write_node_lock
 from comfykiln.nodeset import Reach
@@ -38,29 +39,40 @@ def relock(
     reach = reach_of(project, mirror)
     tree = project.comfyui_tree(service, mirror)
     held = read_node_lock(service.node_lock)
-    nodes = project.nodes(service, tree, reach, None)
+    nodes = project.nodes(service, tree, reach, None, _kept(held, upgrade))
     nodes = _with_sources(project, service, nodes, reach, held, upgrade)
     inputs = project.lock_inputs(service, tree, nodes)
     for line in inputs.set_aside:
         console.note(f"set aside: {line}")
     local = project.package_index_build()
-    gone = {one.name for one in held.sources}
-    with _trees(nodes, reach) as trees, console.timed(f"solve the packages of {service.name}"):
+    gone = {*held.archives, *(one.name for one in held.sources)}
+    environment = dict(os.environ) | step_environment(reach.settings)
+    with (
+        _trees(nodes, reach, environment) as trees,
+        console.timed(f"solve the packages of {service.name}"),
+    ):
         solved = locking.solve(
             inputs,
-            dict(os.environ) | step_environment(reach.settings),
+            environment,
             previous=locking.previous(service, local),
             upgrade=[name for name in upgrade if name not in gone],
             trees=trees,
         )
-        by_address = {address: solved.names[path] for address, path in trees.items()}
+    names = {address: tree.name for address, tree in trees.items()}
     for asked, by in sorted(solved.replaced.items()):
         console.note(f"{by} stands in for {asked}: {project.targets.stand_ins[asked].reason}")
-    nodes = replace(nodes, sources=named(nodes.sources, by_address))
+    nodes = replace(nodes, sources=named(nodes.sources, names))
     locking.write_locks(service, project.targets, inputs, solved, local)
     write_node_lock(service.node_lock, nodes.lock)
     written = (service.package_lock, service.torch_lock(local), service.node_lock)
     return [path for path in written if path.is_file()]
+
+
+def _kept(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
+    """Return the lock without the archives that are to be learned anew."""
+    gone = held.archives.keys() if "all" in upgrade else set(upgrade)
+    kept = {name: one for name, one in held.archives.items() if name not in gone}
+    return replace(held, archives=kept)
 
 
 def lock_inputs(project: Project, service: Service, mirror: Path | None) -> LockInputs:
@@ -100,12 +112,15 @@ def _with_sources(
 
 
 @contextmanager
-def _trees(nodes: NodeSet, reach: Reach) -> Iterator[Mapping[str, Path]]:
+def _trees(
+    nodes: NodeSet, reach: Reach, environment: Mapping[str, str]
+) -> Iterator[Mapping[str, Tree]]:
     """Yield the address of each source, as the lines have it → its files on disk, meanwhile."""
     with tempfile.TemporaryDirectory(prefix="kiln-sources-") as folder:
-        trees: dict[str, Path] = {}
+        trees: dict[str, Tree] = {}
         for number, source in enumerate(nodes.sources):
             place = Path(folder).resolve() / str(number)
             lay_out(source, place, reach.settings)
-            trees[source.locked.address] = place / source.locked.subdirectory
+            path = place / source.locked.subdirectory
+            trees[source.locked.address] = Tree(name=package_name(path, environment), path=path)
         yield trees

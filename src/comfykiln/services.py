@@ -45,7 +45,8 @@ class Service:
     """One image's content: the ComfyUI release, its base, its snapshot and local node packs.
 
     `document` is the kind of document that the service was generated from, "" for one of the
-    repository; its packages are then preferred, not demanded. `environment` are variables of the
+    repository; its packages are then preferred, not demanded. `python_patch` is the exact Python
+    that it names, which the finished image must have. `environment` are variables of the
     running server.
     """
 
@@ -61,11 +62,13 @@ class Service:
     local_nodes: tuple[Path, ...]
     requirements: tuple[str, ...]
     sdists: tuple[str, ...] = ()
+    gigabytes: float = 0.0
     overrides: tuple[Override, ...] = ()
     drop: Mapping[str, str] = field(default_factory=dict)
     accepted: Mapping[str, str] = field(default_factory=dict)
     nodes: Mapping[str, NodeRule] = field(default_factory=dict)
     document: str = ""
+    python_patch: str = ""
     constraints: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -126,11 +129,13 @@ def load_service(root: Path, name: str) -> Service:
         local_nodes=tuple(root / path for path in raw["local_nodes"]),
         requirements=tuple(raw["requirements"]),
         sdists=tuple(raw.get("sdists", [])),
+        gigabytes=raw.get("gigabytes", 0.0),
         overrides=tuple(Override(**entry) for entry in raw.get("overrides", [])),
         drop=raw.get("drop", {}),
         accepted=raw.get("accepted", {}),
         nodes={node: _rule(entry) for node, entry in raw.get("nodes", {}).items()},
         document=raw.get("document", ""),
+        python_patch=raw.get("python_patch", ""),
         constraints=tuple(raw.get("constraints", [])),
         environment=raw.get("environment", {}),
     )

@@ -12,6 +12,7 @@ from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.nodepins import https
 from comfykiln.origins.nodearchives import members_of
 from comfykiln.plan import source_files
+from comfykiln.restore.plans import cloned_from
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -48,7 +49,7 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
     stood_in = stand_ins_in(service.package_lock, target.stand_ins)
     plan = {
         "snapshot": SNAPSHOT,
-        "mirrors": mirrors([node.repositories for node in gathered.nodes.git]),
+        "mirrors": mirrors([_as_cloned(node) for node in gathered.nodes.git]),
         "git": [_node(service, node) for node in gathered.nodes.git],
         "archives": [_archive(service, one) for one in gathered.nodes.archives],
         "files": [
@@ -57,6 +58,7 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
         ],
         "local": [pack.name for pack in service.local_nodes],
         "accepted": sorted({*service.accepted, *service.drop, *stood_in}),
+        "from_git": [one.locked.url for one in gathered.nodes.sources],
         "family": sorted(line.partition("==")[0] for line in gathered.torch.requirements),
     }
     files.write_bytes(folder / "restore.json", files.canonical_json(plan))
@@ -81,6 +83,12 @@ def write_sources(sources: Sequence[GatheredSource], folder: Path) -> None:
     for one in sources:
         for repository in one.repositories.values():
             files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
+
+
+def _as_cloned(node: GatheredNode) -> dict[str, Repository]:
+    """Return the node's repositories, its own by the address that comfy-cli clones it from."""
+    address = cloned_from(node.pin.url, node.pin.directory)
+    return {**node.repositories, "": replace(node.own, url=address)}
 
 
 def mirrors(wanted: Iterable[Mapping[str, Repository]]) -> list[dict[str, Any]]:
@@ -137,11 +145,15 @@ def _node(service: Service, node: GatheredNode) -> dict[str, Any]:
 
 
 def _write_snapshot(service: Service, target: Path) -> None:
-    """Write the snapshot in the form that comfy-cli restores; one in that form stays as it is."""
+    """Write the snapshot in the form that comfy-cli restores; one in that form stays as it is.
+
+    It has no place for archives.
+    """
     from comfykiln import documents  # noqa: PLC0415  # its parsers, where they are used
 
     parsed = documents.read(service.snapshot)
     nodes = parsed.environment.nodes
+    nodes = tuple(node for node in nodes if node.source != "archive")
     plain = all(not node.url or https(node.url) == node.url for node in nodes)
     if parsed.form == "manager" and service.snapshot.suffix == ".json" and plain:
         files.copy(service.snapshot, target)

@@ -38,6 +38,7 @@ class Expectation:
     `nodes` are the folders of the custom nodes that the server imports, `without_classes` those of
     them that register none; `accepted` are packages whose complaint is known, `stand_ins` those
     that others stand in for; `libraries` are the packages whose native libraries are loaded.
+    `python` is the exact version, "" where none is asked for.
     """
 
     comfyui: str
@@ -50,6 +51,7 @@ class Expectation:
     accepted: frozenset[str] = frozenset()
     stand_ins: frozenset[str] = frozenset()
     libraries: tuple[str, ...] = ()
+    python: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,6 +196,9 @@ def _versions(stats: Mapping[str, str], expected: Expectation) -> list[str]:
         "ComfyUI": (stats["comfyui_version"], expected.comfyui),
         "torch": (stats["pytorch_version"], wanted),
     }
+    if expected.python:
+        # What the server says goes on with the compiler's name.
+        pairs["Python"] = (stats["python_version"].split(" ")[0], expected.python)
     return [
         f"{what} is {found}, not {wanted}"
         for what, (found, wanted) in pairs.items()

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.noderegistry import Registry, archive, published, registry
@@ -15,6 +15,7 @@ from tests.support.nodes import HOST, Nodes, good
 from comfykiln import commands, engine, receipt, reverify
 from comfykiln.build import BuildOptions, Built, build
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
+from comfykiln.export import ExportNode, verify_tarball
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
@@ -45,16 +46,17 @@ def shop(line: Line) -> Iterator[Registry]:
         yield running
 
 
-def made(line: Line, nodes: Nodes) -> Built:
+def made(line: Line, nodes: Nodes, *, export: bool = False) -> Built:
     project = Project(root=line.root)
-    options = BuildOptions(git_mirror=nodes.mirrors, export=False)
+    options = BuildOptions(git_mirror=nodes.mirrors, export=export)
     return build(project, project.plan("cpu", IMAGE), options)
 
 
-def locked(line: Line, nodes: Nodes) -> dict[str, dict[str, dict[str, object]]]:
+def locked(line: Line, nodes: Nodes) -> dict[str, Any]:
     commands.lock(line.root, IMAGE, str(nodes.mirrors))
     path = line.root / "services" / "comfy" / IMAGE / "locks" / "nodes.json"
-    return json.loads(path.read_bytes()) if path.is_file() else {}
+    found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
+    return found
 
 
 def shown(ref: str, *argv: str) -> str:
@@ -68,7 +70,7 @@ def test_a_registry_node_is_locked_by_its_bytes_and_restored_as_the_manager_does
     files = good("KilnShop") | {"requirements.txt": "wheel\ntorch\n", "web/a.js": "1\n"}
     data = archive(published("kiln-shop", "1.2.0", files))
     shop.add("kiln-shop", "1.2.0", data)
-    nodes.repository("one", good("KilnOne"))
+    commit = nodes.repository("one", good("KilnOne"))
     nodes.registry["kiln-shop"] = "1.2.0"
     nodes.write(line)
     sha256 = hashlib.sha256(data).hexdigest()
@@ -79,7 +81,7 @@ def test_a_registry_node_is_locked_by_its_bytes_and_restored_as_the_manager_does
     packages = line.root / "services" / "comfy" / IMAGE / "locks" / "packages.txt"
     assert "\nwheel==" in packages.read_text("utf-8")
     shop.site.asked.clear()
-    built = made(line, nodes)
+    built = made(line, nodes, export=True)
     assert shop.site.paths == []  # the store has these bytes
     found = receipt.read(engine.client(), built.ref)["found"]["nodes"]
     assert found["kiln-shop"] == {
@@ -95,6 +97,19 @@ def test_a_registry_node_is_locked_by_its_bytes_and_restored_as_the_manager_does
     listed = shown(built.ref, "cat", "/app/custom_nodes/kiln-shop/.tracking")
     assert listed == "pyproject.toml\n__init__.py\nrequirements.txt\nweb/a.js"
     reverify.verify_ref(built.ref)
+    assert built.export is not None
+    assert verify_tarball(built.export).nodes == (
+        ExportNode(
+            name="kiln-shop",
+            source="registry",
+            registry_id="kiln-shop",
+            version="1.2.0",
+            download_url=url,
+            requirements=("wheel",),
+        ),
+        ExportNode(name="one", source="git", repository=nodes.url("one"), commit=commit),
+        ExportNode(name="test-pack", source="development"),
+    )
 
 
 def test_a_registry_node_from_a_folder_and_other_bytes_than_locked(
@@ -181,7 +196,7 @@ def test_single_files_and_everything_disabled(line: Line, nodes: Nodes) -> None:
         "resting.py": (True, False),
     }
     names = shown(built.ref, "ls", "-A", "/app/custom_nodes", "/app/custom_nodes/.disabled")
-    assert names.split() == [
+    assert [name for name in names.split() if name != "__pycache__"] == [
         *("/app/custom_nodes:", ".disabled", "alone.py", "here", "own_node.py.disabled"),
         *("resting.py.disabled", "test-pack", "/app/custom_nodes/.disabled:", "off"),
     ]

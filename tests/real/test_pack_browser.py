@@ -32,6 +32,10 @@ PATIENCE = 60
 # No tour at the first start, and no note about versions over the nodes.
 SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Notification.ShowVersionUpdates": False}
 
+# The node has grown around everything that it shows.
+ROOM = "const node = app.graph.nodes.at(-1); return node.size[1] >= node.computeSize()[1]"
+COLOURED = {"width": 640, "height": 360, "batch_size": 2, "color": 0x2E86C1}
+
 READY = """
 return !!(window.app?.graph && window.LiteGraph?.registered_node_types.SaveImageToCloud)
 """
@@ -62,9 +66,9 @@ return Object.fromEntries(app.graph.nodes.map((node) => [
 
 @pytest.fixture(scope="module")
 def slow() -> Iterator[FaultServer]:
-    """A store whose one model comes at two megabytes a second and connection."""
+    """A store whose one model takes eight seconds: time enough to look on, and to stop it."""
     with fault_server() as server:
-        server.add(f"/{BUCKET}/slow.safetensors", bytes(24_000_000), rate=2_000_000.0)
+        server.add(f"/{BUCKET}/slow.safetensors", bytes(24_000_000), rate=500_000.0)
         yield server
 
 
@@ -174,7 +178,7 @@ def test_a_profile_wires_to_a_save_node_and_the_result_is_shown(
         page,
         [
             {"id": "p", "type": "CloudStorageProfile", "pos": [40, 60]},
-            {"id": "e", "type": "EmptyImage", "pos": [40, 330], "widgets": {"batch_size": 2}},
+            {"id": "e", "type": "EmptyImage", "pos": [40, 330], "widgets": COLOURED},
             {"id": "s", "type": "SaveImageToCloud", "pos": [420, 60]},
         ],
         [("p", "profile", "s", "profile"), ("e", "IMAGE", "s", "images")],
@@ -186,6 +190,7 @@ def test_a_profile_wires_to_a_save_node_and_the_result_is_shown(
     assert fields["SaveImageToCloud"] == "\n".join(written)
     assert fields["CloudStorageProfile"].endswith(f"bucket {BUCKET}")
     wait(lambda: page.execute_script("return app.graph.nodes.at(-1).imgs?.length === 2"))
+    wait(lambda: page.execute_script(ROOM))
     picture(page, "saved")
     # What a run said is no part of the workflow.
     assert "s3://" not in page.execute_script("return JSON.stringify(app.graph.serialize())")

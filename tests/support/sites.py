@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import socket
 import subprocess
@@ -77,20 +78,30 @@ def site(
 
 
 @contextmanager
-def git_host(root: Path) -> Iterator[str]:
-    """Serve the bare repositories below `root` by git's own smart HTTP back end."""
+def git_host(root: Path, *, login: str = "", tls: ssl.SSLContext | None = None) -> Iterator[str]:
+    """Serve the bare repositories below `root` by git's own smart HTTP back end.
+
+    With `login` (`user:password`) nobody else gets any of it.
+    """
+    wanted = f"Basic {base64.b64encode(login.encode()).decode()}"
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:  # http.server names it so
-            _cgi(self, root, b"")
+            self.answer(b"")
 
         def do_POST(self) -> None:  # http.server names it so
-            _cgi(self, root, self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+            self.answer(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+
+        def answer(self, body: bytes) -> None:
+            if login and self.headers.get("Authorization") != wanted:
+                _send(self, Answer(status=401, headers={"WWW-Authenticate": "Basic realm=git"}))
+            else:
+                _cgi(self, root, body)
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""
 
-    with _running(Handler, None) as url:
+    with _running(Handler, tls) as url:
         yield url
 
 

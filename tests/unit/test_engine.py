@@ -125,4 +125,5 @@ def test_a_data_root_on_another_machine_cannot_be_judged(tmp_path: Path) -> None
 
 def test_a_rebuild_needs_less_than_a_first_build() -> None:
     assert disk.bytes_needed(4.9, rebuild=False) == 21_300_000_000
+    assert disk.bytes_needed(4.9, rebuild=False, further=2.4) == 28_500_000_000
     assert disk.bytes_needed(4.9, rebuild=True) == 2_000_000_000

@@ -15,6 +15,7 @@ from tests.support.peers import comfydock, comfygit, packed
 from comfykiln import commands, files
 from comfykiln.errors import DocumentError
 from comfykiln.intake import Difference, Taken, Wanted, folder, take, tasks
+from comfykiln.models.document import load_models
 from comfykiln.project import Project
 from comfykiln.services import load_service
 
@@ -229,6 +230,7 @@ def test_python_is_the_documents_or_said(
     found = taken(repository, source, python_match=match)
     python = [one for one in found.differences if one.thing == "Python"]
     assert found.service["suite"] == suite
+    assert found.service.get("python_patch", "") == ("" if told else asked)
     assert [(one.asked, one.got) for one in python] == ([(asked, told)] if told else [])
     t64 = "libglib2.0-0t64" in found.service["apt"]
     assert t64 is (suite == "trixie")
@@ -240,7 +242,12 @@ def test_a_manifests_packages_are_required_and_its_versions_preferred(
     source = manifest(
         tmp_path / "m.json",
         dependencies={
-            "packages": {"numpy": "2.0.0", "pillow[xmp]": "11.0.0", "onnxruntime-gpu": "1.20.0"},
+            "packages": {
+                "numpy": "2.0.0",
+                "pillow[xmp]": "11.0.0",
+                "onnxruntime-gpu": "1.20.0",
+                "xformers": "1.0",
+            },
             "pytorch": {
                 "index_url": "https://download.pytorch.org/whl/cu121",
                 "packages": {"torch": "2.1.0"},
@@ -254,16 +261,21 @@ def test_a_manifests_packages_are_required_and_its_versions_preferred(
         },
     )
     found = taken(repository, source)
-    assert found.packages.required == ("numpy", "pillow[xmp]", "scipy")
-    assert found.packages.preferred == {"numpy": "2.0.0", "pillow": "11.0.0", "scipy": "1.14.1"}
-    assert found.service["requirements"] == ["numpy", "pillow[xmp]", "scipy"]
+    assert found.packages.required == ("numpy", "pillow[xmp]", "onnxruntime-gpu", "scipy")
+    assert found.packages.preferred == {
+        "numpy": "2.0.0",
+        "onnxruntime-gpu": "1.20.0",
+        "pillow": "11.0.0",
+        "scipy": "1.14.1",
+    }
+    assert found.service["requirements"] == list(found.packages.required)
     assert found.service["environment"] == {"A_NAME": "a $value"}
     assert found.service["drop"]["wheel-x"] == "the document excludes it on this platform"
     assert [(one.thing, one.asked, one.got) for one in found.differences] == [
         ("torch", "2.1.0", "2.13.0")
     ]
     assert messages(found)[-2:] == [
-        "packages: left to the target's torch: onnxruntime-gpu 1.20.0 [from.package]",
+        "packages: left to the target's torch: xformers 1.0 [from.package]",
         (
             "indexes: https://packages.example.org/simple is not asked: only this machine's "
             "indexes are [from.package]"
@@ -276,21 +288,29 @@ def test_what_no_lock_can_hold_is_refused_where_it_is_wanted(
 ) -> None:
     wanted = {
         "packages": {},
-        "git_packages": [{"url": f"{GITHUB}/tool.git", "ref": "main"}],
+        "git_packages": [
+            {"url": f"{GITHUB}/tool.git", "ref": "main", "egg_name": "tool"},
+            {"url": "http://example.org/own/closed.git"},
+        ],
         "editable": [{"path": "/home/someone/own-code"}],
         "local_packages": [{"path": "dist/thing-1.0-py3-none-any.whl"}],
     }
     source = manifest(tmp_path / "m.json", dependencies=wanted)
     text = refused(repository, source)
     for place, name in (
-        ("git_packages[0]", "tool"),
+        ("git_packages[1]", "closed"),
         ("editable[0]", "own-code"),
         ("local_packages[0]", "thing-1.0-py3-none-any.whl"),
     ):
         assert f"$.dependencies.{place}: " in text
         assert f"(--leave-out {name})" in text
-    left = ("tool", "own-code", "thing-1.0-py3-none-any.whl")
-    assert taken(repository, source, leave_out=left).packages.required == ()
+    left = ("closed", "own-code", "thing-1.0-py3-none-any.whl")
+    found = taken(repository, source, leave_out=left)
+    assert found.packages.required == (f"tool @ git+{GITHUB}/tool.git@main",)
+    assert (
+        f"$.dependencies.git_packages[0]: tool @ git+{GITHUB}/tool.git@main: "
+        "built from the commit that the lock resolves it to [from.package]"
+    ) in messages(found)
 
 
 def node(name: str, method: str, url: str, **more: Any) -> dict[str, Any]:
@@ -367,7 +387,7 @@ def test_an_export_brings_its_nodes_code_and_its_lock(repository: Path, tmp_path
     assert [(one.name, one.source) for one in found.nodes] == [("my-custom-node", "archive")]
     assert list(found.code) == [found.nodes[0].sha256]
     assert "aiohttp" in " ".join(found.packages.required)
-    assert [one.filename for one in found.models][:1] != []
+    assert "checkpoints/sd_xl_base_1.0.safetensors" in [one.destination for one in found.models]
     assert any(one.startswith("workflows: ") for one in messages(found))
 
 
@@ -473,6 +493,28 @@ def test_options_of_from_alone_are_wrong_usage() -> None:
     flags = tasks.Flags(source="x", packages="all")
     with pytest.raises(DocumentError, match="--packages is 'all'"):
         tasks.wanted(flags, None)
+
+
+def test_models_are_listed_and_skipped_without_asking_for_them(repository: Path) -> None:
+    source = DATA / "comfy-lock-auth.yaml"
+    flags = tasks.Flags(source=str(source), comfyui="v0.30.0")
+    project = Project(root=repository)
+    found = tasks.prepare(project, flags, "mine")
+    listed = load_models(project.service("mine"))
+    assert listed.entries == found.models
+    assert [one.destination.partition("/")[0] for one in listed.entries] == [
+        "diffusion_models",
+        "loras",
+        "text_encoders",
+        "vae",
+    ]
+    assert messages(found)[0] == (
+        "models: upscale_models/RealESRGAN_x4plus.pth: left out: "
+        "'upscale_models/RealESRGAN_x4plus.pth' is a pickle format, "
+        "which can run code when it is loaded [models.pickle]"
+    )
+    tasks.lock_models(project, found, "skip")
+    assert load_models(project.service("mine")).entries == ()
 
 
 def test_hostile_documents_are_refused_before_anything_is_written(

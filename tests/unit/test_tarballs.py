@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from comfykiln.errors import DocumentError
-from comfykiln.tarballs import Limits, read_members, write_members
+from comfykiln.tarballs import Limits, read_members, unpack, write_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -295,3 +295,11 @@ def test_a_long_chain_of_headers_is_refused(tmp_path: Path) -> None:
 def test_a_negative_size_is_refused(tmp_path: Path) -> None:
     path = _packed(tmp_path / "x.tar.gz", _file("a", b"", pax_headers={"size": "-1024"}))
     assert _refused(path) == ["not a whole .tar.gz file: 'a' claims -1024 bytes"]
+
+
+def test_what_can_be_executed_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.tar.gz"
+    path.write_bytes(write_members({"run.sh": b"1", "plain": b"2"}, 0, executable=["run.sh"]))
+    found = unpack(path)
+    assert found.members == {"plain": b"2", "run.sh": b"1"}
+    assert found.executable == {"run.sh"}

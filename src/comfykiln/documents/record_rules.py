@@ -100,7 +100,8 @@ def _node(node: Node, path: str, faults: Faults) -> None:
     if node.source in ("git", "development", "registry"):
         _each(values.check_repository, addresses, f"{path}.url", faults)
     elif node.source == "archive":
-        _each(values.check_url, addresses, f"{path}.url", faults)
+        for address in filter(None, addresses):
+            values.check_url(address, f"{path}.url", faults, ("https", "http"))
     else:
         _path(node.url, f"{path}.url", faults)
     _each(values.check_url, [node.download_url], f"{path}.download_url", faults)

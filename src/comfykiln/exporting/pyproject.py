@@ -156,6 +156,8 @@ def _uv(what: ExportInput, constraints: Sequence[str]) -> dict[str, Any]:
         "environments": [f"python_version == '{what.python}'"],
         "constraint-dependencies": list(constraints),
     }
+    if what.overrides:
+        settings["override-dependencies"] = sorted(what.overrides)
     if what.pinned_index is None:
         return settings
     name = f"pytorch-{what.torch_backend}"

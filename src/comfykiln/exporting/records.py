@@ -63,7 +63,8 @@ class ExportInput:
     they came from the package index. `torch_index` is the target's own index.
     `dependencies` are requirement lines without the torch family, `locked` the `name==version` of
     every package in the image. `dev_nodes` maps names to folders with source, `workflows` file
-    names to JSON. `epoch` (Unix seconds) is the time of every member.
+    names to JSON. `epoch` (Unix seconds) is the time of every member. `overrides` are requirement
+    lines that replace every other one of their package.
     """
 
     image: str
@@ -85,6 +86,7 @@ class ExportInput:
     dev_nodes: Mapping[str, Path] = field(default_factory=dict)
     workflows: Mapping[str, bytes] = field(default_factory=dict)
     models: Sequence[ExportModel] = ()
+    overrides: Sequence[str] = ()
 
     @property
     def file_name(self) -> str:

@@ -15,7 +15,7 @@ from comfykiln.documents import read
 from comfykiln.documents.faults import Note
 from comfykiln.documents.values import normal_name
 from comfykiln.errors import DocumentError
-from comfykiln.intake import choices, folder, nodes, packages
+from comfykiln.intake import choices, folder, models, nodes, packages
 from comfykiln.intake.records import Difference, Taken, Wanted
 from comfykiln.project import DEFAULT_IMAGE
 from comfykiln.services import service_names
@@ -68,8 +68,17 @@ def take(project: Project, wanted: Wanted) -> Taken:
     faults += [*chosen.faults, *found.faults]
     _refuse(wanted.source, faults, unpinned=chosen.unpinned)
     service = folder.service_file(
-        usual, rules, wanted, str(parsed.kind), chosen.nodes, found.packages, comfyui, base
+        usual,
+        rules,
+        wanted,
+        str(parsed.kind),
+        chosen.nodes,
+        found.packages,
+        comfyui,
+        base,
+        exact_python=environment.system.python == base.patch,
     )
+    listed, on_models = models.choose(environment)
     told = (*on_comfyui, *on_python, *found.differences)
     taken = Taken(
         name=name,
@@ -78,10 +87,11 @@ def take(project: Project, wanted: Wanted) -> Taken:
         files={
             folder.SERVICE: files.canonical_json(service),
             folder.SNAPSHOT: folder.environment_file(chosen.nodes, found.packages, comfyui),
+            folder.MODELS: models.as_file(listed),
         },
         nodes=tuple(chosen.nodes),
         packages=found.packages,
-        models=environment.models,
+        models=listed,
         code=chosen.code,
         differences=tuple(one for one in told if isinstance(one, Difference)),
         notes=(
@@ -89,6 +99,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
             *(one for one in told if isinstance(one, Note)),
             *chosen.notes,
             *found.notes,
+            *on_models,
             *_not_built(parsed),
             *_never_named(parsed, leave_out),
         ),

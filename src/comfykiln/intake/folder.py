@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.environment import Node
-    from comfykiln.intake.records import Packages, Taken, Wanted
+    from comfykiln.intake.records import Difference, Packages, Taken, Wanted
     from comfykiln.origins.records import BaseSpec, ComfyUISpec
 
 SERVICE, SNAPSHOT, REPORT = "service.yaml", "environment.json", "document.json"
+MODELS = "models.yaml"
 RULES = ("apt", "sdists", "overrides", "drop", "accepted", "nodes", "requirements", "local_nodes")
 """The keys of service.yaml that a person may add to what a document says."""
 REPOSITORIES = "repositories"
@@ -51,10 +52,13 @@ def service_file(
     packages: Packages,
     comfyui: ComfyUISpec,
     base: BaseSpec,
+    *,
+    exact_python: bool,
 ) -> dict[str, Any]:
     """Return the service: the `usual` one's rules, a person's own, and what the document says.
 
-    `usual` is the service.yaml of the image `complete`.
+    `usual` is the service.yaml of the image `complete`; with `exact_python` the document names the
+    very Python of the base.
     """
     rules = _joined(usual, own)
     named = {node.name for node in nodes}
@@ -64,6 +68,7 @@ def service_file(
         "comfyui": f"v{comfyui.version}",
         "suite": base.suite,
         "python": base.python,
+        "python_patch": base.patch if exact_python else "",
         "apt": sorted({_on(base, package) for package in rules["apt"]}),
         "snapshot": SNAPSHOT,
         "startup": usual["startup"],
@@ -178,14 +183,16 @@ def write(root: Path, taken: Taken) -> Path:
     return folder
 
 
-def report(taken: Taken) -> bytes:
-    """Return what the document was and what of it differs, for people and the receipt."""
+def report(taken: Taken, further: Sequence[Difference] = ()) -> bytes:
+    """Return what the document was and what of it differs, as the receipt has it.
+
+    `further` is what differs in the lock.
+    """
     return files.canonical_json(
         {
             "kind": str(taken.parsed.kind),
             "form": taken.parsed.form,
-            "differences": [asdict(one) for one in taken.differences],
-            "notes": [asdict(one) for one in taken.notes],
+            "differences": [asdict(one) for one in (*taken.differences, *further)],
         }
     )
 

@@ -13,7 +13,7 @@ from comfykiln.documents.faults import Note
 from comfykiln.documents.manifest_nodes import LAST
 from comfykiln.documents.values import masked, normal_name, repository_key
 from comfykiln.exporting.devnodes import Collected, collect
-from comfykiln.nodepins import https
+from comfykiln.nodepins import fetchable, https
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -142,6 +142,9 @@ def _take_git(node: Node, chosen: Chosen) -> None:
         _fault(chosen, node, f"{masked(node.url or '')} is not reached over https", "use https")
     else:
         chosen.nodes.append(_plain(replace(node, source="git")))
+        if node.fallback_url and not https(node.fallback_url).startswith("https://"):
+            _tell(chosen, node, "its fallback is not reached over https, and not asked")
+            chosen.nodes[-1] = replace(chosen.nodes[-1], fallback_url=None)
 
 
 def _take_registry(node: Node, chosen: Chosen) -> None:
@@ -163,6 +166,10 @@ def _take_archive(node: Node, chosen: Chosen) -> None:
     if any(part in (node.url or "") for part in _MOVING):
         _fault(chosen, node, f"{masked(node.url or '')} moves", "name the archive of a commit")
         return
+    for url in filter(None, (node.url, node.fallback_url)):
+        if not fetchable(url):
+            _fault(chosen, node, f"{masked(url)} is not reached over https", "use https")
+            return
     if node.sha256 is None:
         _tell(chosen, node, "names no sha256: the lock holds that of what is fetched first")
     chosen.nodes.append(_plain(node))

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from comfykiln.documents.faults import Note
     from comfykiln.documents.kinds import Parsed
-    from comfykiln.environment import Model, Node
+    from comfykiln.environment import Node
+    from comfykiln.models.records import ModelEntry
 
 PythonMatch = Literal["exact", "minor", "any"]
 Strictness = Literal["prefer", "exact"]
@@ -79,7 +80,7 @@ class Taken:
     files: Mapping[str, bytes]
     nodes: tuple[Node, ...]
     packages: Packages
-    models: tuple[Model, ...] = ()
+    models: tuple[ModelEntry, ...] = ()
     code: Mapping[str, bytes] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()
     notes: tuple[Note, ...] = ()

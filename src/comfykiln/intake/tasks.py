@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-from comfykiln import console
+from comfykiln import console, files
 from comfykiln.errors import DocumentError, DriftError
-from comfykiln.intake import Wanted, differences, folder, take
+from comfykiln.intake import Wanted, differences, folder, models, take
 from comfykiln.intake.records import PythonMatch, Strictness
 
 if TYPE_CHECKING:
@@ -78,9 +78,37 @@ def lock(project: Project, taken: Taken, mirror: Path | None) -> tuple[Differenc
     inputs = relocking.lock_inputs(project, service, mirror)
     wanted, stand_ins = taken.packages.preferred, project.targets.stand_ins
     found, unused = differences.compare(service, inputs, wanted, stand_ins)
+    files.write_bytes(service.folder / folder.REPORT, folder.report(taken, found))
     if unused:
         console.note(f"{len(unused)} package(s) of the document are asked for by nothing here")
     return found
+
+
+def lock_models(project: Project, taken: Taken, choice: str) -> None:
+    """Lock the models that the document names, unless a lock of these very models is there.
+
+    One that cannot be had is left out and told, unless the document calls it required. With the
+    `choice` skip nothing is asked for, and the image's list is empty.
+    """
+    if choice == "skip":
+        service = project.service(taken.name)
+        files.write_bytes(service.folder / folder.MODELS, models.as_file(()))
+        return
+    from comfykiln.models.document import load_models  # boto3 and more
+    from comfykiln.models.lockfile import checked_lock, write_lock  # as above
+    from comfykiln.models.locking import lock_models as locked_models  # as above
+    from comfykiln.models.progress import shown  # as above
+
+    listed = load_models(project.service(taken.name))
+    try:
+        checked_lock(listed)
+    except DriftError:
+        with console.timed(f"lock the models of {taken.name}"), shown() as bars:
+            found = locked_models(listed, upgrade=(), shown=bars)
+        for one in found.left_out:
+            reasons = "; ".join(one.reasons) or "it has no source"
+            console.warn(f"{one.name} ({one.criticality}) cannot be had and is left out: {reasons}")
+        write_lock(listed, found.models)
 
 
 def _is_locked(project: Project, service: Service, mirror: Path | None) -> bool:
@@ -100,7 +128,7 @@ def tell(taken: Taken) -> None:
         console.note(str(note))
     tell_differences(taken.differences)
     if taken.models:
-        console.warn(f"{len(taken.models)} model(s) are named and not fetched: {_models(taken)}")
+        console.note(f"models: {len(taken.models)} named: {_models(taken)}")
 
 
 def tell_differences(found: tuple[Difference, ...]) -> None:
@@ -135,14 +163,14 @@ def as_data(taken: Taken) -> dict[str, Any]:
             "required": list(taken.packages.required),
             "preferred": dict(taken.packages.preferred),
         },
-        "models": [one.paths[0] if one.paths else one.filename for one in taken.models],
+        "models": [one.destination for one in taken.models],
         "differences": [asdict(one) for one in taken.differences],
         "notes": [asdict(one) for one in taken.notes],
     }
 
 
-def show(taken: Taken) -> None:
-    """Print what of a document is built: its nodes, packages and models."""
+def show(taken: Taken, *, locked: bool) -> None:
+    """Print what of a document is built: its nodes, packages and models; `locked`: was it ever."""
     parsed = taken.parsed
     form = f" ({parsed.form})" if parsed.form else ""
     console.out(f"from {parsed.source}: {parsed.kind}{form}")
@@ -153,10 +181,12 @@ def show(taken: Taken) -> None:
         console.out(f"    {node.name} ({node.source}{off}) {pin[:12]}")
     found = taken.packages
     console.out(f"  packages {len(found.required)} required, {len(found.preferred)} preferred")
-    console.out(f"  models   {len(taken.models)}{', not fetched' if taken.models else ''}")
+    console.out(f"  models   {len(taken.models)}")
+    if not locked:
+        console.out("  lock     none yet: a build solves the packages, and the tag follows from it")
 
 
 def _models(taken: Taken) -> str:
-    names = [one.filename for one in taken.models]
+    names = [one.destination for one in taken.models]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

@@ -29,7 +29,8 @@ class LockInputs:
     of their package, `drop` are packages left out, `sdists` may be built from source, `stand_ins`
     maps packages to what is installed in their place. `node_lock` holds what nodes are made of.
     `preferred` are exact lines that are kept where everything else allows it.
-    `set_aside` tells people which lines of nodes are not solved, and why; it is no input.
+    `set_aside` and `replaced` tell people which lines of nodes are not solved as they are, and why;
+    they are no inputs of their own.
     """
 
     requirements: Mapping[str, str]
@@ -42,6 +43,7 @@ class LockInputs:
     stand_ins: Mapping[str, str] = field(default_factory=dict)
     node_lock: NodeLock = field(default_factory=NodeLock)
     set_aside: tuple[str, ...] = ()
+    replaced: frozenset[str] = frozenset()
     preferred: tuple[str, ...] = ()
 
     @property
@@ -113,6 +115,7 @@ def lock_inputs(
         stand_ins={name: one.by for name, one in targets.stand_ins.items()} if packs else {},
         node_lock=node_lock,
         set_aside=lines.set_aside,
+        replaced=lines.replaced,
     )
 
 

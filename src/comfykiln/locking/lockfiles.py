@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from comfykiln.targets import StandIn, Targets
 
 ENTRY = re.compile(r"(?m)^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)")
+REPLACED = re.compile(r"^# in place of ([a-z0-9-]+): ([a-z0-9-]+)$", re.MULTILINE)
 INPUTS = re.compile(r"^# inputs: sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
@@ -110,9 +111,9 @@ def locked(path: Path) -> dict[str, str]:
 
 
 def stand_ins_in(path: Path, stand_ins: Mapping[str, StandIn]) -> dict[str, StandIn]:
-    """Return those of the stand-ins whose package the lock holds in place of the other."""
-    have = {_normalized(name) for name in locked(path)}
-    return {name: one for name, one in stand_ins.items() if one.by in have and name not in have}
+    """Return those of the stand-ins that the lock says it holds in place of the other package."""
+    told = set(REPLACED.findall(path.read_text("utf-8"))) if path.is_file() else set()
+    return {name: one for name, one in stand_ins.items() if (name, one.by) in told}
 
 
 def _normalized(name: str) -> str:

@@ -95,11 +95,15 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NodeLines:
-    """What the nodes add to a solve: files of lines, exact pins, and what was set aside."""
+    """What the nodes add to a solve: files of lines, exact pins, and what was set aside.
+
+    `replaced` are the names in lines that ask for their stand-in now.
+    """
 
     requirements: Mapping[str, str]
     constraints: tuple[str, ...]
     set_aside: tuple[str, ...]
+    replaced: frozenset[str]
 
 
 def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> NodeLines:
@@ -111,6 +115,7 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
     """
     faults = Faults(f"the requirements of the nodes of {rules.service.name}")
     aside: list[str] = []
+    replaced: set[str] = set()
     requirements: dict[str, str] = {}
     for node in nodes:
         lines = []
@@ -121,6 +126,7 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
             elif line := _line(package, rules, faults):
                 lines.append(line)
                 if one := rules.stand_ins.get(normalized(package.name)):
+                    replaced.add(normalized(package.name))
                     aside.append(f"{node.directory}: {line_of(package)} ({one.by}: {one.reason})")
         if lines:
             text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
@@ -132,6 +138,7 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
         requirements=requirements,
         constraints=tuple(sorted(constraints)),
         set_aside=tuple(dict.fromkeys(aside)),
+        replaced=frozenset(replaced),
     )
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln import files, process
-from comfykiln.errors import DocumentError, KilnError
+from comfykiln.errors import DocumentError
 from comfykiln.indexes import uv_program
 from comfykiln.locking.conflicts import conflict
 from comfykiln.locking.inputs import PLATFORM
+from comfykiln.locking.nodelines import normalized
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,14 +30,20 @@ STAND_INS = "stand-ins.txt"
 class Solved:
     """A solve's hashed lines, and the exact build tools for what is built from source.
 
-    `replaced` maps packages that were asked for to what stands in for them; `names` maps each
-    source tree to the name of the package in it.
+    `replaced` maps packages that were asked for to what stands in for them.
     """
 
     text: str
     build: tuple[str, ...] = ()
     replaced: Mapping[str, str] = field(default_factory=dict)
-    names: Mapping[Path, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Tree:
+    """A package's source on disk: the normalised name of the package, and where it lies."""
+
+    name: str
+    path: Path
 
 
 def solve(
@@ -45,7 +52,7 @@ def solve(
     *,
     previous: str = "",
     upgrade: Sequence[str] = (),
-    trees: Mapping[str, Path] | None = None,
+    trees: Mapping[str, Tree] | None = None,
 ) -> Solved:
     """Run `uv pip compile` over the inputs and return the hashed lock of everything.
 
@@ -59,7 +66,7 @@ def solve(
     """
     _require_known(upgrade, previous)
     solved = _solve(inputs, environment, previous, upgrade, trees or {})
-    came = {name for name in inputs.stand_ins if _names(solved.text) & {name}}
+    came = inputs.stand_ins.keys() & _names(solved.text)
     if came:
         wanted = {inputs.stand_ins[name] for name in came}
         again = replace(
@@ -68,8 +75,7 @@ def solve(
             drop=tuple(sorted({*inputs.drop, *inputs.stand_ins})),
         )
         solved = _solve(again, environment, previous, upgrade, trees or {})
-    have = _names(solved.text)
-    asked = {name: by for name, by in inputs.stand_ins.items() if by in have}
+    asked = {name: inputs.stand_ins[name] for name in came | inputs.replaced}
     return replace(solved, replaced=asked)
 
 
@@ -82,7 +88,7 @@ def _solve(
     environment: Mapping[str, str],
     previous: str,
     upgrade: Sequence[str],
-    trees: Mapping[str, Path],
+    trees: Mapping[str, Tree],
 ) -> Solved:
     with tempfile.TemporaryDirectory(prefix="kiln-lock-") as folder:
         work = Path(folder)
@@ -93,46 +99,44 @@ def _solve(
         earlier = _lines(inputs.preferred) if EVERYTHING in upgrade or not previous else previous
         if earlier:
             files.write_text(work / "lock.txt", earlier)
-        argv = _argv(inputs, upgrade)
+        argv = _argv(inputs, upgrade, [tree.name for tree in trees.values()])
         try:
             process.capture(argv, cwd=work, env=environment)
         except process.ProgramError as error:
             raise conflict(inputs, error) from error
-        text, names = _without_trees((work / "lock.txt").read_text("utf-8"), trees)
-        return Solved(text=text, build=_build_tools(inputs, environment), names=names)
+        text = _without_trees((work / "lock.txt").read_text("utf-8"), trees)
+        return Solved(text=text, build=_build_tools(inputs, environment))
 
 
-def _with_trees(text: str, trees: Mapping[str, Path]) -> str:
-    """Put the source on disk in place of each `git+` address."""
-    for address, path in sorted(trees.items(), reverse=True):
-        text = text.replace(address, path.as_uri())
+def package_name(tree: Path, environment: Mapping[str, str]) -> str:
+    """Return the normalised name of the package in a source tree, as uv reads it."""
+    argv = [uv_program(), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--no-deps"]
+    try:
+        text = process.capture([*argv, "-"], env=environment, stdin=f"{tree.as_uri()}\n")
+    except process.ProgramError as error:
+        raise DocumentError(
+            f"a repository that a node wants a package from holds none:\n{error.output.strip()}",
+            remedy="override it by a released version, or drop the line, in service.yaml",
+        ) from error
+    return normalized(text.partition(" @ ")[0].strip())
+
+
+def _with_trees(text: str, trees: Mapping[str, Tree]) -> str:
+    """Put the source on disk in place of each `git+` address, behind its package's name."""
+    for address, tree in sorted(trees.items(), reverse=True):
+        text = re.sub(rf"(?m)^{re.escape(address)}", f"{tree.name} @ {address}", text)
+        text = text.replace(address, tree.path.as_uri())
     return text
 
 
-def _without_trees(text: str, trees: Mapping[str, Path]) -> tuple[str, dict[Path, str]]:
-    """Take the packages that are built from trees out of a lock, and return their names.
-
-    A remark that says by whom a package is wanted may name a tree of this machine: it goes too.
-    """
-    names: dict[Path, str] = {}
-    kept = []
-    for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", text):
-        match = re.match(r"([A-Za-z0-9._-]+) @ (\S+)", entry)
-        path = next((one for one in trees.values() if match and one.as_uri() == match[2]), None)
-        if match and path:
-            names[path] = re.sub(r"[-_.]+", "-", match[1]).lower()
-        else:
-            kept.append(entry)
-    missing = sorted(str(path) for path in trees.values() if path not in names)
-    if missing:
-        raise KilnError(
-            f"the solve gives no package for {', '.join(missing)}:\n{text[:2000]}",
-            remedy="look whether the repository holds a Python package",
-        )
-    return "".join(kept), names
+def _without_trees(text: str, trees: Mapping[str, Tree]) -> str:
+    """Take the packages that are built from trees out of a lock: no index has a hash of them."""
+    places = {tree.path.as_uri() for tree in trees.values()}
+    entries = re.split(r"(?m)^(?=[A-Za-z0-9])", text)
+    return "".join(one for one in entries if not places & set(one.split()))
 
 
-def _argv(inputs: LockInputs, upgrade: Sequence[str]) -> list[str]:
+def _argv(inputs: LockInputs, upgrade: Sequence[str], built: Sequence[str]) -> list[str]:
     argv = [uv_program(), "pip", "compile", "--quiet", "--generate-hashes", "--no-emit-index-url"]
     argv += ["--no-header", "--python-version", inputs.python, "--python-platform", PLATFORM]
     argv += ["--override", "overrides.txt", "--output-file", "lock.txt"]
@@ -141,7 +145,7 @@ def _argv(inputs: LockInputs, upgrade: Sequence[str]) -> list[str]:
     if inputs.sdists or any(name.startswith("nodes/") for name in inputs.requirements):
         # `--no-binary NAME` exempts a package from `--only-binary :all:`.
         argv += ["--only-binary", ":all:"]
-        argv += [word for name in inputs.sdists for word in ("--no-binary", name)]
+        argv += [word for name in (*inputs.sdists, *built) for word in ("--no-binary", name)]
     argv += [word for name in upgrade if name != EVERYTHING for word in ("-P", name)]
     return [*argv, *inputs.requirements]
 

@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from comfykiln.models.records import ModelEntry, ModelList
-    from comfykiln.services import Service
+    from comfykiln.models.records import Image, ModelEntry, ModelList
 
 QUIT = "q"
 
 
-def add(services: Sequence[Service], name: str, url: str) -> Path:
+def add(services: Sequence[Image], name: str, url: str) -> Path:
     """Add `url` as the last source of the model called `name`, and return the file it went to.
 
     `name` may be the destination, the file's name, or the beginning of any of these or of the
@@ -37,13 +36,13 @@ def add(services: Sequence[Service], name: str, url: str) -> Path:
         raise DocumentError(f"{entry.name} has the source {shown(url)} already")
     place = models.entries.index(entry)
     text = models.path.read_text(encoding="utf-8")
-    changed = _with_source(text if text.endswith("\n") else f"{text}\n", place, url)
+    changed = added(text, place, url)
     _verify(models, entry, url, changed)
     files.write_text(models.path, changed)
     return models.path
 
 
-def ask(services: Sequence[Service], name: str | None) -> None:
+def ask(services: Sequence[Image], name: str | None) -> None:
     """Ask for a source for each model without one, or for the one called `name`.
 
     Raises `DocumentError` where nobody can answer, with the models that need a source.
@@ -71,7 +70,7 @@ def ask(services: Sequence[Service], name: str | None) -> None:
             return
 
 
-def _asked(service: Service, entry: ModelEntry) -> bool:
+def _asked(service: Image, entry: ModelEntry) -> bool:
     """Ask until there is a valid address or none is wanted; False when all is to end."""
     console.out(f"{service.name}: {entry.name} ({entry.destination}, {entry.criticality})")
     while True:
@@ -88,7 +87,7 @@ def _asked(service: Service, entry: ModelEntry) -> bool:
             return True
 
 
-def _one(services: Sequence[Service], name: str) -> tuple[ModelList, ModelEntry]:
+def _one(services: Sequence[Image], name: str) -> tuple[ModelList, ModelEntry]:
     lists = [load_models(service) for service in services]
     every = [(models, entry) for models in lists for entry in models.entries]
     exact = [pair for pair in every if name in (pair[1].name, pair[1].destination)]
@@ -120,10 +119,11 @@ def _check(url: str, entry: ModelEntry) -> None:
     faults.stop()
 
 
-def _with_source(text: str, place: int, url: str) -> str:
-    """Return the YAML with `url` behind the sources of the model at `place`."""
+def added(text: str, place: int, url: str) -> str:
+    """Return the YAML of a models.yaml with `url` behind the sources of the model at `place`."""
     import yaml  # noqa: PLC0415  # 18 ms, for this task alone
 
+    text = text if text.endswith("\n") else f"{text}\n"
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
     model = _value(root, "models").value[place]
     sources = _value(model, "sources")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln import console
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.project import Project
+from comfykiln.project import DEFAULT_IMAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from comfykiln.models.fetching import FetchResult
-    from comfykiln.models.records import LockedModel, ModelList
-    from comfykiln.services import Service
+    from comfykiln.models.records import ImageFolder, LockedModel, ModelList
 
 CHOICES = ("all", "required")
 
@@ -92,11 +92,37 @@ def add_source(root: Path, image: str | None, name: str | None, source: str | No
         ask(services, name)
 
 
-def _services(root: Path, image: str | None) -> list[Service]:
+def add_from(root: Path, image: str | None, document: str, *, as_json: bool) -> None:
+    """Take the models that a document names into the models.yaml of an image."""
+    from comfykiln.models.taking import take  # noqa: PLC0415
+
+    (service,) = _services(root, image or DEFAULT_IMAGE)
+    taken = take(service, document)
+    for note in taken.notes:
+        console.warn(note)
+    if as_json:
+        console.out_json(asdict(taken))
+        return
+    console.out(
+        f"{service.name}: {len(taken.new)} new model(s), {len(taken.changed)} with more sources; "
+        "lock them: ./kiln models.lock"
+    )
+
+
+def _services(root: Path, image: str | None) -> list[ImageFolder]:
+    """Return the images of the repository, or the one called `image`."""
+    from comfykiln.models.records import ImageFolder  # noqa: PLC0415
     from comfykiln.services import service_names  # noqa: PLC0415
 
-    project = Project(root=root)
-    return [project.service(name) for name in ([image] if image else service_names(root))]
+    known = service_names(root)
+    if image is not None and image not in known:
+        raise DocumentError(
+            f"there is no image {image!r}", remedy=f"use one of: {', '.join(known)}"
+        )
+    return [
+        ImageFolder(name=name, folder=root / "services" / "comfy" / name)
+        for name in ([image] if image else known)
+    ]
 
 
 def _wanted(root: Path, image: str | None, only: str, models: str) -> list[LockedModel]:
@@ -155,8 +181,6 @@ def _refuse_missing(result: FetchResult, *, everything: bool) -> None:
 def _as_data(
     wanted: Sequence[LockedModel], result: FetchResult, placed: dict[str, str]
 ) -> dict[str, object]:
-    from dataclasses import asdict  # noqa: PLC0415
-
     layers = {model.name: model.layer for model in wanted}
     return {
         "done": [

@@ -20,7 +20,8 @@ from comfykiln.models.records import ModelEntry, ModelList, ModelSource
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from comfykiln.services import Service
+    from comfykiln.models.records import Image
+
 
 NAME = "models.yaml"
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
@@ -31,7 +32,7 @@ _SECRET = re.compile(
 _S3_WORDS = ("profile", "provider", "endpoint", "region", "account_id")
 
 
-def load_models(service: Service) -> ModelList:
+def load_models(service: Image) -> ModelList:
     """Return the models of an image; none where its folder has no models.yaml.
 
     Raises `FaultyDocumentError` with every fault.

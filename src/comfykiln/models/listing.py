@@ -15,8 +15,7 @@ from comfykiln.models.progress import amount
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from comfykiln.models.records import LockedModel, ModelEntry
-    from comfykiln.services import Service
+    from comfykiln.models.records import Image, LockedModel, ModelEntry
 
 HEADINGS = ("name", "size", "need", "state", "source", "licence", "used by")
 
@@ -41,7 +40,7 @@ class Row:
         return asdict(self)
 
 
-def listed(services: Iterable[Service]) -> list[Row]:
+def listed(services: Iterable[Image]) -> list[Row]:
     """Return the models of the images, each once, in the order of their destinations.
 
     The newest lock that fits is read; nothing is asked of a network.
@@ -72,7 +71,7 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, f"{len(rows)} model(s), {amount(total)}"])
 
 
-def _locks(service: Service) -> dict[str, LockedModel]:
+def _locks(service: Image) -> dict[str, LockedModel]:
     """Return the lock by name, nothing where it does not fit models.yaml any more."""
     try:
         return {model.name: model for model in load_lock(service)}
@@ -80,7 +79,7 @@ def _locks(service: Service) -> dict[str, LockedModel]:
         return {}
 
 
-def _workflows(service: Service) -> dict[str, frozenset[str]]:
+def _workflows(service: Image) -> dict[str, frozenset[str]]:
     """Return the destinations that each workflow beside the image's description names."""
     from comfykiln.documents import read  # noqa: PLC0415  # only images with workflows need it
 

@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from comfykiln.models.records import ModelEntry, ModelList
-    from comfykiln.services import Service
+    from comfykiln.models.records import Image, ModelEntry, ModelList
 
 NAME = "models.lock"
 FORMAT = 1
@@ -30,7 +29,7 @@ def lock_path(models: ModelList) -> Path:
     return models.path.with_name(NAME)
 
 
-def load_lock(service: Service) -> tuple[LockedModel, ...]:
+def load_lock(service: Image) -> tuple[LockedModel, ...]:
     """Return the locked models of an image, none where it has no models.yaml.
 
     Raises `DriftError` (exit code 4) when models.yaml has changed since, or was never locked.

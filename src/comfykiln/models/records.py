@@ -4,13 +4,33 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from comfykiln.environment import Criticality
 
 PICKLES = (".ckpt", ".pt", ".pth", ".bin", ".pkl", ".pickle")
 """Endings of formats that can run code when they are loaded."""
+
+
+class Image(Protocol):
+    """What models need of an image: its name, and the folder of its description."""
+
+    @property
+    def name(self) -> str:
+        """The image's name."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that has its service.yaml, and its models.yaml if it has models."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageFolder:
+    """An image whose service.yaml nobody has read, since reading it takes longer than the rest."""
+
+    name: str
+    folder: Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

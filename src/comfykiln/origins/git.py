@@ -132,7 +132,11 @@ def _probe(url: str, settings: IndexSettings, patience: Patience) -> None:
 
 def _said(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return next((line for line in lines if line.startswith(("fatal:", "error:"))), "")
+    told = [line for kind in ("fatal:", "error:") for line in lines if line.startswith(kind)]
+    reason = told[0] if told else ""
+    if "could not read Username" in reason:
+        return f"{reason} (a private one opens where git's own credential helpers know the login)"
+    return reason
 
 
 def _require_commit(commit: str) -> None:

@@ -78,15 +78,17 @@ def obtain_archives(
     store: Store,
     settings: IndexSettings,
     locked: Mapping[str, LockedArchive] | None,
+    known: Mapping[str, LockedArchive] | None = None,
     strict: bool = False,
     mirror: Path | None = None,
 ) -> tuple[GatheredArchive, ...]:
     """Return the archive of every pin, in the order of `pins`.
 
     With `locked` (node folder → archive) only the bytes that it names are taken, and a pin that it
-    does not hold is a `DriftError`; with None the bytes are learned. A `mirror` holds registry
-    archives as `<host of the registry>/<id>/<version>.zip`. Raises `NotPossibleError` that names
-    all that no origin yields, `DocumentError` for archives that may not be built as they are.
+    does not hold is a `DriftError`; with None the bytes are learned, but for those `known`.
+    A `mirror` holds registry archives as `<host of the registry>/<id>/<version>.zip`. Raises
+    `NotPossibleError` that names all that no origin yields, `DocumentError` for archives that may
+    not be built as they are.
     """
     if not pins:
         return ()
@@ -97,7 +99,7 @@ def obtain_archives(
         mirror=mirror,
         strict=strict,
     )
-    held = {pin.directory: _held(pin, locked) for pin in pins}
+    held = {pin.directory: _held(pin, locked, known or {}) for pin in pins}
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         results = list(pool.map(lambda pin: _tried(places, registry, pin, held), pins))
     missing = [one for one in results if isinstance(one, str)]
@@ -114,10 +116,15 @@ def obtain_archives(
     return found
 
 
-def _held(pin: ArchivePin, locked: Mapping[str, LockedArchive] | None) -> LockedArchive | None:
+def _held(
+    pin: ArchivePin,
+    locked: Mapping[str, LockedArchive] | None,
+    known: Mapping[str, LockedArchive],
+) -> LockedArchive | None:
     """Return what the lock, or else the document itself, says of the archive's bytes."""
     if locked is None:
-        return None
+        learned = known.get(pin.directory)
+        return learned if learned and learned.title == pin.title else None
     entry = locked.get(pin.directory)
     if entry is None or entry.title != pin.title:
         have = f"holds {entry.title}" if entry else "does not hold it"
@@ -307,5 +314,6 @@ def _refuse_unruled(found: Sequence[GatheredArchive], rules: Callable[[str], Nod
         raise DocumentError(
             f"{len(faults)} custom node(s) may not be built as they are",
             faults=faults,
-            remedy="write the rule below `nodes:` of the image's service.yaml",
+            remedy="write the rule below `nodes:` of the image's service.yaml "
+            "(with --from: in a file for --rules, or say --post-install run or skip)",
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.error import HTTPError
@@ -172,6 +172,14 @@ def _attempts(places: Places, pin: NodePin, work: Path) -> Iterable[Attempt[Path
     yield Attempt(
         origin="git", detail=pin.url, fallback=False, get=partial(_fetched, places, pin, work)
     )
+    if pin.fallback:
+        other = replace(pin, url=pin.fallback, fallback="")
+        if places.mirror:
+            get = partial(_from_mirror, places, places.mirror, other)
+            detail = f"mirror of {other.url}"
+            yield Attempt(origin="git-mirror", detail=detail, fallback=True, get=get)
+        get = partial(_fetched, places, other, work / "fallback")
+        yield Attempt(origin="git-fallback", detail=other.url, fallback=True, get=get)
 
 
 def _from_mirror(places: Places, mirror: Path, pin: NodePin) -> Path:
@@ -207,7 +215,8 @@ def _unreachable(host: str, places: Places) -> str:
 
 def _require_hosts(pins: Sequence[NodePin], places: Places) -> None:
     """Say within seconds which nodes cannot be had, where a whole host is out of reach."""
-    wanted = [pin for pin in pins if not _kept(places, pin) and not _in_mirror(places, pin)]
+    alone = [pin for pin in pins if not pin.fallback]
+    wanted = [pin for pin in alone if not _kept(places, pin) and not _in_mirror(places, pin)]
     hosts = sorted({urlsplit(pin.url).netloc for pin in wanted})
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         reasons = dict(
@@ -270,5 +279,7 @@ def _refuse_unruled(nodes: Sequence[GatheredNode], rules: Callable[[str], NodeRu
         raise DocumentError(
             f"{len(faults)} custom node(s) may not be built as they are",
             faults=faults,
-            remedy="write the rule below `nodes:` of the image's service.yaml, or mend the mirror",
+            remedy="write the rule below `nodes:` of the image's service.yaml "
+            "(with --from: in a file for --rules, or say --post-install run or skip), "
+            "or mend the mirror",
         )

@@ -86,6 +86,7 @@ def judge_requirements(plan: RestorePlan, said: str) -> None:
             lines += 1
             name = normalized(str(line.get("name") or ""))
             known = {name, line["raw"]} & (plan.accepted | plan.family)
+            known |= {url for url in plan.from_git if f"git+{url}" in line["raw"]}
             if line["status"] != "satisfied" and not known:
                 have = line.get("installed") or "nothing"
                 wrong.append(f"{pack['pack']}: {line['raw']} is {line['status']}, found {have}")

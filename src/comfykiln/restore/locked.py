@@ -97,7 +97,7 @@ def _write_origin(source: dict[str, Any]) -> None:
 def _metadata(name: str) -> Path:
     """Return the folder of the installed package's metadata."""
     folders = ENVIRONMENT.glob("lib/python3.*/site-packages/*.dist-info")
-    found = [path for path in folders if normalized(path.name.rpartition("-")[0]) == name]
+    found = [path for path in folders if normalized(path.name.partition("-")[0]) == name]
     if len(found) != 1:
         raise StepError(f"{name}: built from git, but not installed under that name")
     return found[0]

@@ -18,7 +18,7 @@ from comfykiln.restore.installing import run_install_script
 from comfykiln.restore.judging import judge, judge_requirements
 from comfykiln.restore.mirrors import TEMPLATE, complete, make_mirrors, write_config
 from comfykiln.restore.packages import APP, epoch
-from comfykiln.restore.plans import read_plan
+from comfykiln.restore.plans import cloned_from, read_plan
 from comfykiln.restore.running import StepError, output, run
 from comfykiln.restore.sealing import seal
 
@@ -55,7 +55,7 @@ def restore(path: Path) -> None:
     own = {entry.name for entry in CUSTOM_NODES.iterdir()}
     make_mirrors(plan.mirrors)
     env = _comfy_environment(plan)
-    run_comfy_restore(env)
+    run_comfy_restore(plan, env)
     for node in plan.git:
         complete(node, CUSTOM_NODES / node.directory, env)
     for archive in plan.archives:
@@ -77,7 +77,7 @@ def restore(path: Path) -> None:
     seal(RESULT, epoch())
 
 
-def run_comfy_restore(env: dict[str, str]) -> None:
+def run_comfy_restore(plan: RestorePlan, env: dict[str, str]) -> None:
     """Run `comfy node restore-snapshot`, as section 6.2 of the snapshot spec asks for.
 
     It is given the snapshot without its registry nodes: those it would fetch from the registry,
@@ -85,7 +85,12 @@ def run_comfy_restore(env: dict[str, str]) -> None:
     """
     given = Path("/tmp/snapshot.json")  # noqa: S108  # a build stage has one user
     wanted = json.loads(SNAPSHOT.read_text("utf-8"))
-    given.write_text(json.dumps({**wanted, "cnr_custom_nodes": {}}), "utf-8")
+    cloned = {
+        cloned_from(node.url, node.directory): {"hash": node.commit, "disabled": node.disabled}
+        for node in plan.git
+    }
+    told = {**wanted, "cnr_custom_nodes": {}, "git_custom_nodes": cloned}
+    given.write_text(json.dumps(told), "utf-8")
     run(["comfy", "--skip-prompt", "tracking", "disable"], env=env)
     argv = ["comfy", "--skip-prompt", "--workspace", str(APP), "node", "restore-snapshot"]
     status, text = output([*argv, str(given)], env=env, cwd=CUSTOM_NODES)

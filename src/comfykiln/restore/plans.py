@@ -41,6 +41,16 @@ class GitNode:
         return {self.directory: self.commit, **below}
 
 
+def cloned_from(url: str, directory: str) -> str:
+    """Return the address that comfy-cli is told for a repository: it names the folder after it.
+
+    Where the node's folder has another name, that is an address which only the mirrors know.
+    """
+    if url.rstrip("/").rpartition("/")[2] == directory:
+        return url
+    return f"https://clones.invalid/{directory}"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ArchiveNode:
     """One node from an archive: its directory, the archive, what the registry calls it.
@@ -89,7 +99,8 @@ class RestorePlan:
     """What `restore.json` says; all paths lie beside it.
 
     `files` lie in the folder `beside`, ComfyUI's own among them. `accepted` are packages that a
-    node may miss; `family` is the torch family, which this row does not see.
+    node may miss; `from_git` are the repositories of packages that the row below has built, whose
+    lines comfy-cli cannot read; `family` is the torch family, which this row does not see.
     """
 
     snapshot: Path
@@ -100,6 +111,7 @@ class RestorePlan:
     beside: Path
     local: tuple[Path, ...]
     accepted: frozenset[str]
+    from_git: tuple[str, ...]
     family: frozenset[str]
 
     @property
@@ -120,6 +132,7 @@ def read_plan(path: Path) -> RestorePlan:
         beside=path.parent / "files",
         local=tuple(path.parent / "local" / name for name in raw["local"]),
         accepted=frozenset(raw["accepted"]),
+        from_git=tuple(raw["from_git"]),
         family=frozenset(raw["family"]),
     )
 

@@ -372,3 +372,21 @@ def test_our_own_tarball_must_be_what_its_manifest_says(tmp_path: Path) -> None:
     parsed = read(unpacked(members, tmp_path / "folder"))
     assert parsed.form == "comfykiln"
     assert [note.rule for note in parsed.notes].count("bundle.digest") == 2
+
+
+def test_what_can_be_executed_stays_so(tmp_path: Path) -> None:
+    code = (
+        Attachment(path="dev_nodes/mine/__init__.py", data=b"1"),
+        Attachment(path="dev_nodes/mine/run.sh", data=b"2", executable=True),
+    )
+    environment = Environment(nodes=(Node(name="mine", source="development"),), attachments=code)
+    path = tmp_path / "e.tar.gz"
+    path.write_bytes(write(environment, Kind.EXPORT).data)
+    assert read(path).environment.attachments == code
+    members = {
+        name: data
+        for name, data in tarballs.read_members(path).items()
+        if name not in ("environment.json", "manifest.json")
+    }
+    path.write_bytes(tarballs.write_members(members, 0, executable=["dev_nodes/mine/run.sh"]))
+    assert read(path).environment.attachments == code

@@ -319,3 +319,56 @@ def test_on_a_terminal_each_needy_model_is_asked_for(repository: Path) -> None:
     assert child.wait(20) == 0
     assert sources(repository) == [["s3://bucket/a"], [], ["hf://o/r@main/c.safetensors"]]
     os.close(ours)
+
+
+def workflow(*models: dict[str, str]) -> str:
+    node = {"id": 1, "type": "Loader", "properties": {"models": list(models)}}
+    return json.dumps({"nodes": [node], "links": [], "version": 0.4})
+
+
+@pytest.mark.parametrize(
+    ("before", "head"),
+    [
+        (None, "models:\n"),
+        ("models: []\n", "models:\n"),
+        (
+            "# ours\nmodels:\n  - name: mine # stays\n    destination: vae/mine.safetensors",
+            (
+                "# ours\nmodels:\n  - name: mine # stays\n    destination: vae/mine.safetensors\n"
+                "    sources:\n      - https://host.example/mine\n"
+            ),
+        ),
+    ],
+)
+def test_a_documents_models_enter_the_list(
+    repository: Path,
+    tmp_path: Path,
+    before: str | None,
+    head: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = repository / "services/comfy/core/models.yaml"
+    if before is not None:
+        path.write_text(before)
+    mine = {"name": "mine.safetensors", "directory": "vae", "url": "https://host.example/mine"}
+    lora = {
+        "name": "lora.safetensors",
+        "directory": "loras",
+        "url": "https://huggingface.co/o/r/resolve/main/lora.safetensors",
+        "hash": "ab" * 32,
+    }
+    pickle = {"name": "old.ckpt", "directory": "checkpoints", "url": "https://host.example/old"}
+    own = [mine] if before and "mine" in before else []
+    (tmp_path / "w.json").write_text(workflow(*own, lora, pickle))
+    commands.add_from(repository, "core", str(tmp_path / "w.json"), as_json=False)
+    said = capsys.readouterr()
+    assert said.out.startswith(f"core: 1 new model(s), {len(own)} with more sources")
+    assert said.err == "! checkpoints/old.ckpt: a pickle; add it by hand with allow_pickle\n"
+    assert path.read_text() == head + (
+        "  - name: lora.safetensors\n    destination: loras/lora.safetensors\n"
+        f"    criticality: flexible\n    sha256: {'ab' * 32}\n"
+        "    sources:\n    - hf://o/r@main/lora.safetensors\n"
+    )
+    once = path.read_text()
+    commands.add_from(repository, "core", str(tmp_path / "w.json"), as_json=True)
+    assert path.read_text() == once

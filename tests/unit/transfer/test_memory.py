@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tests.support.s3 import Server
 
 ROOT = Path(__file__).parents[3]
-SIZE = 208 * MIB
+SIZE = 160 * MIB
 MOVER = """
 import json, resource, sys
 from pathlib import Path

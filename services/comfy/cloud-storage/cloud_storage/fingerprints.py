@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import compat
-from .runtime import full_key, open_store
+from .runtime import object_key, open_store
 from .shared.errors import StorageError, UnreachableError
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ async def of_object(
     """
     try:
         store = store_input(profile)
-        whole = full_key(store.profile, text_input("key", key))
+        whole = object_key(store.profile, text_input("key", key))
         etag = await asyncio.to_thread(_etag, store, whole)
         return digest(store.profile, whole, state(store, whole, etag) if state else etag)
     except (UnknownYetError, StorageError):

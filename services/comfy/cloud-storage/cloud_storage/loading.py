@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from . import compat
 from .fingerprints import digest, seen
-from .runtime import full_key
+from .runtime import object_key
 from .shared.download import download
 from .shared.errors import ChangedError, DamagedError, UnreachableError
 
@@ -27,7 +27,7 @@ def bring(store: Store, key: str, task: Task) -> Path:
     Where the store cannot be reached, the last copy of it is used.
     Raises `StorageError` where there is none, or `DamagedError` for an empty object.
     """
-    whole = full_key(store.profile, key)
+    whole = object_key(store.profile, key)
     for attempt in range(1, ATTEMPTS + 1):
         try:
             found = store.head(whole)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from . import compat, local
 from .fingerprints import seen
-from .runtime import full_key, human
+from .runtime import human, object_key
 from .shared.download import Downloaded, download
 from .shared.errors import ChangedError, DamagedError, SpaceError, StorageError, UnreachableError
 
@@ -35,7 +35,7 @@ class Wanted:
     def name(self, store: Store, suffixes: frozenset[str]) -> PurePosixPath:
         """Return the path below the models folder."""
         told = self.save_as.strip()
-        return local.local_name(told or full_key(store.profile, self.key), suffixes)
+        return local.local_name(told or object_key(store.profile, self.key), suffixes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +58,7 @@ def bring(store: Store, wanted: Wanted, task: Task) -> Model:
     name = wanted.name(store, suffixes)
     for attempt in range(1, ATTEMPTS + 1):
         try:
-            found = store.head(full_key(store.profile, wanted.key))
+            found = store.head(object_key(store.profile, wanted.key))
         except UnreachableError as error:
             return _offline(store, wanted, folders, name, error)
         seen(store, found)
@@ -76,7 +76,7 @@ def intact_copy(store: Store, wanted: Wanted, etag: str) -> bool:
     copy = _first(folders, wanted.name(store, suffixes))
     return (
         copy is not None
-        and copy.is_from(store.profile, full_key(store.profile, wanted.key))
+        and copy.is_from(store.profile, object_key(store.profile, wanted.key))
         and copy.record is not None
         and etag in ("", copy.record.etag)
         and copy.intact()
@@ -211,7 +211,7 @@ def _offline(
     error: UnreachableError,
 ) -> Model:
     copy = _first(folders, name)
-    key = full_key(store.profile, wanted.key)
+    key = object_key(store.profile, wanted.key)
     if copy is None or copy.record is None or not copy.is_from(store.profile, key):
         raise error
     if not copy.intact():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from . import compat
-from .runtime import Task, full_key, human, in_thread, open_store, profile_input
+from .runtime import Task, full_key, human, in_thread, object_key, open_store, profile_input
 from .shared.upload import upload
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class GeneratePresignedURL(_Fresh):
 
         def work(_: Task) -> str:
             store = open_store(profile)
-            whole = full_key(store.profile, key)
+            whole = object_key(store.profile, key)
             store.head(whole)
             return store.share(whole, expires_hours)
 

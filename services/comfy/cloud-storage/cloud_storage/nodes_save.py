@@ -255,6 +255,11 @@ class SaveAudioToCloud(_Save):
         """Upload the sounds and return their keys (and URLs), one each."""
         from .media_audio import CONTENT_TYPES, encode  # noqa: PLC0415  # PyAV, where it is used
 
+        if not audio or not audio["waveform"].numel():
+            raise StorageError(
+                "There is no sound to save.",
+                remedy="check what is connected; a video may have no sound",
+            )
         metadata = cls.metadata()
         waveforms, rate = audio["waveform"], int(audio["sample_rate"])
 

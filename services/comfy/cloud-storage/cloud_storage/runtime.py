@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from comfy_api.latest import io
 
 from . import compat
-from .shared.errors import Cancelled, ProfileError
+from .shared.errors import Cancelled, ProfileError, StorageError
 from .shared.profiles import Profile, Profiles
 from .shared.ranged import Watch
 from .shared.store import Store
@@ -73,13 +73,33 @@ def open_store(profile: object) -> Store:
 def full_key(profile: Profile, key: str) -> str:
     """Return the object's whole key: the profile's prefix comes first unless it is there already.
 
-    A slash at the begin means the bucket's root.
+    A slash at the begin means the bucket's root, and so does `s3://` with the profile's bucket.
+    Raises `StorageError` for another bucket's address.
     """
     key = key.strip()
+    if key.startswith("s3://"):
+        bucket, _, key = key.removeprefix("s3://").partition("/")
+        if bucket != profile.bucket:
+            raise StorageError(
+                f"s3://{bucket}/{key} is not in {profile.bucket}, the bucket of "
+                f"{profile.shown_name}.",
+                remedy="wire a profile of that bucket, or set bucket on the profile node",
+            )
+        key = "/" + key
     if key.startswith("/"):
         return key.lstrip("/")
     prefix = folder(profile.path_prefix)
     return key if prefix and key.startswith(prefix) else prefix + key
+
+
+def object_key(profile: Profile, key: str) -> str:
+    """Return the whole key of one object; raise `StorageError` where none is named."""
+    whole = full_key(profile, key)
+    if not key.strip(" /") or whole.endswith("/"):
+        raise StorageError(
+            f"{key!r} names no object.", remedy="type a key; List Bucket Contents shows them"
+        )
+    return whole
 
 
 def folder(prefix: str) -> str:

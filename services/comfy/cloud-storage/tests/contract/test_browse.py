@@ -66,3 +66,29 @@ def test_wrong_keys_are_named(
     monkeypatch.delenv("COMFY_S3_ACCESS_KEY")
     with pytest.raises(Exception, match="Cloud storage access key not configured"):
         execute("TestCloudConnection")
+
+
+@pytest.mark.parametrize("key", ["", " ", "/", "a/"])
+@pytest.mark.parametrize(
+    "node", ["LoadImageFromCloud", "LoadVideoFromCloud", "GeneratePresignedURL"]
+)
+def test_a_key_that_names_nothing(
+    one_bucket: Bucket, execute: Callable[..., Any], node: str, key: str
+) -> None:
+    with pytest.raises(Exception, match="names no object") as told:
+        execute(node, key=key)
+    assert "List Bucket Contents shows them" in str(told.value)
+
+
+def test_an_address_as_the_nodes_show_it_is_a_key(
+    one_bucket: Bucket, execute: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFY_S3_PATH_PREFIX", "team/")
+    one_bucket.put("team/x.txt", b"x")
+    whole = f"s3://{one_bucket.name}/team/x.txt"
+    urls = [execute("GeneratePresignedURL", key=key).out[0] for key in (whole, "x.txt")]
+    assert [url.partition("?")[0] for url in urls] == [urls[0].partition("?")[0]] * 2
+    listed = execute("ListBucketContents", prefix=f"s3://{one_bucket.name}/team/")
+    assert listed.out[1] == "team/x.txt"
+    with pytest.raises(Exception, match="s3://other/x.txt is not in bucket-"):
+        execute("GeneratePresignedURL", key="s3://other/x.txt")

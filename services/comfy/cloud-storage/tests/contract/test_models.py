@@ -132,7 +132,7 @@ def test_w06_the_whole_key_is_the_path(
 def test_w06_there_is_no_way_out_of_the_models_folder(
     one_bucket: Bucket, execute: Callable[..., Any], models: Path, key: str, told: str
 ) -> None:
-    with pytest.raises(Exception, match=told):
+    with pytest.raises(Exception, match="names no object" if key in ("", "a/") else told):
         load(execute, key=key)
     with pytest.raises(Exception, match=told if key else "Object not found"):
         load(execute, key="x.safetensors", save_as=key)

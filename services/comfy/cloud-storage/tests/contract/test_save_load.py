@@ -228,6 +228,39 @@ def test_rates_and_channels_that_a_format_does_not_know(
 
 
 @pytest.mark.parametrize(
+    "audio", [None, {"waveform": torch.zeros(1, 2, 0), "sample_rate": 44100}], ids=["none", "empty"]
+)
+def test_no_sound_is_named(
+    one_bucket: Bucket, execute: Callable[..., Any], audio: dict[str, Any] | None
+) -> None:
+    with pytest.raises(Exception, match="There is no sound to save"):
+        execute("SaveAudioToCloud", audio=audio, key_prefix="", filename="x", format="flac")
+    assert one_bucket.keys() == []
+
+
+@pytest.mark.parametrize("codec", ["vp9", "av1"])
+def test_a_film_of_odd_size_keeps_it(
+    one_bucket: Bucket, execute: Callable[..., Any], codec: str
+) -> None:
+    parts = Types.VideoComponents(
+        images=torch.rand(3, 65, 67, 3), audio=None, frame_rate=Fraction(30000, 1001)
+    )
+    (key, _) = execute(
+        "SaveVideoToCloud",
+        video=InputImpl.VideoFromComponents(parts),
+        key_prefix="",
+        filename="odd",
+        format="webm",
+        codec=codec,
+    ).out
+    (loaded,) = execute("LoadVideoFromCloud", key=key).out
+    found = loaded.get_components()
+    assert tuple(found.images.shape) == (3, 65, 67, 3)
+    assert found.audio is None
+    assert float(found.frame_rate) == pytest.approx(29.97, rel=0.01)
+
+
+@pytest.mark.parametrize(
     ("format", "codec", "suffix", "encoding"),
     [
         ("auto", "auto", "mp4", "h264"),

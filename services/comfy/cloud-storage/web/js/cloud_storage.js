@@ -4,6 +4,14 @@ import { ComfyWidgets } from "../../../scripts/widgets.js";
 
 const FIELD = "cloud_storage_result";
 
+// Makes room for what the node shows; never smaller than a person has drawn it.
+function grow(node) {
+  const [width, height] = node.computeSize();
+  if (width <= node.size[0] && height <= node.size[1]) return;
+  node.setSize([Math.max(width, node.size[0]), Math.max(height, node.size[1])]);
+  node.setDirtyCanvas?.(true, true);
+}
+
 app.registerExtension({
   name: "comfykiln.cloud-storage",
 
@@ -25,7 +33,8 @@ app.registerExtension({
         field.serializeValue = () => undefined;
       }
       field.value = text;
-      this.setDirtyCanvas?.(true, true);
+      // Pictures and the line of progress take their place after this.
+      for (const wait of [0, 300, 1500]) setTimeout(() => grow(this), wait);
     };
   },
 });

@@ -1,0 +1,58 @@
+"""The models that a document names: those that an image can have, and why not the others."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from comfykiln import files
+from comfykiln.documents.faults import FaultyDocumentError, Note
+from comfykiln.models.document import parse
+from comfykiln.models.fromdocuments import from_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comfykiln.environment import Environment
+    from comfykiln.models.records import ModelEntry
+
+_PLACE = re.compile(r"\$\.models\[(\d+)\]")
+
+
+def choose(environment: Environment) -> tuple[tuple[ModelEntry, ...], tuple[Note, ...]]:
+    """Return the models that a list may hold, and what is said of those that it may not.
+
+    The rules are those of models.yaml, so that what is left out is told with the same words: a
+    pickle that nobody gave a reason for, two models for one place.
+    """
+    named = from_environment(environment)
+    notes = [Note(path="models", rule="from.model", message=one) for one in named.notes]
+    entries = named.entries
+    try:
+        parse(as_file(entries), "models.yaml")
+    except FaultyDocumentError as error:
+        bad = {int(match[1]): one for one in error.records if (match := _PLACE.match(one.path))}
+        if not bad:
+            raise
+        for index, fault in sorted(bad.items()):
+            message = f"{entries[index].destination}: left out: {fault.problem}"
+            notes.append(Note(path="models", rule=fault.rule, message=message))
+        entries = tuple(one for index, one in enumerate(entries) if index not in bad)
+        parse(as_file(entries), "models.yaml")
+    return entries, tuple(notes)
+
+
+def as_file(entries: Sequence[ModelEntry]) -> bytes:
+    """Return the entries as a models.yaml; JSON is YAML."""
+    listed = [
+        {
+            "name": one.name,
+            "destination": one.destination,
+            "criticality": one.criticality,
+            "sources": [source.data() for source in one.sources],
+            "sha256": one.sha256,
+            "size": one.size,
+        }
+        for one in entries
+    ]
+    return files.canonical_json({"models": listed})
