@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from comfykiln import engine as engines
 from comfykiln import unfinished
-from comfykiln.errors import KilnError
+from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.oci import archive, images, layers
 from comfykiln.oci.receiver import Receiver, Sink, receiving
 
@@ -68,7 +68,7 @@ def read(client: docker.DockerClient, engine: Engine, ref: str) -> Image:
 
 def push(client: docker.DockerClient, ref: str, sink: Sink) -> bytes:
     """Make the engine give the blobs of `ref` that `sink` has not to it; return the manifest."""
-    with receiving(sink) as receiver, _named(client, ref, receiver) as name:
+    with _answering(), receiving(sink) as receiver, _named(client, ref, receiver) as name:
         said = _pushed(client, name)
         if receiver.fault is not None:
             raise receiver.fault
@@ -104,8 +104,9 @@ def append(
     Raises `RefusedError` when the engine refuses, or has another image afterwards.
     """
     stream = archive.partial(image, ref, added, contents)
-    said = _loaded(client, stream)
-    found = engines.find_image(client, ref)
+    with _answering():
+        said = _loaded(client, stream)
+        found = engines.find_image(client, ref)
     if found is None:
         raise RefusedError(
             f"the engine did not take the image: {said or 'it gave no reason'}",
@@ -148,24 +149,33 @@ def _loaded(client: docker.DockerClient, stream: Iterator[bytes | memoryview]) -
 
     docker-py's own `load_image` bounds the engine's silence by the client's time limit.
     """
+    api = client.api
+    with api.post(
+        f"{api.base_url}/v{api.api_version}/images/load",
+        data=cast("Iterable[bytes]", stream),
+        params={"quiet": True},
+        headers={"Content-Type": "application/x-tar"},
+        stream=True,
+        timeout=_SILENCE,
+    ) as answer:
+        if not answer.ok:
+            return " ".join(answer.text.split())
+        events = [json.loads(line) for line in answer.iter_lines() if line]
+    return " ".join(str(event["error"]) for event in events if "error" in event)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn the end of the engine into one clear error."""
     from requests.exceptions import RequestException  # noqa: PLC0415  # with docker-py
 
-    api = client.api
     try:
-        with api.post(
-            f"{api.base_url}/v{api.api_version}/images/load",
-            data=cast("Iterable[bytes]", stream),
-            params={"quiet": True},
-            headers={"Content-Type": "application/x-tar"},
-            stream=True,
-            timeout=_SILENCE,
-        ) as answer:
-            if not answer.ok:
-                return " ".join(answer.text.split())
-            events = [json.loads(line) for line in answer.iter_lines() if line]
+        yield
     except RequestException as error:
-        return f"the connection to it broke: {error}"
-    return " ".join(str(event["error"]) for event in events if "error" in event)
+        raise NotPossibleError(
+            f"the engine does not answer any more: {error}",
+            remedy="start it again (`docker info`), and look at its log",
+        ) from error
 
 
 @contextmanager
