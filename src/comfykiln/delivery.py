@@ -112,7 +112,7 @@ class Delivery:
         disk.require_space(self.engine, ENGINE_COPIES * sum(layer.size for layer in lacking))
         try:
             local.append(self.client, self.image, lacking, self.models.contents, name)
-        except KilnError as error:
+        except local.RefusedError as error:
             if len(lacking) == len(self.models.layers):
                 raise
             console.note(f"every model layer is handed over anew: {error.message}")
@@ -144,18 +144,7 @@ def require_visible(client: docker.DockerClient, name: str, wanted: Mapping[str,
     """Raise `KilnError` unless any user of the image sees the models, by path, with their sizes."""
     if not wanted:
         return
-    script = resources.files("comfykiln").joinpath("probe_models.py").read_text("utf-8")
-    output = client.containers.run(
-        name,
-        ["-I", "-c", script, *wanted],
-        entrypoint=["/app/.venv/bin/python"],
-        user=_ANYBODY,
-        network_mode="none",
-        read_only=True,
-        cap_drop=["ALL"],
-        remove=True,
-    )
-    found: dict[str, Any] = json.loads(output)
+    found = _looked_at(client, name, list(wanted))
     wrong = [
         f"{path}: {found.get(path)}, not {size} bytes"
         for path, size in wanted.items()
@@ -167,3 +156,28 @@ def require_visible(client: docker.DockerClient, name: str, wanted: Mapping[str,
             remedy="build again; if it stays so, report the versions that doctor prints",
         )
     console.note(f"{len(wanted)} model(s) in the image, readable by every user")
+
+
+def _looked_at(client: docker.DockerClient, name: str, paths: Sequence[str]) -> dict[str, Any]:
+    """Return the size of each model inside the image, or why it cannot be read there."""
+    from docker.errors import DockerException  # noqa: PLC0415  # with docker-py
+
+    script = resources.files("comfykiln").joinpath("probe_models.py").read_text("utf-8")
+    try:
+        output = client.containers.run(
+            name,
+            ["-I", "-c", script, *paths],
+            entrypoint=["/app/.venv/bin/python"],
+            user=_ANYBODY,
+            network_mode="none",
+            read_only=True,
+            cap_drop=["ALL"],
+            remove=True,
+        )
+    except DockerException as error:
+        raise KilnError(
+            f"the models inside {name} cannot be looked at: {error}",
+            remedy="build the image again; it must be one of comfykiln's",
+        ) from error
+    found: dict[str, Any] = json.loads(output)
+    return found

@@ -127,13 +127,13 @@ class _Blobs:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def has(self, digest: str) -> bool:
-        return digest in self.written
+        """Tell whether the blob need not be handed out: it is written, or not wanted at all."""
+        return digest not in self.wanted or digest in self.written
 
     def take(self, digest: str, size: int, stream: BufferedIOBase) -> None:
-        """Write a layer; a config, which the archive has another one of, is read over."""
-        wanted = self.wanted.get(digest)
-        offset = self.places.blobs.get(digest, 0)
-        if wanted not in {None, size}:
+        """Write a layer to its place."""
+        wanted, offset = self.wanted[digest], self.places.blobs[digest]
+        if size != wanted:
             raise KilnError(
                 f"the engine hands out {digest} with {size} bytes, not {wanted}",
                 remedy="build the image again",
@@ -148,8 +148,7 @@ class _Blobs:
                     remedy="look at its log, and run it again",
                 )
             found.update(chunk)
-            if wanted is not None:
-                self._write(chunk, offset + done)
+            self._write(chunk, offset + done)
             done += len(chunk)
         if f"sha256:{found.hexdigest()}" != digest:
             raise KilnError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from comfykiln import engine as engines
 from comfykiln import unfinished
-from comfykiln.errors import KilnError
+from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.oci import archive, images, layers
 from comfykiln.oci.receiver import Receiver, Sink, receiving
 
@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 _SMALL = 4 << 20
 # An engine is silent while it unpacks: seconds until that is taken for its end.
 _SILENCE = 3600
+
+
+class RefusedError(KilnError):
+    """The engine did not take an image, or has another one than it was given."""
 
 
 class _Head:
@@ -64,7 +68,7 @@ def read(client: docker.DockerClient, engine: Engine, ref: str) -> Image:
 
 def push(client: docker.DockerClient, ref: str, sink: Sink) -> bytes:
     """Make the engine give the blobs of `ref` that `sink` has not to it; return the manifest."""
-    with receiving(sink) as receiver, _named(client, ref, receiver) as name:
+    with _answering(), receiving(sink) as receiver, _named(client, ref, receiver) as name:
         said = _pushed(client, name)
         if receiver.fault is not None:
             raise receiver.fault
@@ -97,13 +101,14 @@ def append(
 ) -> None:
     """Make the engine hold `image` as `ref`; of its layers only `added` are handed over.
 
-    Raises `KilnError` when the engine refuses, or has another image afterwards.
+    Raises `RefusedError` when the engine refuses, or has another image afterwards.
     """
     stream = archive.partial(image, ref, added, contents)
-    said = _loaded(client, stream)
-    found = engines.find_image(client, ref)
+    with _answering():
+        said = _loaded(client, stream)
+        found = engines.find_image(client, ref)
     if found is None:
-        raise KilnError(
+        raise RefusedError(
             f"the engine did not take the image: {said or 'it gave no reason'}",
             remedy="look at its log and at the disk of its data root (`docker system df`)",
         )
@@ -111,7 +116,7 @@ def append(
 
 
 def check(attrs: dict[str, Any], image: Image, ref: str) -> None:
-    """Raise `KilnError` unless the engine's image is `image`: layers, labels, entry point."""
+    """Raise `RefusedError` unless the engine's image is `image`: layers, labels, entry point."""
     config = attrs["Config"]
     expected = image.config.get("config", {})
     pairs = {
@@ -122,7 +127,7 @@ def check(attrs: dict[str, Any], image: Image, ref: str) -> None:
     }
     wrong = [what for what, (found, wanted) in pairs.items() if found != wanted]
     if wrong:
-        raise KilnError(
+        raise RefusedError(
             f"{ref} has other {' and '.join(wrong)} than it was given",
             remedy="build again; if it stays so, report the versions that doctor prints",
         )
@@ -130,12 +135,13 @@ def check(attrs: dict[str, Any], image: Image, ref: str) -> None:
 
 def _pushed(client: docker.DockerClient, name: str) -> str:
     """Push, and return what the engine complained of."""
-    faults = [
-        str(event["error"])
-        for event in client.api.push(name, stream=True, decode=True, auth_config={})
-        if "error" in event
-    ]
-    return " ".join(faults)
+    from docker.errors import APIError  # noqa: PLC0415  # with docker-py
+
+    try:
+        events = list(client.api.push(name, stream=True, decode=True, auth_config={}))
+    except APIError as error:
+        return str(error.explanation or error)
+    return " ".join(str(event["error"]) for event in events if "error" in event)
 
 
 def _loaded(client: docker.DockerClient, stream: Iterator[bytes | memoryview]) -> str:
@@ -153,9 +159,23 @@ def _loaded(client: docker.DockerClient, stream: Iterator[bytes | memoryview]) -
         timeout=_SILENCE,
     ) as answer:
         if not answer.ok:
-            return str(answer.text)
+            return " ".join(answer.text.split())
         events = [json.loads(line) for line in answer.iter_lines() if line]
     return " ".join(str(event["error"]) for event in events if "error" in event)
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn the end of the engine into one clear error."""
+    from requests.exceptions import RequestException  # noqa: PLC0415  # with docker-py
+
+    try:
+        yield
+    except RequestException as error:
+        raise NotPossibleError(
+            f"the engine does not answer any more: {error}",
+            remedy="start it again (`docker info`), and look at its log",
+        ) from error
 
 
 @contextmanager

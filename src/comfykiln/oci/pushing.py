@@ -182,13 +182,13 @@ class _Through:
     wanted: Mapping[str, int]
 
     def has(self, digest: str) -> bool:
-        """Tell whether the registry has the layer; a config of the engine's is never sent."""
-        return digest in self.wanted and bool(self.push.there(digest, self.wanted[digest]))
+        """Tell whether the layer need not be sent: the registry has it, or nobody wants it here.
+
+        The engine's own config and model layers are none of this sink's.
+        """
+        return digest not in self.wanted or bool(self.push.there(digest, self.wanted[digest]))
 
     def take(self, digest: str, size: int, stream: BufferedIOBase) -> None:
-        if digest not in self.wanted:
-            stream.read(size)
-            return
         open_at = partial(_rest, stream, size, digest)
         self.push.send(Blob(digest=digest, size=size, open_at=open_at), tries=1)
         console.note(f"layer {digest[7:19]}: sent ({size / MB:.1f} MB)")

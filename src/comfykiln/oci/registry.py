@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln import files
-from comfykiln.errors import KilnError
+from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.oci import logins
 from comfykiln.oci.transport import TRIES, BrokenError, Transport
 
@@ -64,15 +64,25 @@ class Repository:
         self._dropped(self._opened())
 
     def mount(self, digest: str, size: int, other: str) -> bool:
-        """Try to take the blob over from the repository `other`, without sending it."""
-        self.transport.allow(f"repository:{other}:pull")
-        answer = self.transport.ask(
-            "POST",
-            self.transport.url(f"blobs/uploads/?mount={digest}&from={other}"),
-            expected=(_CREATED, 202, _MISSING, 403),
-            body=b"",
-        )
-        if answer.status == 202:  # noqa: PLR2004  # an upload was opened instead: it is not used
+        """Try to take the blob over from the repository `other`, without sending it.
+
+        False where that is not possible, because it is not there or not ours to read.
+        """
+        scope = f"repository:{other}:pull"
+        self.transport.allow(scope)
+        try:
+            answer = self.transport.ask(
+                "POST",
+                self.transport.url(f"blobs/uploads/?mount={digest}&from={other}"),
+                expected=(_CREATED, 202),
+                body=b"",
+            )
+        except NotPossibleError:
+            raise
+        except KilnError:
+            self.transport.disallow(scope)
+            return False
+        if answer.status != _CREATED:  # an upload was opened instead: it is not used
             self._dropped(self.transport.joined(answer))
         return answer.status == _CREATED and self.has(digest, size)
 

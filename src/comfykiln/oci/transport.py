@@ -81,6 +81,11 @@ class Transport:
             self._scopes.add(scope)
             self._authorization = ""
 
+    def disallow(self, scope: str) -> None:
+        """Ask for this scope no more."""
+        self._scopes.discard(scope)
+        self._authorization = ""
+
     def ask(
         self,
         method: str,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -169,3 +171,35 @@ def test_a_stop_ends_all_transfers_at_once(faults: FaultServer) -> None:
     assert time.monotonic() - begin < 4
     timer.join()
     assert not store.path_of(sha256(DATA)).exists()
+
+
+FULL = """
+import os, resource, sys, threading
+from comfykiln.errors import NotPossibleError
+from comfykiln.models import bringing, store
+from comfykiln.models.progress import Silent
+from comfykiln.models.records import ModelSource
+url, sha256, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
+job = bringing.Job(name="m", destination="vae/m.safetensors", criticality="required",
+                   sources=(ModelSource(url=url),), sha256=sha256, size=size)
+hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+for percent in range(1, 100):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size * percent // 100, hard))
+    try:
+        bringing.bring(job, os.environ, shown=Silent(), stop=threading.Event())
+    except NotPossibleError as error:
+        assert "the disk or the quota is full" in str(error), error
+    else:
+        raise SystemExit(f"{percent} %: no error")
+    assert not store.path_of(sha256).exists()
+resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+bringing.bring(job, os.environ, shown=Silent(), stop=threading.Event())
+"""
+
+
+def test_a_disk_that_fills_at_any_percent_leaves_nothing_wrong(faults: FaultServer) -> None:
+    faults.add("/m", DATA)
+    argv = [sys.executable, "-c", FULL, f"{faults.url}/m", sha256(DATA), str(len(DATA))]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert store.path_of(sha256(DATA)).read_bytes() == DATA

@@ -5,12 +5,15 @@ import io
 import json
 import os
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from docker import DockerClient
 from tests.unit.oci.test_images import base
 
-from comfykiln.errors import DriftError, KilnError
+from comfykiln.engine import Engine
+from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
 from comfykiln.oci import archive, archiving, contents, images, layers
 from comfykiln.oci.layers import Layer, ModelFile
 
@@ -153,3 +156,62 @@ def test_a_digest_is_computed_once(model_files: Files) -> None:
     cache, source = model_files.folder / "cache", model_files.contents
     known = [contents.with_digest(Layer(files=one.files), source, cache) for one in first]
     assert known == first
+
+
+def test_an_engine_hands_out_only_what_is_wanted(tmp_path: Path) -> None:
+    places = archiving.Places(pieces={}, blobs={digest(b"right"): 0}, size=5)
+    with (tmp_path / "archive").open("wb") as file:
+        sink = archiving._Blobs(handle=file.fileno(), places=places, wanted={digest(b"right"): 5})
+        # An image with models hands out neither those nor its config: both are had from here.
+        assert sink.has(digest(b"a model layer or a config"))
+        assert not sink.has(digest(b"right"))
+        sink.take(digest(b"right"), 5, io.BytesIO(b"right"))
+        assert sink.has(digest(b"right"))
+
+
+def write(path: Path, model_files: Files, *, store: str = "containerd", size: int = 5) -> None:
+    """Begin to write an archive; the faults under test come before the engine is asked."""
+    engine = Engine(version="26.1", store=store, data_root="/", architecture="x86_64")
+    image = images.parse(*base())
+    first = replace(image.layers[0], size=size)
+    image = replace(image, layers=(first, *image.layers[1:]))
+    archiving.write(
+        DockerClient(base_url="unix:///nowhere", version="1.45"),
+        engine,
+        "base",
+        image,
+        [],
+        model_files.contents,
+        path,
+        ref="team/comfy:t",
+    )
+
+
+def test_a_disk_that_is_too_small_is_told_before_the_first_byte(
+    model_files: Files, tmp_path: Path
+) -> None:
+    path = tmp_path / "archive.tar"
+    path.write_bytes(b"old")
+    with pytest.raises(NotPossibleError, match=r"the archive needs 1000000\.0 GB"):
+        write(path, model_files, size=10**15)
+    assert path.read_bytes() == b"old"
+    assert sorted(one.name for one in tmp_path.iterdir() if one.is_file()) == ["archive.tar"]
+
+
+def test_a_folder_is_no_archive(model_files: Files, tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match="is a folder"):
+        write(tmp_path, model_files)
+
+
+def test_overlay2_hands_out_no_layers(model_files: Files, tmp_path: Path) -> None:
+    with pytest.raises(NotPossibleError, match="overlay2"):
+        write(tmp_path / "archive.tar", model_files, store="overlay2")
+
+
+def test_an_engine_that_is_gone_leaves_the_old_archive(model_files: Files, tmp_path: Path) -> None:
+    path = tmp_path / "archive.tar"
+    path.write_bytes(b"old")
+    with pytest.raises(NotPossibleError, match="the engine does not answer any more"):
+        write(path, model_files)
+    assert path.read_bytes() == b"old"
+    assert sorted(one.name for one in tmp_path.iterdir() if one.is_file()) == ["archive.tar"]

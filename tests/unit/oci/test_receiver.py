@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import socket
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import KilnError
+from comfykiln.oci import local
+from comfykiln.oci.receiver import receiving
+
+if TYPE_CHECKING:
+    from io import BufferedIOBase
+
+
+def digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+class Kept:
+    """A sink that has one blob and keeps the others, but for one that it cannot."""
+
+    def __init__(self, known: str, refused: str = "") -> None:
+        self.known, self.refused = known, refused
+        self.taken: dict[str, bytes] = {}
+
+    def has(self, one: str) -> bool:
+        return one == self.known
+
+    def take(self, one: str, size: int, stream: BufferedIOBase) -> None:
+        if one == self.refused:
+            raise KilnError("no room")
+        self.taken[one] = stream.read(size)
+
+
+def request(address: str, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(address, timeout=5)
+    connection.request(method, path, body=body)
+    answer = connection.getresponse()
+    answer.read()
+    connection.close()
+    return answer.status, answer.getheader("Docker-Content-Digest", "")
+
+
+def test_what_an_engine_asks_when_it_pushes() -> None:
+    known, new = digest(b"known"), digest(b"new")
+    sink = Kept(known)
+    with receiving(sink) as receiver:
+        at = receiver.address
+        assert request(at, "GET", "/v2/") == (200, "")
+        assert request(at, "HEAD", f"/v2/a/b/blobs/{known}") == (200, "")
+        assert request(at, "HEAD", f"/v2/a/b/blobs/{new}") == (404, "")
+        assert request(at, "HEAD", "/v2/a/b/manifests/t") == (404, "")
+        assert request(at, "POST", "/v2/a/b/blobs/uploads/?mount=x", b"")[0] == 202
+        put = f"/v2/a/b/blobs/uploads/1?digest={new.replace(':', '%3A')}"
+        assert request(at, "PUT", put, b"new") == (201, new)
+        assert request(at, "PUT", "/v2/a/b/manifests/t", b"{}") == (201, digest(b"{}"))
+        assert request(at, "PUT", "/elsewhere", b"")[0] == 404
+    assert (sink.taken, receiver.manifests) == ({new: b"new"}, {digest(b"{}"): b"{}"})
+
+
+def test_an_engine_that_tries_tls_first_is_sent_to_plain_http() -> None:
+    with receiving(Kept("")) as receiver:
+        host, _, port = receiver.address.partition(":")
+        with socket.create_connection((host, int(port)), 5) as connection:
+            connection.sendall(b"\x16\x03\x01\x00\x05hello")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
+def test_what_a_sink_raises_ends_the_push_and_is_kept() -> None:
+    refused = digest(b"refused")
+    with receiving(Kept("", refused)) as receiver:
+        put = f"/v2/a/b/blobs/uploads/1?digest={refused}"
+        assert request(receiver.address, "PUT", put, b"refused")[0] == 400
+        assert receiver.fault is not None
+        assert receiver.fault.message == "no room"
+
+
+def test_the_one_image_of_an_index() -> None:
+    image, statement = b'{"layers":[]}', b'{"layers":["in-toto"]}'
+    listed = [
+        {"digest": digest(image), "platform": {"os": "linux", "architecture": "amd64"}},
+        {"digest": digest(statement), "platform": {"os": "unknown", "architecture": "unknown"}},
+    ]
+    index = json.dumps({"manifests": listed}).encode()
+    pushed = {digest(one): one for one in (image, statement, index)}
+    assert local._of_one_image(pushed) == image
+    listed[1]["platform"] = {"os": "linux", "architecture": "arm64"}
+    both = json.dumps({"manifests": listed}).encode()
+    pushed = {digest(one): one for one in (image, statement, both)}
+    assert local._of_one_image(pushed) == both
