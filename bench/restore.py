@@ -5,16 +5,14 @@
 DIR holds the nodes of `services/comfy/complete` (host/owner/repo.git); the engine must be there.
 Per count N, taken from the head of the snapshot, the ways take turns:
 
-    plain       `comfy node restore-snapshot`, cold caches
-    plain warm  the same with pip's cache of the run before
-    ours        gather, packages row, nodes row with its judgement; all caches cold
-    ours warm   the same with nodes gathered and wheels cached
-    hand        eight shallow fetches at a time, then one `uv pip install`; cold caches
+    plain      `comfy node restore-snapshot`, cold caches
+    ours       gather, packages row, nodes row with its judgement; all caches cold
+    ours warm  the same with nodes gathered and wheels cached
+    hand       eight shallow fetches at a time, then one `uv pip install`; cold caches
 
 All ways run in the builder stage of the image, start from the environment of `core`, fetch nodes
 from the same mirrors and packages from the host's own index, and compile no package (pip is told
-so; uv does not by default; an image's rows are compiled when they are sealed). Ours, alone, compiles
-the nodes.
+so; uv does not by default). Sealing the nodes' layer is shown, and not part of the ratios.
 Torch's family and onnxruntime-gpu are stubs without content that are there from the start.
 Prints medians of wall and CPU time, and the ratios that docs quote.
 """
@@ -43,6 +41,8 @@ from comfykiln import commands, engine, files, render  # noqa: E402  # the same
 from comfykiln.gather import gather  # noqa: E402
 from comfykiln.locking.inputs import one_family  # noqa: E402
 from comfykiln.network import settings_of_host, step_secrets  # noqa: E402
+from comfykiln.nodelock import read_node_lock  # noqa: E402
+from comfykiln.nodeset import Reach  # noqa: E402
 from comfykiln.project import RESTORE, Project  # noqa: E402
 from comfykiln.staging import staged  # noqa: E402
 from comfykiln.staging_nodes import write_nodes  # noqa: E402
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from comfykiln.indexes import IndexSettings
+    from comfykiln.nodeset import NodeSet
 
 IMAGE = "comfykiln-bench/restore:builder"
 INSIDE = Path(__file__).with_name("restore_inside.py")
@@ -74,12 +75,13 @@ class Bench:
         self.mirrors = work / "mirrors"
         self.base = work / "base"
         self.project = Project(root=ROOT)
+        self.tree = self.project.comfyui_tree(self.project.service("complete"))
         shutil.copytree(mirror / "github.com", self.mirrors / "github.com")
 
     def prepare(self) -> None:
         """Make the mirrors whole, and the environment that every way starts from."""
         self.snapshot = json.loads(self.project.service("complete").snapshot.read_text("utf-8"))
-        for node in self.project.nodes(self.project.service("complete"), self.mirrors):
+        for node in gathered(self.project, self.tree, self.mirrors).git:
             if node.lacking:
                 self._without(node.pin.url, node.lacking)
         stubs = self.work / "stubs"
@@ -128,10 +130,9 @@ class Bench:
 
     def inside(self, way: str, environment: Path, lock: Path, nodes: Path, cache: Path) -> Figures:
         """Run one way in a container of its own and return phase → [wall, CPU] in seconds."""
-        tree = self.project.comfyui_tree(self.project.service("complete"))
         mounts = {
             environment: "/app/.venv",
-            tree.resolve(): "/tree:ro",
+            self.tree.resolve(): "/tree:ro",
             self.mirrors.resolve(): "/mirrors:ro",
             nodes: "/nodes:ro",
             lock: "/bench/packages.txt:ro",
@@ -168,41 +169,47 @@ class Bench:
         subprocess.run(["cp", "-al", str(self.base), str(case / "venv")], check=True)
         cache = warm or case / "cache"
         lock = project.service("complete").package_lock
-        gathered = self._gathered(project, cache / "store", case / "nodes")
+        taken = self._gathered(project, cache / "store", case / "nodes")
         inside = self.inside(way, case / "venv", lock, case / "nodes", cache)
         keep = warm or self.work / f"cache-{project.root.name}-{way}"
         if not warm:
             shutil.rmtree(keep, ignore_errors=True)
             cache.rename(keep)
         shutil.rmtree(case)
-        return {"gather": gathered, **inside} if way == "ours" else inside
+        return {"gather": taken, **inside} if way == "ours" else inside
 
     def _gathered(self, project: Project, store: Path, context: Path) -> list[float]:
         """Gather the nodes in a process of its own; the others need the plan, not the time."""
         wall, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
         argv = [sys.executable, __file__, "--gather", str(project.root), str(context)]
-        env = os.environ | {"COMFYKILN_STORE": str(store), "BENCH_MIRRORS": str(self.mirrors)}
-        subprocess.run(argv, env=env, check=True)
+        argv += [str(self.tree), str(self.mirrors)]
+        subprocess.run(argv, env=os.environ | {"COMFYKILN_STORE": str(store)}, check=True)
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
         return [time.perf_counter() - wall, cpu]
 
 
-def gather_nodes(root: Path, context: Path) -> None:
-    """Gather a project's nodes into the store and write what the nodes row receives."""
+def gathered(project: Project, tree: Path, mirrors: Path) -> NodeSet:
+    """Gather the nodes of `complete` from the mirrors into the project's store."""
+    service = project.service("complete")
+    reach = Reach(
+        store=project.store,
+        settings=settings_of_host(None),
+        registry=project.origins.registry,
+        mirror=mirrors,
+    )
+    return project.nodes(service, tree, reach, read_node_lock(service.node_lock))
+
+
+def write_context(root: Path, context: Path, tree: Path, mirrors: Path) -> None:
+    """Gather a project's nodes and write what the nodes row receives."""
     from types import SimpleNamespace  # noqa: PLC0415  # with its one use
 
-    from comfykiln.nodepins import pins_of  # noqa: PLC0415  # counted: a build imports it, too
-
     project = Project(root=root)
-    service = project.service("complete")
-    gathered: Any = SimpleNamespace(
-        nodes=project.nodes(service, Path(os.environ["BENCH_MIRRORS"])),
-        pins=pins_of(service),
-        torch=project.targets.get("cpu").torch,
-    )
+    target = project.targets.get("cpu")
+    what: Any = SimpleNamespace(nodes=gathered(project, tree, mirrors), torch=target.torch)
     context.mkdir()
-    write_nodes(service, gathered, context)
+    write_nodes(project.service("complete"), target, what, context)
 
 
 def make_builder(settings: IndexSettings) -> None:
@@ -243,35 +250,34 @@ def make_builder(settings: IndexSettings) -> None:
 
 
 def total(figures: Figures) -> tuple[float, float]:
-    """Return the sum of wall and of CPU seconds of all phases."""
-    return sum(wall for wall, _ in figures.values()), sum(cpu for _, cpu in figures.values())
+    """Return the sum of wall and of CPU seconds of the phases that all ways have."""
+    common = [figure for name, figure in figures.items() if name != "seal"]
+    return sum(wall for wall, _ in common), sum(cpu for _, cpu in common)
 
 
 def report(count: int, runs: Mapping[str, list[Figures]]) -> None:
     """Print the median of each way, its phases, and the ratios."""
     print(f"\n{count} nodes")
-    middle = {}
+    wall, cpu = {}, {}
     for way, rounds in runs.items():
         walls, cpus = zip(*map(total, rounds), strict=True)
-        middle[way] = statistics.median(walls)
+        wall[way], cpu[way] = statistics.median(walls), statistics.median(cpus)
         phases = ", ".join(
             f"{name} {statistics.median(one[name][0] for one in rounds):.1f}" for name in rounds[0]
         )
-        print(f"  {way:<11}{middle[way]:7.1f} s, CPU {statistics.median(cpus):6.1f} s ({phases})")
-    print(f"  plain / ours            {middle['plain'] / middle['ours']:.2f}")
-    print(f"  plain / ours warm       {middle['plain'] / middle['ours warm']:.2f}")
-    print(f"  plain warm / ours warm  {middle['plain warm'] / middle['ours warm']:.2f}")
-    print(f"  ours / hand             {middle['ours'] / middle['hand']:.2f}", flush=True)
+        print(f"  {way:<10}{wall[way]:7.1f} s, CPU {cpu[way]:6.1f} s ({phases})")
+    for one, other in (("plain", "ours"), ("plain", "ours warm"), ("ours", "hand")):
+        ratio, work = wall[one] / wall[other], cpu[one] / cpu[other]
+        print(f"  {one} / {other}: {ratio:.2f} (CPU {work:.2f})", flush=True)
 
 
 def one_round(bench: Bench, project: Project, runs: dict[str, list[Figures]]) -> None:
     """Run every way once."""
-    cache = {way: bench.work / f"cache-{project.root.name}-{way}" for way in ("plain", "ours")}
+    cache = bench.work / f"cache-{project.root.name}-ours"
     runs["plain"].append(bench.measure("plain", project))
     runs["ours"].append(bench.measure("ours", project))
     runs["hand"].append(bench.measure("hand", project))
-    runs["ours warm"].append(bench.measure("ours", project, warm=cache["ours"]))
-    runs["plain warm"].append(bench.measure("plain", project, warm=cache["plain"]))
+    runs["ours warm"].append(bench.measure("ours", project, warm=cache))
     for folder in bench.work.glob("cache-*"):
         shutil.rmtree(folder)
 
@@ -279,7 +285,8 @@ def one_round(bench: Bench, project: Project, runs: dict[str, list[Figures]]) ->
 def main() -> None:
     """Measure every count, the ways taking turns."""
     if sys.argv[1:2] == ["--gather"]:
-        gather_nodes(Path(sys.argv[2]), Path(sys.argv[3]))
+        root, context, tree, mirrors = map(Path, sys.argv[2:])
+        write_context(root, context, tree, mirrors)
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--git-mirror", type=Path, required=True)
@@ -297,7 +304,7 @@ def main() -> None:
         bench.prepare()
         for count in map(int, options.counts.split(",")):
             project = bench.small(count)
-            names = ("plain", "plain warm", "ours", "ours warm", "hand")
+            names = ("plain", "ours", "ours warm", "hand")
             runs: dict[str, list[Figures]] = {name: [] for name in names}
             for _ in range(options.rounds):
                 one_round(bench, project, runs)

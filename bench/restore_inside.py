@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln.restore import nodes, packages
+from comfykiln.restore import nodes, packages, sealing
 from comfykiln.restore.plans import GitNode, read_plan
 from comfykiln.restore.running import network_environment
 
@@ -79,14 +79,15 @@ def ours() -> dict[str, Callable[[], None]]:
     def install() -> None:
         wanted = packages.installed_versions() | packages.locked_versions(LOCK)
         # The header of the lock says what may be built, and with which tools.
-        building = packages._building(LOCK)  # noqa: SLF001  # the row's own arguments
-        packages.uv_install(["--require-hashes", *building, "-r", str(LOCK)])
+        packages.uv_install(["--require-hashes", *packages.building(LOCK), "-r", str(LOCK)])
         packages.expect_installed(wanted)
 
-    def restore() -> None:
-        nodes.restore(PLAN)
+    def seal() -> None:
+        sealing.seal(nodes.RESULT, packages.epoch())
 
-    return {"packages": install, "nodes": restore}
+    # Only an image's layer is sealed: a phase of its own, which the other ways do not have.
+    nodes.seal = lambda _tree, _epoch: None
+    return {"packages": install, "nodes": lambda: nodes.restore(PLAN), "seal": seal}
 
 
 def hand() -> dict[str, Callable[[], None]]:
@@ -131,7 +132,7 @@ def git_settings(scheme: str = "") -> dict[str, str]:
 
 
 def network() -> dict[str, str]:
-    """Return the way to the package index; a home of its own for what tools write there."""
+    """Return the way to the package index, for uv and for pip."""
     ours = network_environment()
     pip = {
         "PIP_INDEX_URL": ours.get("UV_DEFAULT_INDEX"),
@@ -140,7 +141,7 @@ def network() -> dict[str, str]:
         "PIP_CERT": ours.get("SSL_CERT_FILE"),
     }
     said = {name: value for name, value in pip.items() if value}
-    return {**ours, **said, "HOME": "/tmp", "DO_NOT_TRACK": "1"}
+    return {**ours, **said, "HOME": str(APP.parent / "home"), "DO_NOT_TRACK": "1"}
 
 
 def expect_pins() -> None:

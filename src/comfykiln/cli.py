@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import signal
 import sys
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 INTERRUPTED = 130
+MANY = 12
+"""So many options of a task have a letter each."""
 
 
 def task(function: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
@@ -36,9 +39,11 @@ def task_on(
 
 
 def _made(function: Callable[P, None], positional: Sequence[str]) -> invoke.Task[Callable[P, None]]:
-    made: invoke.Task[Callable[P, None]] = invoke.task(positional=list(positional))(
-        _caught(function)
-    )
+    # Where letters run out, invoke makes an option of a dash.
+    letters = len(inspect.signature(function).parameters) <= MANY
+    made: invoke.Task[Callable[P, None]] = invoke.task(
+        positional=list(positional), auto_shortflags=letters
+    )(_caught(function))
     return made
 
 

@@ -64,24 +64,24 @@ def render_files(root: Path, *, check: bool) -> None:
 
 def lock(root: Path, image: str, git_mirror: str | None, upgrade: tuple[str, ...] = ()) -> None:
     """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
-    from comfykiln.relocking import relock  # noqa: PLC0415  # as everywhere here
+    from comfykiln.relocking import reach_of, relock  # noqa: PLC0415  # as everywhere here
 
     project = Project(root=root)
     service = project.service(image)
     mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    for path in relock(project, service, mirror, upgrade):
+    for path in relock(project, service, reach_of(project, mirror), upgrade):
         console.out(f"written: {path.relative_to(root)}")
 
 
 def check_lock(root: Path, image: str, git_mirror: str | None) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
-    from comfykiln.relocking import lock_inputs  # noqa: PLC0415
+    from comfykiln.relocking import lock_inputs, reach_of  # noqa: PLC0415
 
     project = Project(root=root)
     service = project.service(image)
     mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    locking.check_locks(service, lock_inputs(project, service, mirror))
+    locking.check_locks(service, lock_inputs(project, service, reach_of(project, mirror)))
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
 
@@ -177,10 +177,12 @@ def _taken(project: Project, source: Flags | None, image: str | None) -> Taken |
 def _lock_document(project: Project, taken: Taken, options: BuildOptions, *, exact: bool) -> None:
     """Lock packages and models of an image from a document; `exact` refuses every difference."""
     from comfykiln.intake import differences, tasks  # noqa: PLC0415  # documents, on demand
+    from comfykiln.relocking import reach_of  # noqa: PLC0415  # as above
 
     for digest, data in taken.code.items():
         project.store.put([data], digest, source=taken.parsed.source)
-    found = tasks.lock(project, taken, options.git_mirror)
+    reach = reach_of(project, options.git_mirror, options.ca_bundle, strict=options.strict)
+    found = tasks.lock(project, taken, reach)
     tasks.tell_differences(found)
     if exact:
         differences.refuse(taken.name, found)

@@ -54,14 +54,18 @@ class Project:
         """Return what is inside the image; None means the default image."""
         return load_service(self.root, image or DEFAULT_IMAGE)
 
-    def comfyui_tree(self, service: Service, mirror: Path | None = None) -> Path:
+    def comfyui_tree(self, service: Service, reach: Reach | None = None) -> Path:
         """Return the pinned ComfyUI tree of the service on this machine."""
-        from comfykiln.network import settings_of_host  # noqa: PLC0415  # where it is used
         from comfykiln.origins.comfyui import obtain_comfyui  # noqa: PLC0415  # where it is used
+        from comfykiln.relocking import reach_of  # noqa: PLC0415  # where it is used
 
-        spec = self.origins.comfyui(service.comfyui)
+        ways = reach or reach_of(self, None)
         tree, _ = obtain_comfyui(
-            spec, store=self.store, settings=settings_of_host(None), strict=False, mirror=mirror
+            self.origins.comfyui(service.comfyui),
+            store=self.store,
+            settings=ways.settings,
+            strict=ways.strict,
+            mirror=ways.mirror,
         )
         return tree
 

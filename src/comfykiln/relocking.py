@@ -29,15 +29,14 @@ if TYPE_CHECKING:
 
 
 def relock(
-    project: Project, service: Service, mirror: Path | None, upgrade: Sequence[str]
+    project: Project, service: Service, reach: Reach, upgrade: Sequence[str] = ()
 ) -> list[Path]:
     """Solve the image's packages and write its locks; only `upgrade` leaves its version or commit.
 
     Returns the files that were written. Raises what gathering and solving raise; the files are then
     as they were.
     """
-    reach = reach_of(project, mirror)
-    tree = project.comfyui_tree(service, mirror)
+    tree = project.comfyui_tree(service, reach)
     held = read_node_lock(service.node_lock)
     nodes = project.nodes(service, tree, reach, None, _kept(held, upgrade))
     nodes = _with_sources(project, service, nodes, reach, held, upgrade)
@@ -47,6 +46,8 @@ def relock(
     local = project.package_index_build()
     gone = {*held.archives, *(one.name for one in held.sources)}
     environment = dict(os.environ) | step_environment(reach.settings)
+    if reach.settings.ca_bundle:
+        environment["SSL_CERT_FILE"] = str(reach.settings.ca_bundle)
     with (
         _trees(nodes, reach, environment) as trees,
         console.timed(f"solve the packages of {service.name}"),
@@ -75,21 +76,28 @@ def _kept(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
     return replace(held, archives=kept)
 
 
-def lock_inputs(project: Project, service: Service, mirror: Path | None) -> LockInputs:
+def lock_inputs(project: Project, service: Service, reach: Reach) -> LockInputs:
     """Return what the image's lock would be made from today, of the nodes that it holds."""
-    tree = project.comfyui_tree(service, mirror)
+    tree = project.comfyui_tree(service, reach)
     locked = read_node_lock(service.node_lock)
-    nodes = project.nodes(service, tree, reach_of(project, mirror), locked)
+    nodes = project.nodes(service, tree, reach, locked)
     return project.lock_inputs(service, tree, nodes)
 
 
-def reach_of(project: Project, mirror: Path | None) -> Reach:
+def reach_of(
+    project: Project,
+    mirror: Path | None,
+    ca_bundle: Path | None = None,
+    *,
+    strict: bool = False,
+) -> Reach:
     """Return how this machine gets at nodes."""
     return Reach(
         store=project.store,
-        settings=settings_of_host(None),
+        settings=settings_of_host(ca_bundle),
         registry=project.origins.registry,
         mirror=mirror,
+        strict=strict,
     )
 
 

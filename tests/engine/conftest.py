@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import pytest
 import yaml
 from tests.support.images import Line
+from tests.support.standin import write_workspace
 
 from comfykiln import commands, render
 from comfykiln.origins.filelist import list_tree
@@ -76,24 +77,6 @@ try:
 except KeyboardInterrupt:
     print("Stopped server", flush=True)
 '''
-
-FOLDER_PATHS = """\
-folder_names_and_paths = {"custom_nodes": (["/app/custom_nodes"], set())}
-
-def get_folder_paths(name):
-    return folder_names_and_paths[name][0]
-
-def get_system_user_directory(name="system"):
-    return f"/app/user/__{name}"
-"""
-
-CLI_ARGS = """\
-class Arguments:
-    def __getattr__(self, name):
-        return None
-
-args = Arguments()
-"""
 
 
 def run(*argv: str, cwd: Path) -> str:
@@ -155,18 +138,10 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         "torch\ntorchvision\ntorchaudio\npackaging\naiohttp\npyyaml\ntqdm\nrequests\n", "utf-8"
     )
     (work / "manager_requirements.txt").write_text("comfyui_manager==4.2.2\n", "utf-8")
-    # What comfy-cli 1.23.0 takes for a ComfyUI workspace, and what its Manager 4.2.2 imports of it.
-    (work / "nodes.py").write_text("", "utf-8")
-    (work / "folder_paths.py").write_text(FOLDER_PATHS, "utf-8")
-    (work / "utils").mkdir()
-    (work / "utils" / "extra_config.py").write_text("", "utf-8")
-    for folder in ("custom_nodes", "models", "input", "comfy", "comfy_extras"):
-        (work / folder).mkdir()
-        (work / folder / "here").write_text("", "utf-8")
+    write_workspace(work)
     (work / "custom_nodes" / "own_node.py").write_text(
         "NODE_CLASS_MAPPINGS = {'OwnNode': object}\n", "utf-8"
     )
-    (work / "comfy" / "cli_args.py").write_text(CLI_ARGS, "utf-8")
     run("git", "init", "-q", "-b", "main", cwd=work)
     run("git", "add", "-A", cwd=work)
     author = ["-c", "user.name=Test", "-c", "user.email=test@kiln.invalid"]

@@ -9,14 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from comfykiln import files
 from comfykiln.datafiles import load_yaml
 from comfykiln.documents import read
 from comfykiln.documents.faults import Note
 from comfykiln.documents.values import normal_name
 from comfykiln.errors import DocumentError
 from comfykiln.intake import choices, folder, models, nodes, packages
-from comfykiln.intake.records import Difference, Taken, Wanted
+from comfykiln.intake.records import Difference, Ground, Taken, Wanted
 from comfykiln.project import DEFAULT_IMAGE
 from comfykiln.services import service_names
 
@@ -40,63 +39,35 @@ def take(project: Project, wanted: Wanted) -> Taken:
     then every fault is named with its place.
     """
     parsed = read(wanted.source, ref=wanted.ref)
-    environment = parsed.environment
     usual = load_yaml(project.root / "services/comfy" / DEFAULT_IMAGE / "service.yaml", "service")
+    own = folder.rules_of(wanted.rules)
     name = choices.name_of(parsed, wanted.name, service_names(project.root))
     faults: list[str] = []
-    bases, suite = project.origins.bases, usual["suite"]
-    comfyui, on_comfyui = _or_fault(
-        lambda: choices.comfyui_of(environment.comfyui, project.origins, wanted.comfyui),
-        choices.newest(project.origins),
-        faults,
-    )
-    base, on_python = _or_fault(
-        lambda: choices.python_of(environment.system, bases, wanted.python_match, suite),
-        bases[suite],
-        faults,
-    )
-    rules = folder.rules_of(wanted.rules)
+    ground = _ground(project, parsed, wanted, usual["suite"], faults)
     leave_out = {one.lower() if "/" in one else normal_name(one) for one in wanted.leave_out}
     chosen = nodes.choose(
-        environment,
+        parsed.environment,
         beside=_beside(wanted),
-        shipped=_shipped(comfyui),
+        shipped=_shipped(ground.comfyui),
         leave_out=leave_out,
-        repositories=rules.get(folder.REPOSITORIES, {}),
+        repositories=own.get(folder.REPOSITORIES, {}),
     )
-    found = packages.sort_out(environment, parsed.kind, project.targets, leave_out)
+    found = packages.sort_out(parsed.environment, parsed.kind, project.targets, leave_out)
     faults += [*chosen.faults, *found.faults]
     _refuse(wanted.source, faults, unpinned=chosen.unpinned)
-    service = folder.service_file(
-        usual,
-        rules,
-        wanted,
-        str(parsed.kind),
-        chosen.nodes,
-        found.packages,
-        comfyui,
-        base,
-        exact_python=environment.system.python == base.patch,
-    )
-    listed, on_models = models.choose(environment)
-    told = (*on_comfyui, *on_python, *found.differences)
+    listed, on_models = models.choose(parsed.environment)
     taken = Taken(
         name=name,
         parsed=parsed,
-        service=service,
-        files={
-            folder.SERVICE: files.canonical_json(service),
-            folder.SNAPSHOT: folder.environment_file(chosen.nodes, found.packages, comfyui),
-            folder.MODELS: models.as_file(listed),
-        },
+        ground=ground,
         nodes=tuple(chosen.nodes),
         packages=found.packages,
         models=listed,
         code=chosen.code,
-        differences=tuple(one for one in told if isinstance(one, Difference)),
+        differences=(*ground.differences, *found.differences),
         notes=(
             *parsed.notes,
-            *(one for one in told if isinstance(one, Note)),
+            *ground.notes,
             *chosen.notes,
             *found.notes,
             *on_models,
@@ -104,7 +75,32 @@ def take(project: Project, wanted: Wanted) -> Taken:
             *_never_named(parsed, leave_out),
         ),
     )
-    return folder.with_report(taken)
+    return folder.filled(taken, folder.joined(usual, own), wanted)
+
+
+def _ground(
+    project: Project, parsed: Parsed, wanted: Wanted, suite: str, faults: list[str]
+) -> Ground:
+    """Return the ComfyUI and the base of the image; where there is none, say so and go on."""
+    asked, bases = parsed.environment, project.origins.bases
+    comfyui, on_comfyui = _or_fault(
+        lambda: choices.comfyui_of(asked.comfyui, project.origins, wanted.comfyui),
+        choices.newest(project.origins),
+        faults,
+    )
+    base, on_python = _or_fault(
+        lambda: choices.python_of(asked.system, bases, wanted.python_match, suite),
+        bases[suite],
+        faults,
+    )
+    told = (*on_comfyui, *on_python)
+    return Ground(
+        comfyui=comfyui,
+        base=base,
+        exact_python=asked.system.python == base.patch,
+        differences=tuple(one for one in told if isinstance(one, Difference)),
+        notes=tuple(one for one in told if isinstance(one, Note)),
+    )
 
 
 def _or_fault(

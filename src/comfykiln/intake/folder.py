@@ -13,6 +13,7 @@ from comfykiln.documents.values import check_url, normal_name
 from comfykiln.environment import ComfyUISpec as Pinned
 from comfykiln.environment import Environment, Package
 from comfykiln.errors import DocumentError
+from comfykiln.intake.models import as_file
 from comfykiln.services import generated_folder
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from comfykiln.environment import Node
     from comfykiln.intake.records import Difference, Packages, Taken, Wanted
-    from comfykiln.origins.records import BaseSpec, ComfyUISpec
+    from comfykiln.origins.records import BaseSpec
 
 SERVICE, SNAPSHOT, REPORT = "service.yaml", "environment.json", "document.json"
 MODELS = "models.yaml"
@@ -31,47 +32,48 @@ REPOSITORIES = "repositories"
 """The one further key of a file of rules: ids of the node registry to repositories."""
 
 
-def environment_file(nodes: Sequence[Node], packages: Packages, comfyui: ComfyUISpec) -> bytes:
+def filled(taken: Taken, rules: Mapping[str, Any], wanted: Wanted) -> Taken:
+    """Return the document with every file of its service; `rules` are those that count for it.
+
+    Raises `DocumentError` where the rules of a person make no service.
+    """
+    service = service_file(taken, rules, wanted)
+    contents = {
+        SERVICE: files.canonical_json(service),
+        SNAPSHOT: environment_file(taken),
+        MODELS: as_file(taken.models),
+        REPORT: report(taken),
+    }
+    return replace(taken, service=service, files=contents)
+
+
+def environment_file(taken: Taken) -> bytes:
     """Return what is built of the document, as the record that an export carries."""
+    comfyui = taken.ground.comfyui
+    preferred = taken.packages.preferred
     environment = Environment(
         comfyui=Pinned(version=f"v{comfyui.version}", commit=comfyui.commit),
-        nodes=tuple(nodes),
-        packages=tuple(
-            Package(name=name, version=version) for name, version in packages.preferred.items()
-        ),
+        nodes=taken.nodes,
+        packages=tuple(Package(name=name, version=version) for name, version in preferred.items()),
     )
     return files.canonical_json({"format": 1, "environment": record.dump(environment)})
 
 
-def service_file(
-    usual: Mapping[str, Any],
-    own: Mapping[str, Any],
-    wanted: Wanted,
-    kind: str,
-    nodes: Sequence[Node],
-    packages: Packages,
-    comfyui: ComfyUISpec,
-    base: BaseSpec,
-    *,
-    exact_python: bool,
-) -> dict[str, Any]:
-    """Return the service: the `usual` one's rules, a person's own, and what the document says.
-
-    `usual` is the service.yaml of the image `complete`; with `exact_python` the document names the
-    very Python of the base.
-    """
-    rules = _joined(usual, own)
-    named = {node.name for node in nodes}
+def service_file(taken: Taken, rules: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """Return the service: the rules, and what the document says."""
+    base, packages, kind = taken.ground.base, taken.packages, str(taken.parsed.kind)
+    named = {node.name for node in taken.nodes}
+    nodes = {name: rule for name, rule in rules["nodes"].items() if name in named}
     service = {
         "title": f"ComfyUI as a {kind} describes it",
         "document": kind,
-        "comfyui": f"v{comfyui.version}",
+        "comfyui": f"v{taken.ground.comfyui.version}",
         "suite": base.suite,
         "python": base.python,
-        "python_patch": base.patch if exact_python else "",
+        "python_patch": base.patch if taken.ground.exact_python else "",
         "apt": sorted({_on(base, package) for package in rules["apt"]}),
         "snapshot": SNAPSHOT,
-        "startup": usual["startup"],
+        "startup": rules["startup"],
         "local_nodes": rules["local_nodes"],
         "requirements": [*rules["requirements"], *packages.required],
         "constraints": list(packages.constraints),
@@ -80,10 +82,7 @@ def service_file(
         "overrides": [*rules["overrides"], *_overrides(packages, rules["overrides"])],
         "drop": {**packages.drop, **rules["drop"]},
         "accepted": rules["accepted"],
-        "nodes": {
-            **{name: rule for name, rule in rules["nodes"].items() if name in named},
-            **_post_install(nodes, rules["nodes"], wanted),
-        },
+        "nodes": {**nodes, **_post_install(taken.nodes, rules["nodes"], wanted)},
     }
     made = {key: value for key, value in service.items() if value or key in _REQUIRED}
     _check(made, wanted)
@@ -129,15 +128,18 @@ def _are_repositories(value: Any) -> bool:
     )
 
 
-def _joined(usual: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the usual rules with the person's own: lists are joined, entries replaced."""
-    joined: dict[str, Any] = {}
+def joined(usual: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the rules of `complete`, the usual ones, with a person's own.
+
+    Lists are joined, entries replaced.
+    """
+    found: dict[str, Any] = {"startup": usual["startup"]}
     for key in RULES:
         is_map = key in ("drop", "accepted", "nodes")
         first, second = (one.get(key, {} if is_map else []) for one in (usual, own))
-        joined[key] = {**first, **second} if is_map else [*first, *second]
-    joined["requirements"] = list(own.get("requirements", []))
-    return joined
+        found[key] = {**first, **second} if is_map else [*first, *second]
+    found["requirements"] = list(own.get("requirements", []))
+    return found
 
 
 def _on(base: BaseSpec, package: str) -> str:
@@ -195,8 +197,3 @@ def report(taken: Taken, further: Sequence[Difference] = ()) -> bytes:
             "differences": [asdict(one) for one in (*taken.differences, *further)],
         }
     )
-
-
-def with_report(taken: Taken) -> Taken:
-    """Return the document with its report among the files."""
-    return replace(taken, files={**taken.files, REPORT: report(taken)})

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from comfykiln.documents.kinds import Parsed
     from comfykiln.environment import Node
     from comfykiln.models.records import ModelEntry
+    from comfykiln.origins.records import BaseSpec, ComfyUISpec
 
 PythonMatch = Literal["exact", "minor", "any"]
 Strictness = Literal["prefer", "exact"]
@@ -67,19 +68,32 @@ class Packages:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Ground:
+    """What the image stands on: ComfyUI, the base, and whether its very Python was asked for."""
+
+    comfyui: ComfyUISpec
+    base: BaseSpec
+    exact_python: bool
+    differences: tuple[Difference, ...] = ()
+    notes: tuple[Note, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Taken:
     """A document that can be built: the image's name and every file of its generated service.
 
-    `files` are relative to the service's folder. `code` maps the sha256 of archives of nodes whose
-    code came with the document to their bytes. `notes` and `differences` are to be told.
+    `files` are relative to the service's folder; `service` is the content of service.yaml. `code`
+    maps the sha256 of archives of nodes whose code came with the document to their bytes. `notes`
+    and `differences` are to be told.
     """
 
     name: str
     parsed: Parsed
-    service: Mapping[str, Any]
-    files: Mapping[str, bytes]
+    ground: Ground
     nodes: tuple[Node, ...]
     packages: Packages
+    service: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     models: tuple[ModelEntry, ...] = ()
     code: Mapping[str, bytes] = field(default_factory=dict)
     differences: tuple[Difference, ...] = ()

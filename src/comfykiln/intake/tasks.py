@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,6 +13,7 @@ from comfykiln.intake.records import PythonMatch, Strictness
 
 if TYPE_CHECKING:
     from comfykiln.intake.records import Difference, Taken
+    from comfykiln.nodeset import Reach
     from comfykiln.project import Project
     from comfykiln.services import Service
 
@@ -63,19 +63,19 @@ def prepare(project: Project, flags: Flags, name: str | None) -> Taken:
     return taken
 
 
-def lock(project: Project, taken: Taken, mirror: Path | None) -> tuple[Difference, ...]:
+def lock(project: Project, taken: Taken, reach: Reach) -> tuple[Difference, ...]:
     """Solve the packages unless a lock of these very inputs is there; return what differs.
 
-    An earlier lock of other inputs has no say: equal documents are to give equal locks.
+    An earlier lock of other packages has no say: equal documents are to give equal locks.
     """
     from comfykiln import relocking  # plans need no solve
 
     service = project.service(taken.name)
-    if not _is_locked(project, service, mirror):
-        if (service.folder / "locks").is_dir():
-            shutil.rmtree(service.folder / "locks")
-        relocking.relock(project, service, mirror, ())
-    inputs = relocking.lock_inputs(project, service, mirror)
+    if not _is_locked(project, service, reach):
+        for earlier in service.package_lock.parent.glob("*.txt"):
+            earlier.unlink()
+        relocking.relock(project, service, reach)
+    inputs = relocking.lock_inputs(project, service, reach)
     wanted, stand_ins = taken.packages.preferred, project.targets.stand_ins
     found, unused = differences.compare(service, inputs, wanted, stand_ins)
     files.write_bytes(service.folder / folder.REPORT, folder.report(taken, found))
@@ -111,13 +111,13 @@ def lock_models(project: Project, taken: Taken, choice: str) -> None:
         write_lock(listed, found.models)
 
 
-def _is_locked(project: Project, service: Service, mirror: Path | None) -> bool:
+def _is_locked(project: Project, service: Service, reach: Reach) -> bool:
     from comfykiln import locking, relocking  # as above
 
     if not service.package_lock.is_file():
         return False
     try:
-        return locking.is_locked(service, relocking.lock_inputs(project, service, mirror))
+        return locking.is_locked(service, relocking.lock_inputs(project, service, reach))
     except DriftError:
         return False  # it holds other nodes
 

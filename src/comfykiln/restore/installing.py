@@ -16,9 +16,10 @@ def run_install_script(node: str, folder: Path, env: dict[str, str]) -> list[str
 
     `node` is its name for messages; the changes are paths below its folder.
 
-    Raises `StepError` for a failure and for any change outside the node's own folder.
+    Raises `StepError` for a failure, for any change outside the node's own folder, and for a
+    checkout that is at another commit afterwards.
     """
-    before = _state()
+    before, pinned = _state(), _commits(folder, env)
     status, said = output([str(ENVIRONMENT / "bin/python"), "install.py"], env=env, cwd=folder)
     print(said, flush=True)
     if status != 0:
@@ -33,7 +34,19 @@ def run_install_script(node: str, folder: Path, env: dict[str, str]) -> list[str
         raise StepError(
             f"{node}: its install.py writes outside its folder: {', '.join(outside[:5])}"
         )
-    return [path.removeprefix(f"{folder}/") for path in inside]
+    if _commits(folder, env) != pinned:
+        raise StepError(f"{node}: its install.py moved the checkout:\n{_commits(folder, env)}")
+    made = [path.removeprefix(f"{folder}/") for path in inside]
+    return [path for path in made if ".git" not in path.split("/")]
+
+
+def _commits(folder: Path, env: dict[str, str]) -> str:
+    """Return which commits a checkout and its submodules are at; empty for no checkout."""
+    if not (folder / ".git").exists():
+        return ""
+    _, head = output(["git", "-C", str(folder), "rev-parse", "HEAD"], env=env)
+    _, below = output(["git", "-C", str(folder), "submodule", "status", "--recursive"], env=env)
+    return head + below
 
 
 def _state() -> State:

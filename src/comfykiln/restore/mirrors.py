@@ -7,6 +7,7 @@ both are kept out of its sight by a sparse checkout, which is completed when it 
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,13 +26,17 @@ BRANCH = "pinned"
 
 def make_mirrors(mirrors: Sequence[Mirror]) -> None:
     """Make every bare repository below MIRRORS; a pack that is no sound pack fails the step."""
-    for mirror in mirrors:
-        folder = MIRRORS / mirror.path
-        run(["git", "init", "--quiet", "--bare", "--template=", "-b", BRANCH, str(folder)])
-        for pack in mirror.packs:
-            run(["git", f"--git-dir={folder}", "index-pack", "--stdin"], stdin=pack)
-        head = ["update-ref", f"refs/heads/{BRANCH}", mirror.commit]
-        run(["git", f"--git-dir={folder}", *head])
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(_make_mirror, mirrors):
+            pass
+
+
+def _make_mirror(mirror: Mirror) -> None:
+    folder = MIRRORS / mirror.path
+    run(["git", "init", "--quiet", "--bare", "--template=", "-b", BRANCH, str(folder)])
+    for pack in mirror.packs:
+        run(["git", f"--git-dir={folder}", "index-pack", "--threads=1", "--stdin"], stdin=pack)
+    run(["git", f"--git-dir={folder}", "update-ref", f"refs/heads/{BRANCH}", mirror.commit])
 
 
 def write_config(plan: RestorePlan, config: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from comfykiln.restore.judging import judge, judge_requirements
 from comfykiln.restore.mirrors import TEMPLATE, complete, make_mirrors, write_config
 from comfykiln.restore.packages import APP, epoch
 from comfykiln.restore.plans import cloned_from, read_plan
-from comfykiln.restore.running import StepError, output, run
+from comfykiln.restore.running import StepError, output
 from comfykiln.restore.sealing import seal
 
 if TYPE_CHECKING:
@@ -56,21 +57,26 @@ def restore(path: Path) -> None:
     make_mirrors(plan.mirrors)
     env = _comfy_environment(plan)
     run_comfy_restore(plan, env)
-    for node in plan.git:
-        complete(node, CUSTOM_NODES / node.directory, env)
-    for archive in plan.archives:
-        unpack(archive, CUSTOM_NODES / archive.directory)
-    for pack in plan.local:
-        shutil.copytree(pack, CUSTOM_NODES / pack.name)
-    place_files(plan, CUSTOM_NODES)
-    judge(plan, own, CUSTOM_NODES)
+    with ThreadPoolExecutor() as pool:
+        done = [
+            pool.submit(complete, node, CUSTOM_NODES / node.directory, env) for node in plan.git
+        ]
+        for one in done:
+            one.result()
+        for archive in plan.archives:
+            unpack(archive, CUSTOM_NODES / archive.directory)
+        for pack in plan.local:
+            shutil.copytree(pack, CUSTOM_NODES / pack.name)
+        place_files(plan, CUSTOM_NODES)
+        asked = pool.submit(_requirements, env) if plan.folders else None
+        judge(plan, own, CUSTOM_NODES)
+    if asked:
+        judge_requirements(plan, asked.result())
     changes = {
         node.directory: run_install_script(node.directory, CUSTOM_NODES / node.directory, env)
         for node in plan.folders
         if node.install
     }
-    if plan.folders:
-        _judge_requirements(plan, env)
     _keep_only_nodes(plan, own)
     if plan.folders or plan.files:
         _write_record(plan, changes)
@@ -91,7 +97,6 @@ def run_comfy_restore(plan: RestorePlan, env: dict[str, str]) -> None:
     }
     told = {**wanted, "cnr_custom_nodes": {}, "git_custom_nodes": cloned}
     given.write_text(json.dumps(told), "utf-8")
-    run(["comfy", "--skip-prompt", "tracking", "disable"], env=env)
     argv = ["comfy", "--skip-prompt", "--workspace", str(APP), "node", "restore-snapshot"]
     status, text = output([*argv, str(given)], env=env, cwd=CUSTOM_NODES)
     shown = "\n".join(line for line in re.split(r"[\r\n]+", text) if line and "it/s" not in line)
@@ -109,13 +114,14 @@ def failure_of(status: int, text: str) -> str:
     return f"it printed {sign.group(0)!r}" if sign else ""
 
 
-def _judge_requirements(plan: RestorePlan, env: dict[str, str]) -> None:
+def _requirements(env: dict[str, str]) -> str:
+    """Return what `comfy node deps` says of every line of the nodes' requirements."""
     argv = ["comfy", "--skip-prompt", "--json", "--workspace", str(APP), "node", "deps"]
     stand_in = Path("/tmp/pip-stand-in/pip")  # noqa: S108  # a build stage has one user
     stand_in.mkdir(parents=True)
     (stand_in / "__main__.py").write_text(PIP_LIST, "utf-8")
     _, said = output(argv, env={**env, "PYTHONPATH": str(stand_in.parent)}, cwd=CUSTOM_NODES)
-    judge_requirements(plan, said)
+    return said
 
 
 def _comfy_environment(plan: RestorePlan) -> dict[str, str]:

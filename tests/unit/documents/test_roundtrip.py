@@ -82,7 +82,7 @@ models = st.lists(
             **more,
         },
         words,
-        hexes,
+        hexes.map(lambda one: f"{one}{'0' * 24}"),
         unknown_keys,
     ),
     max_size=3,

@@ -33,8 +33,9 @@ app.registerExtension({
         field.serializeValue = () => undefined;
       }
       field.value = text;
-      // Pictures and the line of progress take their place after this.
-      for (const wait of [0, 300, 1500]) setTimeout(() => grow(this), wait);
+      // Pictures and the line of progress take their place after this, on a slow line much later.
+      const growing = setInterval(() => grow(this), 250);
+      setTimeout(() => clearInterval(growing), 30000);
     };
   },
 });
