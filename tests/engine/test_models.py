@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+import secrets
 import subprocess
 import tarfile
 from contextlib import contextmanager
@@ -32,6 +33,8 @@ pytestmark = pytest.mark.engine
 
 REPOSITORY = "comfykiln/kilntest"
 LARGE = "checkpoints/large.safetensors"
+# The store is the user's: other runs at the same time must not have the same files.
+OWN = secrets.token_hex(8).encode()
 SMALL = {"vae/small one.safetensors": b"small" * 1000, "loras/é.safetensors": b"lora" * 50}
 
 
@@ -56,8 +59,11 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[st
 
 
 def contents(mark: bytes) -> dict[str, bytes]:
-    large = safetensors(70_000_000, mark)
-    return {LARGE: large, **{name: safetensors(len(data), data) for name, data in SMALL.items()}}
+    small = {name: OWN + data for name, data in SMALL.items()}
+    return {
+        LARGE: safetensors(70_000_000, OWN + mark),
+        **{name: safetensors(len(data), data) for name, data in small.items()},
+    }
 
 
 @pytest.fixture
