@@ -211,8 +211,9 @@ def test_a_moved_pin_rebuilds_and_exports_the_nodes_layer_alone(
         for text in capsys.readouterr().err.splitlines()
         if " step(s) reused, " in text
     ]
-    # The restore and the copy of its result; then the receipt's copy.
-    assert (bake, seal) == (2, 1)
+    # The restore, the links of its result and of the row above it, the export; then the receipt's
+    # link and its export.
+    assert (bake, seal) == (4, 2)
     after = saved(built.ref, nodes.work / "after.tar")
     assert len(after) == len(before)
     changed = [

@@ -87,8 +87,14 @@ def dropping_tls(context: ssl.SSLContext, drops: int) -> Iterator[str]:
                         return
                     line.sendall(body)
 
-        threading.Thread(target=serve, daemon=True).start()
-        yield f"https://localhost:{server.getsockname()[1]}/m"
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield f"https://localhost:{server.getsockname()[1]}/m"
+        finally:
+            # Left waiting on a closed number, it would take the connections of whoever has it next.
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
 
 
 def _range(request: str) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from docker import DockerClient
+from tests.support.sites import closed
 from tests.unit.oci.test_images import base
 
 from comfykiln.engine import Engine
@@ -176,7 +177,7 @@ def write(path: Path, model_files: Files, *, store: str = "containerd", size: in
     first = replace(image.layers[0], size=size)
     image = replace(image, layers=(first, *image.layers[1:]))
     archiving.write(
-        DockerClient(base_url="unix:///nowhere", version="1.45"),
+        DockerClient(base_url=closed().replace("http:", "tcp:"), version="1.45"),
         engine,
         "base",
         image,
