@@ -195,10 +195,10 @@ def report(*lines: tuple[str, str, str]) -> str:
 
 def test_requirements_of_nodes_are_satisfied_or_accepted() -> None:
     fine = [("numpy", "satisfied", "2.5.5"), ("torch", "missing", ""), ("dropped", "missing", "")]
-    fine.append(("git+https://kiln.invalid/thing.git@main", "no_python", ""))
+    fine.append(("git+https://kiln.invalid/thing.git@main", "unparseable", ""))
     judge_requirements(plan(), report(*fine))
-    with pytest.raises(StepError, match=r"one: git\+https://kiln.invalid/other is no_python"):
-        judge_requirements(plan(), report(("git+https://kiln.invalid/other", "no_python", "")))
+    with pytest.raises(StepError, match=r"one: git\+https://kiln.invalid/other is unparseable"):
+        judge_requirements(plan(), report(("git+https://kiln.invalid/other", "unparseable", "")))
     with pytest.raises(StepError, match=r"one: numpy<2 is mismatch, found 2\.5\.5"):
         judge_requirements(plan(), report(("numpy<2", "mismatch", "2.5.5")))
     with pytest.raises(StepError, match="gave no report"):
