@@ -13,8 +13,7 @@ from comfykiln.models.document import check_destinations, digest_of
 from comfykiln.models.records import ModelEntry, ModelList, ModelSource
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from comfykiln.environment import Criticality, Environment, Model
 
@@ -69,11 +68,6 @@ def combined(models: ModelList, named: Iterable[ModelEntry]) -> ModelList:
     faults.stop()
     found = tuple(_named_apart(entries.values()))
     return ModelList(path=models.path, entries=found, digest=digest_of(found))
-
-
-def list_of(path: Path, entries: Sequence[ModelEntry]) -> ModelList:
-    """Return a list that no models.yaml holds; its lock lies beside `path`."""
-    return ModelList(path=path, entries=tuple(entries), digest=digest_of(entries))
 
 
 def _destinations(model: Model) -> list[str]:

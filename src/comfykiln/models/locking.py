@@ -164,17 +164,12 @@ def _locked(
 
 def _described(entry: ModelEntry, before: LockedModel) -> LockedModel:
     """Return what the lock had, with what models.yaml says of it today."""
-    return LockedModel(
+    return replace(
+        before,
         name=entry.name,
         destination=entry.destination,
         criticality=entry.criticality,
         sources=entry.sources,
-        sha256=before.sha256,
-        size=before.size,
-        version=before.version,
-        layer=before.layer,
-        source=before.source,
-        licence=before.licence,
         pickle_reason=entry.pickle_reason,
     )
 

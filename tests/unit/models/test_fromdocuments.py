@@ -11,7 +11,8 @@ from comfykiln.documents import workflow
 from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.environment import Digest, Environment, Model, ModelSource, ModelUse
 from comfykiln.models import records
-from comfykiln.models.fromdocuments import combined, from_environment, list_of, normal_address
+from comfykiln.models.document import digest_of
+from comfykiln.models.fromdocuments import combined, from_environment, normal_address
 from comfykiln.models.records import ModelEntry
 
 SHA = "ab" * 32
@@ -142,7 +143,8 @@ def test_models_yaml_decides_and_gains_sources() -> None:
     )
     theirs = entry(sources=(records.ModelSource(url="s3://b/theirs"),), sha256=SHA, size=5)
     other = entry(name="mine", destination="loras/y.safetensors")
-    whole = combined(list_of(Path("models.yaml"), [own]), [theirs, other])
+    listed = records.ModelList(path=Path("models.yaml"), entries=(own,), digest=digest_of([own]))
+    whole = combined(listed, [theirs, other])
     assert whole.entries == (
         entry(
             name="mine",
