@@ -88,8 +88,7 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
     ref = plan.ref(tag)
     target = _registry(options.push, f"{plan.target.name}-{tag}", settings)
     gathered = _gather(project, plan, options, settings)
-    with console.timed(f"models: {options.models}"):
-        models = obtain(plan.service, options.models, project.store, keep=options.keep)
+    models = obtain(plan.service, options.models, project.store, keep=options.keep)
     _require_space(the_engine, client, project, plan, gathered)
     with (
         _unfinished(client, plan) as software,
@@ -179,8 +178,7 @@ def _deliver(
     Models that are not kept go into the archive or the registry, and not into the engine.
     """
     if options.keep:
-        with console.timed("models into the engine"):
-            delivery.to_engine()
+        delivery.to_engine()
     if options.archive is not None:
         with console.timed("image archive"):
             delivery.to_archive(options.archive)

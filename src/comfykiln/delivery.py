@@ -57,8 +57,13 @@ class Delivery:
         """
         found = engines.require_image(self.client, self.ref)
         if self._unchanged(found.attrs):
-            console.note(f"{self.ref} has its {len(self.models.inside)} model(s) already")
+            if self.models.inside:
+                console.step(f"{self.ref} has its {len(self.models.inside)} model(s) already")
             return
+        with console.timed("models into the engine"):
+            self._replace()
+
+    def _replace(self) -> None:
         name = unfinished.name("models", "image")
         try:
             self._append(name)

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # What uv knows beside the addresses, handed to the steps as it stands.
-PASSED = re.compile(r"UV_INDEX_[A-Z0-9_]+_(USERNAME|PASSWORD)|UV_INDEX_STRATEGY|UV_HTTP_TIMEOUT")
+PASSED = re.compile(
+    r"UV_INDEX_[A-Z0-9_]+_(USERNAME|PASSWORD)|UV_INDEX_STRATEGY"
+    r"|UV_HTTP_(TIMEOUT|CONNECT_TIMEOUT|RETRIES)"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

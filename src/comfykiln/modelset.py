@@ -125,10 +125,11 @@ def _fetch(models: Sequence[LockedModel]) -> set[str]:
         return set()
     from comfykiln.models import fetching, progress  # noqa: PLC0415  # where they are used
 
-    with progress.shown() as shown:
-        result = fetching.fetch(models, shown=shown)
-    fetched = sum(one.fetched for one in result.done)
-    console.note(f"{len(result.done)} model(s), {fetched / 1e6:.1f} MB fetched")
+    with console.timed(f"{len(models)} model(s) into the store"):
+        with progress.shown() as shown:
+            result = fetching.fetch(models, shown=shown)
+        fetched = sum(one.fetched for one in result.done)
+        console.note(f"{len(result.done)} model(s), {fetched / 1e6:.1f} MB fetched")
     _refuse([one for one in result.failed if one.criticality == "required"])
     for one in result.failed:
         console.warn(f"{one.name} ({one.criticality}) is left out: {'; '.join(one.reasons)}")

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from comfykiln.indexes import IndexSettings
 
-DEFAULT_BUNDLES = (Path("/etc/ssl/certs/ca-certificates.crt"),)
+# uv's own three tries again are over after 12 to 45 seconds. The index answered when the build was
+# planned, so a network that fails in the middle of one is waited for, for one to two minutes.
+PATIENCE = {"UV_HTTP_RETRIES": "6"}
 
 
 @contextmanager
@@ -24,7 +26,7 @@ def step_secrets(settings: IndexSettings, apt_sources: str) -> Iterator[dict[str
     """Yield secret id → file for one build; only this user can read them, and only meanwhile."""
     with tempfile.TemporaryDirectory(prefix="kiln-secrets-") as folder:
         contents = {
-            "network.json": json.dumps(step_environment(settings)).encode(),
+            "network.json": json.dumps(PATIENCE | step_environment(settings)).encode(),
             "ca.crt": settings.ca_bundle.read_bytes() if settings.ca_bundle else b"",
             "apt.conf": _apt_conf(settings).encode(),
             "apt.list": apt_sources.encode(),
