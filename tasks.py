@@ -67,7 +67,7 @@ def render(_: Context, *, check: bool = False) -> None:
 
 @task
 def lock(
-    _: Context, *, image: str = "core", git_mirror: str | None = None, upgrade: str = ""
+    _: Context, *, image: str | None = None, git_mirror: str | None = None, upgrade: str = ""
 ) -> None:
     """Solve the image's packages once for all targets; --upgrade NAME moves one, `all` every."""
     from comfykiln import commands
@@ -76,7 +76,7 @@ def lock(
 
 
 @task
-def lock_check(_: Context, *, image: str = "core", git_mirror: str | None = None) -> None:
+def lock_check(_: Context, *, image: str | None = None, git_mirror: str | None = None) -> None:
     """Exit 4 when the image's lock was made from other inputs than it has now."""
     from comfykiln import commands
 

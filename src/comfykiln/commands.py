@@ -62,7 +62,9 @@ def render_files(root: Path, *, check: bool) -> None:
         console.out(f"written: {path.relative_to(root)}")
 
 
-def lock(root: Path, image: str, git_mirror: str | None, upgrade: tuple[str, ...] = ()) -> None:
+def lock(
+    root: Path, image: str | None, git_mirror: str | None, upgrade: tuple[str, ...] = ()
+) -> None:
     """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
     from comfykiln.relocking import reach_of, relock  # noqa: PLC0415  # as everywhere here
 
@@ -73,7 +75,7 @@ def lock(root: Path, image: str, git_mirror: str | None, upgrade: tuple[str, ...
         console.out(f"written: {path.relative_to(root)}")
 
 
-def check_lock(root: Path, image: str, git_mirror: str | None) -> None:
+def check_lock(root: Path, image: str | None, git_mirror: str | None) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
     from comfykiln.relocking import lock_inputs, reach_of  # noqa: PLC0415
