@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -136,23 +135,27 @@ def stream(
         raise ProgramError(argv, status, "".join(kept[-400:]))
 
 
-def start_detached(argv: Sequence[str], *, log: Path) -> None:
+def start_detached(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+) -> Callable[[], bool]:
     """Start a daemon in a session of its own, both its output streams appended to `log`.
 
-    It outlives this program, its terminal and its Ctrl-C. Whether it works is for the caller to
-    ask; only a missing program is noticed here, by `NotPossibleError`.
+    It outlives this program, its terminal and its Ctrl-C. Returns what tells whether it still
+    runs; whether it works is for the caller to ask. A missing program raises `NotPossibleError`.
     """
-    program = shutil.which(argv[0])
-    if program is None:
-        raise _missing(argv, FileNotFoundError(2, "no such program", argv[0]))
     with log.open("ab") as file:
-        subprocess.run(
-            ["setsid", "--fork", program, *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
+        try:
+            child = subprocess.Popen(
+                list(argv),
+                env=None if env is None else dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise _missing(argv, error) from error
+    return lambda: child.poll() is None
 
 
 def _end(child: subprocess.Popen[str]) -> None:
