@@ -27,6 +27,10 @@ class ProgramError(KilnError):
         self.output = output
 
 
+class SilentProgramError(KilnError):
+    """A program did not end in the time that it was given."""
+
+
 def shown(argv: Sequence[str]) -> str:
     """Return the command line as a person would type it, for messages only."""
     import shlex  # noqa: PLC0415  # only messages need it
@@ -46,7 +50,7 @@ def capture(
     """Run `argv` to its end and return its standard output.
 
     `timeout` is in seconds. A status outside `statuses` raises `ProgramError` with both streams;
-    a missing program raises `NotPossibleError`.
+    a missing program raises `NotPossibleError`, one that goes on `SilentProgramError`.
     """
     try:
         done = subprocess.run(
@@ -64,7 +68,7 @@ def capture(
     except FileNotFoundError as error:
         raise _missing(argv, error) from error
     except subprocess.TimeoutExpired as error:
-        raise KilnError(
+        raise SilentProgramError(
             f"`{shown(argv)}` gave no result within {timeout:g} s",
             remedy="look at what it waits for (network, lock, prompt) and run it by hand",
         ) from error

@@ -54,6 +54,19 @@ def apt_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def test_an_engine_that_hangs_gets_no_other_one_beside_it(
+    dockerd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dockerd.with_name("docker").write_text("#!/bin/sh\nexec sleep 20\n")
+    monkeypatch.setattr(engine, "PATIENCE", 1)
+    with pytest.raises(NotPossibleError) as caught:
+        engine.ensure(Policy.AUTO)
+    assert str(caught.value) == (
+        "a Docker engine is there, but gave no answer within 1 s\n"
+        "  → look at its log, and restart it (`systemctl restart docker`)"
+    )
+
+
 def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
     assert apt_get.is_dir()
     engine.refuse(SILENT, a_machine())
