@@ -10,7 +10,7 @@ from typing import NoReturn
 from invoke import Exit, Program
 from invoke.exceptions import ParseError
 
-from comfykiln import __version__
+from comfykiln import __version__, console
 from comfykiln.errors import DocumentError
 
 
@@ -22,19 +22,21 @@ class Kiln(Program):
         try:
             super().parse_core(argv)
         except ParseError as error:
-            _usage(error)
+            _usage(str(error), error)
 
     def parse_tasks(self) -> None:
         """Parse the tasks and their options."""
         try:
             super().parse_tasks()
         except ParseError as error:
-            _usage(error)
+            _usage(str(error), error)
+        except ValueError as error:  # the runner turns the value of a number's option into one
+            _usage(f"an option wants a whole number: {error}", error)
 
 
-def _usage(error: ParseError) -> NoReturn:
+def _usage(message: str, error: Exception) -> NoReturn:
     wrong = DocumentError(
-        str(error), remedy="./kiln --list names the tasks, ./kiln TASK --help the options of one"
+        message, remedy="./kiln --list names the tasks, ./kiln TASK --help the options of one"
     )
     raise Exit(f"error: {wrong}", wrong.exit_code) from error
 
@@ -49,6 +51,7 @@ def _help_first(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Run the tasks named on the command line."""
+    console.accept_any_text()
     try:
         words = _help_first(sys.argv[1:])
         Kiln(name="kiln", binary="kiln", version=__version__).run(["kiln", *words])

@@ -71,7 +71,14 @@ def _caught(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def _told(error: OSError) -> KilnError:
-    """Return what a failed call of the system means: the file, the reason, what to look at."""
+    """Return what a failed call of the system means: the file, the reason, what to look at.
+
+    The errors of the engine's client and of HTTP are `OSError` too, with no number of the system's.
+    """
+    if error.errno is None:
+        return KilnError(
+            f"{error}", remedy="look at what the engine or server says; `./kiln doctor` asks both"
+        )
     place = f"{error.filename}: " if error.filename else ""
     return KilnError(
         f"{place}{error.strerror or error}",

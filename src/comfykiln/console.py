@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sys
@@ -34,8 +35,18 @@ def out(message: str) -> None:
 
 
 def out_json(value: Any) -> None:
-    """Print a result for programs to standard output."""
-    print(json.dumps(value, indent=2, ensure_ascii=False), flush=True)
+    """Print a result for programs to standard output, in ASCII where that is not UTF-8."""
+    plain = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+    print(json.dumps(value, indent=2, ensure_ascii=plain), flush=True)
+
+
+def accept_any_text() -> None:
+    """Write what standard output's encoding lacks as an escape, as standard error does.
+
+    Under a locale such as de_DE.ISO-8859-1 an arrow would otherwise end the task.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

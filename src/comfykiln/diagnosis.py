@@ -60,10 +60,17 @@ def _tools(machine: Machine) -> Iterator[Finding]:
 
 def _engine(machine: Machine) -> Iterator[Finding]:
     engine = machine.engine
-    if engine is None:
+    if engine is None and "permission denied" in machine.engine_complaint.lower():
+        said = _one_line(machine.engine_complaint)
         yield missing(
             "engine",
-            f"no Docker engine answers: {' '.join(machine.engine_complaint.split())}",
+            f"a Docker engine runs here, but you may not use it: {said}",
+            "run `sudo usermod -aG docker $USER` and log in again",
+        )
+    elif engine is None:
+        yield missing(
+            "engine",
+            f"no Docker engine answers: {_one_line(machine.engine_complaint)}",
             "start a task that needs one with ./kiln, as root, on Debian or Ubuntu; elsewhere "
             f"install Docker Engine {dotted(OLDEST_ENGINE)} or newer",
         )
@@ -79,6 +86,10 @@ def _engine(machine: Machine) -> Iterator[Finding]:
     yield _plugin("compose", machine.compose, (2,))
     if engine is not None:
         yield _image_store(engine.containerd_store, engine.storage)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _plugin(name: str, version: Version, oldest: Version) -> Finding:

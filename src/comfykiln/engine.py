@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import process
-from comfykiln.errors import KilnError, NotPossibleError
+from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OLDEST_ENGINE = (26, 1)
 OLDEST_BUILDX = (0, 13)
 _IN_USE = 409
+_NO_REFERENCE = 400
 SETUP = "start with ./kiln, which sets an engine up on Debian and Ubuntu; see docs/setup.md"
 
 
@@ -128,13 +129,23 @@ def client() -> docker.DockerClient:
 
 
 def find_image(engine: docker.DockerClient, ref: str) -> Image | None:
-    """Return the local image `ref`, or None when there is none."""
-    from docker.errors import ImageNotFound  # noqa: PLC0415  # with docker-py
+    """Return the local image `ref`, or None when there is none.
+
+    What cannot be an image's name at all raises `DocumentError`.
+    """
+    from docker.errors import APIError, ImageNotFound  # noqa: PLC0415  # with docker-py
 
     try:
         return engine.images.get(ref)
     except ImageNotFound:
         return None
+    except APIError as error:
+        if error.status_code != _NO_REFERENCE:
+            raise
+        raise DocumentError(
+            f"{ref!r} cannot be the name of an image: {error.explanation}",
+            remedy="name it as NAME:TAG in lower case, such as comfykiln/core:cpu",
+        ) from error
 
 
 def require_image(engine: docker.DockerClient, ref: str) -> Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 from typing import TYPE_CHECKING
@@ -28,6 +27,10 @@ class ProgramError(KilnError):
         self.output = output
 
 
+class SilentProgramError(KilnError):
+    """A program did not end in the time that it was given."""
+
+
 def shown(argv: Sequence[str]) -> str:
     """Return the command line as a person would type it, for messages only."""
     import shlex  # noqa: PLC0415  # only messages need it
@@ -47,7 +50,7 @@ def capture(
     """Run `argv` to its end and return its standard output.
 
     `timeout` is in seconds. A status outside `statuses` raises `ProgramError` with both streams;
-    a missing program raises `NotPossibleError`.
+    a missing program raises `NotPossibleError`, one that goes on `SilentProgramError`.
     """
     try:
         done = subprocess.run(
@@ -65,7 +68,7 @@ def capture(
     except FileNotFoundError as error:
         raise _missing(argv, error) from error
     except subprocess.TimeoutExpired as error:
-        raise KilnError(
+        raise SilentProgramError(
             f"`{shown(argv)}` gave no result within {timeout:g} s",
             remedy="look at what it waits for (network, lock, prompt) and run it by hand",
         ) from error
@@ -136,23 +139,27 @@ def stream(
         raise ProgramError(argv, status, "".join(kept[-400:]))
 
 
-def start_detached(argv: Sequence[str], *, log: Path) -> None:
+def start_detached(
+    argv: Sequence[str], *, log: Path, env: Mapping[str, str] | None = None
+) -> Callable[[], bool]:
     """Start a daemon in a session of its own, both its output streams appended to `log`.
 
-    It outlives this program, its terminal and its Ctrl-C. Whether it works is for the caller to
-    ask; only a missing program is noticed here, by `NotPossibleError`.
+    It outlives this program, its terminal and its Ctrl-C. Returns what tells whether it still
+    runs; whether it works is for the caller to ask. A missing program raises `NotPossibleError`.
     """
-    program = shutil.which(argv[0])
-    if program is None:
-        raise _missing(argv, FileNotFoundError(2, "no such program", argv[0]))
     with log.open("ab") as file:
-        subprocess.run(
-            ["setsid", "--fork", program, *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            check=True,
-        )
+        try:
+            child = subprocess.Popen(
+                list(argv),
+                env=None if env is None else dict(env),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except FileNotFoundError as error:
+            raise _missing(argv, error) from error
+    return lambda: child.poll() is None
 
 
 def _end(child: subprocess.Popen[str]) -> None:

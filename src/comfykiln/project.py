@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from comfykiln.locking import LockInputs
     from comfykiln.nodelock import NodeLock
     from comfykiln.nodeset import NodeSet, Reach
-    from comfykiln.origins.records import Origins
+    from comfykiln.origins.records import BaseSpec, Origins
     from comfykiln.plan import BuildPlan
     from comfykiln.services import Service
     from comfykiln.store import Store
@@ -52,7 +52,7 @@ class Project:
 
     def service(self, image: str | None) -> Service:
         """Return what is inside the image; None means the default image."""
-        return load_service(self.root, image or DEFAULT_IMAGE)
+        return load_service(self.root, DEFAULT_IMAGE if image is None else image)
 
     def comfyui_tree(self, service: Service, reach: Reach | None = None) -> Path:
         """Return the pinned ComfyUI tree of the service on this machine."""
@@ -92,6 +92,7 @@ class Project:
         """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""
         from comfykiln.locking import lock_inputs  # noqa: PLC0415  # where it is used
 
+        _require_python(service, self.origins.base(service.suite))
         return lock_inputs(
             service,
             self.targets,
@@ -125,6 +126,7 @@ class Project:
         chosen = self.targets.get(target)
         service = self.service(image)
         base = self.origins.base(service.suite)
+        _require_python(service, base)
         comfyui = self.origins.comfyui(service.comfyui)
         return make_plan(service, chosen, base, comfyui, RESTORE)
 
@@ -135,3 +137,16 @@ class Project:
             for target in self.targets.by_name
             for image in service_names(self.root)
         ]
+
+
+def _require_python(service: Service, base: BaseSpec) -> None:
+    """Raise `DocumentError` when the service asks for another Python than its base has.
+
+    Its packages would be locked for one Python and installed into another.
+    """
+    if service.python != base.python:
+        raise DocumentError(
+            f"{service.folder / 'service.yaml'}: python is {service.python}, "
+            f"but Debian {service.suite} has {base.python}",
+            remedy=f'write python: "{base.python}", or name the suite that has {service.python}',
+        )

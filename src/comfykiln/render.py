@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from comfykiln.errors import DriftError
+from comfykiln.errors import DocumentError, DriftError
 from comfykiln.files import canonical_json, write_bytes
 
 if TYPE_CHECKING:
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from comfykiln.plan import BuildPlan
 
 BAKE_FILE = "docker-bake.json"
-DOCUMENT_TEMPLATE = "complete"
+USUAL_TEMPLATE = "complete"
 
 
 def dockerfile(plan: BuildPlan, templates: Path) -> str:
-    """Return the Dockerfile of one plan; depends on nothing but its arguments."""
+    """Return the Dockerfile of one plan; depends on nothing but its arguments.
+
+    A template that cannot be used raises `DocumentError` with its place.
+    """
     import jinja2  # noqa: PLC0415  # 47 ms
 
     environment = jinja2.Environment(  # noqa: S701  # a Dockerfile is no HTML; the schemas bound the values
@@ -29,24 +32,37 @@ def dockerfile(plan: BuildPlan, templates: Path) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    template = environment.get_template(f"{template_of(plan)}.Dockerfile.j2")
-    text = template.render(
-        image=plan.service.name,
-        title=plan.service.title,
-        target=plan.target.name,
-        target_title=plan.target.title,
-        base_ref=plan.base_ref,
-        apt_target=plan.target.apt,
-        environment=sorted(plan.target.environment.items()),
-        server=plan.target.server,
-        epoch=plan.epoch,
-    )
+    try:
+        text = environment.select_template(template_names(plan)).render(_values(plan))
+    except jinja2.TemplateSyntaxError as error:
+        place = f"{error.filename or templates}, line {error.lineno}"
+        raise DocumentError(f"{place}: {error.message}", remedy="mend the template") from error
+    except jinja2.TemplateError as error:
+        raise DocumentError(f"{templates}: {error.message}", remedy="mend the template") from error
     return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
 
 
-def template_of(plan: BuildPlan) -> str:
-    """Return the template's name: the image's own, or that of `complete` for a document."""
-    return DOCUMENT_TEMPLATE if plan.service.document else plan.service.name
+def _values(plan: BuildPlan) -> dict[str, Any]:
+    return {
+        "image": plan.service.name,
+        "title": plan.service.title,
+        "target": plan.target.name,
+        "target_title": plan.target.title,
+        "base_ref": plan.base_ref,
+        "apt_target": plan.target.apt,
+        "environment": sorted(plan.target.environment.items()),
+        "server": plan.target.server,
+        "epoch": plan.epoch,
+    }
+
+
+def template_names(plan: BuildPlan) -> list[str]:
+    """Return the names of the plan's template, the first that exists being its own.
+
+    An image without a template of its own, or one for a document, has that of `complete`.
+    """
+    own = [] if plan.service.document else [plan.service.name]
+    return [f"{name}.Dockerfile.j2" for name in [*own, USUAL_TEMPLATE]]
 
 
 def bake_file(plans: Sequence[BuildPlan]) -> bytes:

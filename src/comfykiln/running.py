@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import engine
 from comfykiln.errors import DocumentError, NotPossibleError
+from comfykiln.models.placing import csv_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,8 @@ def command(
         argv.append("--env=CLI_ARGS")
     argv += [f"--volume={name}-{state}:/app/{state}" for state in STATE_VOLUMES]
     if models is not None:
-        argv.append(f"--mount=type=bind,source={models},target=/app/models")
+        source = csv_field(f"source={models}")
+        argv.append(f"--mount=type=bind,{source},target=/app/models")
     argv += mounts
     argv += [*target.run, *(f"--group-add={group}" for group in device_groups(target))]
     return [*argv, ref]

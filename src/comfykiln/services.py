@@ -115,6 +115,11 @@ def load_service(root: Path, name: str) -> Service:
         if not re.fullmatch(r"[a-z0-9-]+", name) or not (folder / "service.yaml").is_file():
             remedy = f"use one of: {', '.join(known)}; or name a document with --from"
             raise DocumentError(f"there is no image {name!r}", remedy=remedy)
+    if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
+        raise DocumentError(
+            f"{folder}: {name!r} cannot be the name of an image",
+            remedy="name the folder with lower-case letters, digits and single dashes",
+        )
     raw = load_yaml(folder / "service.yaml", "service")
     service = Service(
         name=name,

@@ -14,7 +14,7 @@ import pytest
 
 from comfykiln import engine, receipt, reverify, unfinished
 from comfykiln.build import BuildOptions, Built, build
-from comfykiln.errors import DriftError, KilnError, NotPossibleError
+from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
@@ -49,6 +49,13 @@ def leftovers() -> list[str]:
     return [
         name for name in images if name.startswith("comfykiln-unfinished/kilntest")
     ] + containers
+
+
+@pytest.mark.parametrize("ref", ["UPPER:x", "-x", "a b", "core:cpu:cpu"])
+def test_what_cannot_be_a_name_is_wrong_usage(ref: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        reverify.verify_ref(ref)
+    assert error.value.message.startswith(f"{ref!r} cannot be the name of an image: invalid ref")
 
 
 def test_the_whole_line(line: Line) -> None:

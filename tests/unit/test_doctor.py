@@ -10,7 +10,7 @@ import pytest
 
 from comfykiln import doctor
 from comfykiln.diagnosis import judge
-from comfykiln.findings import State
+from comfykiln.findings import State, missing
 from comfykiln.machine import (
     Devices,
     Engine,
@@ -129,6 +129,12 @@ def test_a_machine_with_package_mirrors_alone() -> None:
 
 
 def test_no_engine() -> None:
+    refused = replace(GOOD, engine=None, engine_complaint="permission denied:\n/run/docker.sock")
+    assert judge(refused, NEEDS)["engine"] == missing(
+        "engine",
+        "a Docker engine runs here, but you may not use it: permission denied: /run/docker.sock",
+        "run `sudo usermod -aG docker $USER` and log in again",
+    )
     machine = replace(
         GOOD,
         engine=None,

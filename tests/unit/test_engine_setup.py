@@ -6,6 +6,8 @@ apt-get is a stand-in here, for the plans and faults that this machine's cannot 
 from __future__ import annotations
 
 import json
+import os
+import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -50,6 +52,19 @@ def apt_get(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "answer").write_text("exit 0")
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
     return tmp_path
+
+
+def test_an_engine_that_hangs_gets_no_other_one_beside_it(
+    dockerd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dockerd.with_name("docker").write_text("#!/bin/sh\nexec sleep 20\n")
+    monkeypatch.setattr(engine, "PATIENCE", 1)
+    with pytest.raises(NotPossibleError) as caught:
+        engine.ensure(Policy.AUTO)
+    assert str(caught.value) == (
+        "a Docker engine is there, but gave no answer within 1 s\n"
+        "  → look at its log, and restart it (`systemctl restart docker`)"
+    )
 
 
 def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
@@ -341,26 +356,42 @@ def test_a_failed_installation_takes_its_settings_back(
     assert "changed: installed" not in said
 
 
-def test_a_daemon_that_gives_up_is_shown_with_its_own_words(
-    apt_get: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def dockerd(apt_get: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dockerd to be written by the test, beside a docker client that reaches no engine."""
     log = apt_get / "dockerd.log"
     log.write_text("failed to start daemon: an older start\n")
     monkeypatch.setattr(daemon, "LOG", log)
     monkeypatch.setattr(daemon, "SYSTEMD", apt_get / "none")
-    for name, script in {
-        "docker": "exit 1",
-        "dockerd": "sleep 0.2; echo 'failed to start daemon: no iptables' >&2; exit 1",
-    }.items():
-        program = apt_get / "bin" / name
-        program.write_text(f"#!/bin/sh\n{script}\n")
+    programs = [apt_get / "bin" / name for name in ("docker", "dockerd")]
+    for program in programs:
+        program.write_text("#!/bin/sh\nexit 1\n")
         program.chmod(0o755)
+    return programs[1]
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["failed to start daemon: no iptables", "unable to configure the Docker daemon with file x"],
+)
+def test_a_daemon_that_gives_up_is_shown_with_its_own_words(dockerd: Path, words: str) -> None:
+    dockerd.write_text(f"#!/bin/sh\nsleep 0.2; echo '{words}' >&2; exit 1\n")
+    start = time.monotonic()
     with pytest.raises(NotPossibleError) as caught:
         daemon.start()
+    assert time.monotonic() - start < daemon.PATIENCE / 2
     assert caught.value.message == (
-        "the Docker daemon does not answer; the end of its log:\n"
-        "    failed to start daemon: no iptables"
+        f"the Docker daemon does not answer; the end of its log:\n    {words}"
     )
+
+
+def test_a_daemon_finds_its_programs_where_the_path_of_su_has_no_system_folders(
+    dockerd: Path,
+) -> None:
+    dockerd.write_text('#!/bin/sh\necho "PATH is $PATH" >&2\n')
+    with pytest.raises(NotPossibleError) as caught:
+        daemon.start()
+    assert caught.value.message.endswith(f"PATH is {os.environ['PATH']}{daemon.SYSTEM_PATH}")
 
 
 def test_the_distribution_is_read_from_os_release(tmp_path: Path) -> None:

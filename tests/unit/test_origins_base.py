@@ -125,6 +125,21 @@ def test_a_tar_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
         bootstrap._examined(SPEC, path)
 
 
+@pytest.mark.parametrize("made", [["./", "./bin"], ["./", "./dev", "./bin"]])
+def test_the_folder_dev_is_there_once_whichever_mmdebstrap_made_it(
+    tmp_path: Path, made: list[str]
+) -> None:
+    tar = tmp_path / "rootfs.tar"
+    with tarfile.open(tar, "w") as archive:
+        for name in made:
+            folder = tarfile.TarInfo(name)
+            folder.type = tarfile.DIRTYPE
+            archive.addfile(folder)
+    bootstrap._add_dev(tar)
+    with tarfile.open(tar) as archive:
+        assert sorted(archive.getnames()) == [".", "./bin", "./dev"]
+
+
 def test_a_new_pin_or_other_packages_make_a_new_base() -> None:
     others = [
         replace(SPEC, ref=SPEC.ref.replace("a" * 64, "b" * 64)),

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import socket
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -9,10 +9,13 @@ from comfykiln import running
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.targets import load_targets
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 REF = "comfykiln/core:cuda-v0.30.0-0123456789ab"
+
+
+def test_a_models_folder_may_have_any_name(repository: Path) -> None:
+    target = load_targets(repository / "images" / "targets.yaml").get("cpu")
+    argv = running.command(target, REF, port=8188, models=Path('/my, own "models"'))
+    assert '--mount=type=bind,"source=/my, own ""models""",target=/app/models' in argv
 
 
 def test_run_gives_the_container_what_its_target_needs_and_no_more(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from comfykiln.errors import DocumentError
+from comfykiln.project import Project
 from comfykiln.targets import load_targets
 
 if TYPE_CHECKING:
@@ -72,8 +73,92 @@ def test_every_fault_of_a_malformed_file_is_named_with_its_place(repository: Pat
     ]
 
 
-def test_broken_yaml_is_one_message_with_its_line(repository: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        (
+            "  cuda:\n",
+            "  cpu:\n",
+            "$.targets.cpu: in line {cpu} and again in line {here}: keep one",
+        ),
+        (
+            "environment: {}",
+            "environment: {1: x}",
+            "$.targets.cpu.environment: the key 1 in line {here} is no text: put it in quotes",
+        ),
+        (
+            "gigabytes: 0.9",
+            "gigabytes: .nan",
+            "$.targets.cpu.torch.gigabytes: .nan in line {here} is no finite number",
+        ),
+        (
+            "gigabytes: 0.9",
+            "gigabytes: 1.0e+999",
+            "$.targets.cpu.torch.gigabytes: 1.0e+999 in line {here} is no finite number",
+        ),
+        (
+            "https://download.pytorch.org/whl/cpu",
+            "https://me:secret@download.pytorch.org/whl/cpu",
+            (
+                "$.targets.cpu.torch.index: 'https://***@download.pytorch.org/whl/cpu' does not "
+                r"match '^https?://[^\\s/@]+(/[^\\s@]*)?[^/\\s@]$'"
+            ),
+        ),
+    ],
+)
+def test_what_yaml_would_let_pass_in_silence_is_a_fault(
+    repository: Path, old: str, new: str, fault: str
+) -> None:
     path = repository / "images" / "targets.yaml"
-    path.write_text("targets: [1,\n", "utf-8")
-    with pytest.raises(DocumentError, match=r"is not YAML: .*line 2"):
+    text = path.read_text("utf-8")
+    lines = {"{cpu}": _line(text, "  cpu:\n"), "{here}": _line(text, old)}
+    path.write_text(text.replace(old, new, 1), "utf-8")
+    with pytest.raises(DocumentError) as error:
         load_targets(path)
+    for name, line in lines.items():
+        fault = fault.replace(name, str(line))
+    assert error.value.faults == (fault,)
+
+
+def _line(text: str, part: str) -> int:
+    return text[: text.index(part)].count("\n") + 1
+
+
+def test_anchors_and_merges_may_save_typing(repository: Path) -> None:
+    path = repository / "images" / "targets.yaml"
+    text = path.read_text("utf-8")
+    versions = "versions: {torch: 2.13.0, torchvision: 0.28.0, torchaudio: 2.11.0}"
+    shared = text.replace(versions, f"{versions[:10]}&family {versions[10:]}", 1)
+    shared = shared.replace(versions, "versions: {<<: *family, torch: 2.13.0}")
+    before = load_targets(path)
+    path.write_text(shared, "utf-8")
+    assert load_targets(path) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"targets: [1,\n", "line 2, column 1: did not find expected node content"),
+        (b"a: b\nc: Intel\xe9\n", "line 2: not UTF-8"),
+        (b"a: " + b"[" * 3000 + b"]" * 3000, "nested too deeply"),
+    ],
+)
+def test_broken_yaml_is_one_message_with_its_line(
+    repository: Path, text: bytes, message: str
+) -> None:
+    path = repository / "images" / "targets.yaml"
+    path.write_bytes(text)
+    with pytest.raises(DocumentError) as error:
+        load_targets(path)
+    assert error.value.message == f"{path} is not YAML: {message}"
+
+
+def test_a_service_that_wants_another_python_than_its_base_has_is_refused(repository: Path) -> None:
+    service = repository / "services" / "comfy" / "core" / "service.yaml"
+    service.write_text(service.read_text("utf-8").replace('"3.13"', '"3.12"'), "utf-8")
+    with pytest.raises(DocumentError) as error:
+        Project(root=repository).plan("cpu", "core")
+    assert str(error.value) == (
+        f"{service}: python is 3.12, but Debian trixie has 3.13\n"
+        '  → write python: "3.13", or name the suite that has 3.12'
+    )

@@ -57,6 +57,11 @@ def test_without_an_engine(tmp_path: Path, words: list[str]) -> None:
         (["build", "--target", "cpu", "--image", "core", "--tag", "a/b"], "'a/b' cannot be a tag"),
         (["run", "--target", "nonsense"], "nonsense"),
         (["verify"], "no image given"),
+        (["build", "--target", "cpu", "--image", ""], "there is no image ''"),
+        (
+            ["run", "--target", "cpu", "--port", "80a"],
+            "an option wants a whole number: invalid literal for int() with base 10: '80a'\n  → ",
+        ),
     ],
 )
 def test_what_is_given_wrong_is_said_before_an_engine_is_wanted(

@@ -65,11 +65,11 @@ def mounts(models: Sequence[LockedModel]) -> tuple[list[str], list[str]]:
             missing.append(model.name)
             continue
         fields = ("type=bind", f"source={path}", f"target=/app/models/{model.destination}")
-        arguments.append(f"--mount={','.join(map(_csv, fields))},readonly")
+        arguments.append(f"--mount={','.join(map(csv_field, fields))},readonly")
     return arguments, missing
 
 
-def _csv(field: str) -> str:
+def csv_field(field: str) -> str:
     """Return one field of docker's --mount, which is a line of CSV."""
     return '"' + field.replace('"', '""') + '"' if any(c in field for c in '",') else field
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Every file of the root file system is at most this old, in seconds.
 EPOCH = 1_760_000_000
 # Counted up when the recipe below changes what comes out.
-RECIPE = 2
+RECIPE = 3
 # What the slim images of Debian go without.
 DPKG_OPTIONS = (
     *("path-exclude=/usr/share/doc/*", "path-include=/usr/share/doc/*/copyright"),
@@ -138,7 +138,14 @@ def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
 
 
 def _add_dev(tar: Path) -> None:
-    """Add the empty folder /dev, a place to mount on, without the device files of a bootstrap."""
+    """Add the empty folder /dev, a place to mount on, without the device files of a bootstrap.
+
+    From version 1.4 on mmdebstrap leaves the folder there, and the older image store (overlay2)
+    takes no layer that names a path twice.
+    """
+    with tarfile.open(tar, "r:") as archive:
+        if "./dev" in archive.getnames():
+            return
     with tarfile.open(tar, "a") as archive:
         folder = tarfile.TarInfo("./dev")
         folder.type, folder.mode, folder.mtime = tarfile.DIRTYPE, 0o755, EPOCH

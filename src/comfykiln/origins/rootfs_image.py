@@ -34,13 +34,21 @@ def ensure_loaded(
 ) -> None:
     """Make the engine hold the image `name` with the one layer `tar` (uncompressed, `sha256`).
 
-    Raises `KilnError` when the engine has something else under that name afterwards.
+    Raises `KilnError` when the engine refuses it, or has something else under that name afterwards.
     """
+    from docker.errors import ImageLoadError  # noqa: PLC0415  # 130 ms, only with an engine
+
     if _layers(client, name) == [f"sha256:{sha256}"]:
         return
     architecture = client.version()["Arch"]
     archive = image_archive(name, tar, sha256, architecture, epoch)
-    client.images.load(archive)  # type: ignore[arg-type]  # an iterator is sent as it comes
+    try:
+        client.images.load(archive)  # type: ignore[arg-type]  # an iterator is sent as it comes
+    except ImageLoadError as error:
+        raise KilnError(
+            f"the engine does not take {name}: {error}",
+            remedy="look at the engine's log and at its free space",
+        ) from error
     found = _layers(client, name)
     if found != [f"sha256:{sha256}"]:
         raise KilnError(

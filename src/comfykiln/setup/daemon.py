@@ -13,7 +13,7 @@ from comfykiln import console, files, pipsettings, process
 from comfykiln.errors import NotPossibleError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from contextlib import ExitStack
 
 SETTINGS = Path("/etc/docker/daemon.json")
@@ -90,7 +90,11 @@ def uplink_mtu(routes: Path = ROUTES, links: Path = LINKS) -> int | None:
 
 def program() -> str | None:
     """Return where dockerd is, also when the person's PATH lacks the system folders."""
-    return shutil.which("dockerd", path=os.environ.get("PATH", "") + SYSTEM_PATH)
+    return shutil.which("dockerd", path=_system_path())
+
+
+def _system_path() -> str:
+    return os.environ.get("PATH", "") + SYSTEM_PATH
 
 
 def start() -> None:
@@ -100,25 +104,33 @@ def start() -> None:
     end of its log.
     """
     log_from = LOG.stat().st_size if LOG.exists() else 0
-    if SYSTEMD.is_dir():
-        _start_service()
-    else:
-        process.start_detached([program() or "dockerd"], log=LOG)
-        console.note(f"changed: dockerd started in the background, its log is {LOG}")
+    runs = _start_service() if SYSTEMD.is_dir() else _start_alone()
     end = time.monotonic() + PATIENCE
     while not answers():
-        words = log_tail(log_from)
-        if time.monotonic() > end or "failed to start daemon" in words:
-            raise silent(words)
+        # Asked once more, as another dockerd that was just starting makes this one give up.
+        if time.monotonic() > end or not (runs() or answers()):
+            raise silent(log_tail(log_from))
         time.sleep(0.25)
 
 
-def _start_service() -> None:
+def _start_alone() -> Callable[[], bool]:
+    """Start dockerd in the background; returns what tells whether it still runs.
+
+    It looks for iptables and docker-proxy on its PATH, which may lack the system folders (`su`).
+    """
+    environment = os.environ | {"PATH": _system_path()}
+    runs = process.start_detached([program() or "dockerd"], log=LOG, env=environment)
+    console.note(f"changed: dockerd started in the background, its log is {LOG}")
+    return runs
+
+
+def _start_service() -> Callable[[], bool]:
     try:
         process.capture(["systemctl", "enable", "--now", "docker.service"])
     except process.ProgramError as error:
         raise silent(log_tail(0)) from error
     console.note("changed: docker.service enabled and started")
+    return lambda: "failed to start daemon" not in log_tail(0)
 
 
 def silent(log: str) -> NotPossibleError:

@@ -29,6 +29,7 @@ PACKAGES = {
     "ubuntu": ("docker.io", "docker-buildx", "docker-compose-v2", *EXTRA),
 }
 FROM_TRIXIE = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd")
+PATIENCE = 30  # seconds for an engine that is there to say its version
 OWN_ADDRESS = "unix:///var/run/docker.sock"
 ANY_ENGINE = "install Docker Engine 26.1 or newer with buildx 0.13 or newer"
 
@@ -74,10 +75,14 @@ def ensure(policy: Policy | None = None) -> None:
 
 
 def probe() -> Engine:
-    """Ask the docker client for the engine it is set to use."""
+    """Ask the docker client for the engine it is set to use.
+
+    Raises `NotPossibleError` for an engine that is there and hangs: another one started beside it
+    would be no help.
+    """
     try:
         argv = ["docker", "version", "--format", "{{.Server.Version}}"]
-        return Engine(version=process.capture(argv, timeout=60).strip())
+        return Engine(version=process.capture(argv, timeout=PATIENCE).strip())
     except NotPossibleError:
         complaint = "the docker client is not installed"
         return Engine(complaint=complaint, remote=_chosen_host(os.environ))
@@ -86,6 +91,11 @@ def probe() -> Engine:
             complaint=error.output.strip(),
             remote=_chosen_host(os.environ) or _chosen_context(),
         )
+    except process.SilentProgramError as error:
+        raise NotPossibleError(
+            f"a Docker engine is there, but gave no answer within {PATIENCE} s",
+            remedy="look at its log, and restart it (`systemctl restart docker`)",
+        ) from error
 
 
 def refuse(engine: Engine, machine: Machine) -> None:
