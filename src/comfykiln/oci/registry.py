@@ -52,7 +52,7 @@ class Repository:
             return False
         self._expect(answer, digest)
         length = answer.header("Content-Length")
-        if size is not None and length and int(length) != size:
+        if size is not None and length and length != str(size):
             raise KilnError(
                 f"{self.reference.registry} has {digest} with {length} bytes, not {size}",
                 remedy="its storage is damaged: report it to who runs the registry",
@@ -179,7 +179,7 @@ class Repository:
         answer = self.transport.ask("GET", place, expected=(204, 202, 200, 400, _MISSING))
         end = answer.header("Range").rpartition("-")[2]
         # "0-0" is said of one byte and of none.
-        if answer.status >= 400 or not end.isdigit() or end == "0":  # noqa: PLR2004  # it is gone
+        if answer.status >= 400 or not end.isdecimal() or end == "0":  # noqa: PLR2004  # it is gone
             return self._opened(), 0
         return self.transport.joined(answer) if answer.header("Location") else place, int(end) + 1
 

@@ -211,6 +211,22 @@ def test_where_the_login_of_a_web_server_comes_from(
     assert logins(served) == {header}
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"machine h login me password w\nnonsense canary\n", "line 2 is faulty"),
+        (b"machine \xff login me password canary\n", "it is no UTF-8"),
+    ],
+)
+def test_a_netrc_that_cannot_be_read_is_told_without_its_words(
+    content: bytes, said: str, faults: FaultServer, home: Path
+) -> None:
+    (home / ".netrc").write_bytes(content)
+    with pytest.raises(ProfileError) as caught:
+        find(ModelSource(url=f"{faults.url}/m"), {})
+    assert caught.value.message == f"{home / '.netrc'} cannot be read: {said}."
+
+
 def test_a_variable_that_is_not_set_is_told(faults: FaultServer) -> None:
     with pytest.raises(ProfileError, match="The environment variable MY_TOKEN is not set"):
         find(ModelSource(url=f"{faults.url}/m", auth="MY_TOKEN"), {})
