@@ -282,7 +282,7 @@ def test_models_that_are_kept_nowhere_here(
         pair = f"{dockerregistry.USER}:{dockerregistry.PASSWORD}".encode()
         auth = {"auth": base64.b64encode(pair).decode()}
         monkeypatch.setenv("DOCKER_CONFIG", str(config))
-        with pytest.raises(KilnError, match="does not let nobody push to team/kilntest"):
+        with pytest.raises(KilnError, match="lets nobody push without a login to team/kilntest"):
             build_line(models, push=f"{registry.address}/team/kilntest:t", keep=False)
         text = json.dumps({"auths": {registry.address: auth}})
         (config / "config.json").write_text(text, "utf-8")

@@ -38,6 +38,7 @@ class Behaviour:
     lose_blobs: bool = False
     wrong_size: bool = False
     refuse_scope: str = ""
+    too_large: bool = False
 
 
 @dataclass(kw_only=True)
@@ -197,6 +198,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _grow(self, repository: str, name: str, query: dict[str, str]) -> None:
         behaviour, upload = self.state.behaviour, self.state.uploads[name]
         length = int(self.headers.get("Content-Length", 0))
+        if behaviour.too_large:
+            self._body()
+            self._answer(413, b"<html>")
+            return
         if behaviour.cut_uploads > 0 and length > behaviour.cut_after:
             behaviour.cut_uploads -= 1
             self._take(upload, behaviour.cut_after)

@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.modelfiles import safetensors, sha256
+from tests.support.s3 import free_port
 
-from comfykiln import running
-from comfykiln.errors import DocumentError, KilnError
+from comfykiln import modelpush, running
+from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.models import commands, store
 from comfykiln.models.adding import add
 from comfykiln.models.document import load_models
 from comfykiln.models.lockfile import load_lock
 from comfykiln.models.placing import mounts, place
+from comfykiln.oci import transport
 from comfykiln.services import load_service
 from comfykiln.targets import load_targets
 
@@ -372,3 +374,18 @@ def test_a_documents_models_enter_the_list(
     once = path.read_text()
     commands.add_from(repository, "core", str(tmp_path / "w.json"), as_json=True)
     assert path.read_text() == once
+
+
+@pytest.mark.usefixtures("image")
+def test_a_registry_that_is_down_is_told_before_a_model_is_fetched(
+    repository: Path, vae: Object, lora: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.lock(repository, "core", "", check=False)
+    seen = len(vae.requests) + len(lora.requests)
+    monkeypatch.setenv("COMFYKILN_STORE", str(repository / "another-store"))
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(transport, "TRIES", 1)
+    ref = f"127.0.0.1:{free_port()}/team/models:v1"
+    with pytest.raises(NotPossibleError, match="cannot be reached"):
+        modelpush.push(repository, "core", ref, "all", keep=True, as_json=False)
+    assert len(vae.requests) + len(lora.requests) == seen

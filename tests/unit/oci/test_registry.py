@@ -12,7 +12,7 @@ from tests.support.ociregistry import IDENTITY, PASSWORD, USER
 
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.indexes import IndexSettings
-from comfykiln.oci import references, registry
+from comfykiln.oci import references, registry, transport
 from comfykiln.oci.registry import Blob, Repository
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ def test_nobody_and_a_wrong_password(
         log_in(own_docker_config, address, **login)
         with pytest.raises(KilnError) as caught:
             repository(address).upload(blob())
-        who = "someone" if login else "nobody"
-        assert caught.value.message.startswith(f"{address} does not let {who} push to team/comfy")
+        said = "does not let someone push" if login else "lets nobody push without a login"
+        assert caught.value.message.startswith(f"{address} {said} to team/comfy")
         assert "wrong" not in str(caught.value)
         assert caught.value.exit_code == 1
 
@@ -245,3 +245,33 @@ def test_what_the_source_raises_ends_the_upload() -> None:
         with pytest.raises(KilnError, match="the source has other bytes"):
             repository(address).upload(Blob(digest=DIGEST, size=len(DATA), open_at=broken))
         assert state.blobs == {}
+
+
+def test_a_request_that_something_finds_too_large_is_told_with_what_to_do() -> None:
+    with ociregistry.serve(too_large=True) as (address, _):
+        with pytest.raises(KilnError, match="answers 413") as caught:
+            repository(address).upload(blob())
+        assert caught.value.remedy == (
+            "what stands before the registry limits the size of a request: raise it there"
+        )
+
+
+def test_a_registrys_words_are_one_short_line_that_no_terminal_obeys() -> None:
+    def said(*errors: dict[str, object]) -> str:
+        return transport.complaint(json.dumps({"errors": errors}).encode())
+
+    assert said({"code": "DENIED", "message": "\x1b[31mred\x1b[0m\nline"}) == (
+        ": DENIED [31mred [0m line"
+    )
+    assert said({"code": "X"}, {"message": "y"}, {"code": 5, "message": None}) == ": X; y; 5"
+    assert len(said({"message": "word " * 1000})) <= transport.LONGEST_COMPLAINT + 2
+    assert transport.complaint(b"<html>") == ""
+
+
+def test_an_upload_that_is_sent_to_no_address_is_told() -> None:
+    answer = transport.Answer(
+        status=202, headers={"Location": "http://[::"}, body=b"", url="http://127.0.0.1:1/v2/"
+    )
+    with pytest.raises(KilnError) as caught:
+        repository("127.0.0.1:1").transport.joined(answer)
+    assert caught.value.message == "127.0.0.1:1 sends uploads to what is no address"
