@@ -12,7 +12,7 @@ from tests.support.ociregistry import IDENTITY, PASSWORD, USER
 
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.indexes import IndexSettings
-from comfykiln.oci import references, registry, transport
+from comfykiln.oci import logins, references, registry, transport
 from comfykiln.oci.registry import Blob, Repository
 
 if TYPE_CHECKING:
@@ -275,3 +275,45 @@ def test_an_upload_that_is_sent_to_no_address_is_told() -> None:
     with pytest.raises(KilnError) as caught:
         repository("127.0.0.1:1").transport.joined(answer)
     assert caught.value.message == "127.0.0.1:1 sends uploads to what is no address"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"auths": {"ADDRESS": {"auth": "bm90aGluZw=="}}}', '{"auths": {"ADDRESS": 5}}'],
+)
+def test_a_config_of_docker_that_is_none_is_told(content: str, own_docker_config: Path) -> None:
+    text = content.replace("ADDRESS", "127.0.0.1:1")
+    (own_docker_config / "config.json").write_text(text, "utf-8")
+    with pytest.raises(KilnError, match="docker's credentials for .* cannot be read"):
+        repository("127.0.0.1:1")
+
+
+def test_a_helper_that_answers_no_json_is_told_without_its_words(
+    own_docker_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "bin" / "docker-credential-odd"
+    helper.parent.mkdir()
+    helper.write_text("#!/bin/sh\ncat > /dev/null\necho canary\n", "utf-8")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helper.parent}:/usr/bin:/bin")
+    config = {"credHelpers": {"127.0.0.1:1": "odd"}}
+    (own_docker_config / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(KilnError) as caught:
+        repository("127.0.0.1:1")
+    assert caught.value.message == (
+        "docker's credentials for 127.0.0.1:1 cannot be read: "
+        "they are not in the form that docker writes"
+    )
+
+
+@pytest.mark.parametrize("token", ["a\r\nX: canary", "", "ä", 5, None])
+def test_a_token_that_no_header_takes_is_none(token: object) -> None:
+    body = json.dumps({"token": token}).encode()
+    with pytest.raises(KilnError, match="answers without a token") as caught:
+        logins.token_of(body, "127.0.0.1:1")
+    assert "canary" not in str(caught.value)
+
+
+def test_a_token_server_that_is_no_address_is_told() -> None:
+    with pytest.raises(KilnError, match="a token server that is no address"):
+        logins.token_request({"realm": "http://[::"}, logins.Login(), [], "127.0.0.1:1")
