@@ -39,6 +39,7 @@ class Behaviour:
     wrong_size: bool = False
     refuse_scope: str = ""
     too_large: bool = False
+    mount_status: int = 0  # what every wish to mount is answered with
 
 
 @dataclass(kw_only=True)
@@ -172,7 +173,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(200, data, length=length, headers={"Docker-Content-Digest": digest})
 
     def _upload(self, repository: str, name: str, query: dict[str, str]) -> None:
-        if self.command == "POST":
+        if self.command == "POST" and "mount" in query and self.state.behaviour.mount_status:
+            self._answer(self.state.behaviour.mount_status)
+        elif self.command == "POST":
             known = self.state.blobs.get(query.get("from", ""), {})
             if query.get("mount") in known:
                 self._keep(repository, known[query["mount"]])

@@ -80,8 +80,8 @@ def _require_json() -> None:
     """
     from docker.utils import config  # noqa: PLC0415  # with docker-py
 
-    path = config.find_config_file()
-    if path and path.endswith(".json") and not isinstance(_json_of(Path(path)), dict):
+    path = Path(str(config.find_config_file() or ""))
+    if path.suffix == ".json" and not isinstance(_json_of(path), dict):
         raise ValueError(path)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln import files
-from comfykiln.errors import KilnError, NotPossibleError
+from comfykiln.errors import KilnError
 from comfykiln.oci import logins
 from comfykiln.oci.transport import TRIES, BrokenError, Transport
 
@@ -77,9 +77,7 @@ class Repository:
                 expected=(_CREATED, 202),
                 body=b"",
             )
-        except NotPossibleError:
-            raise
-        except KilnError:
+        except KilnError:  # the upload that follows tells what is more than a refusal
             self.transport.disallow(scope)
             return False
         if answer.status != _CREATED:  # an upload was opened instead: it is not used

@@ -247,6 +247,16 @@ def test_what_the_source_raises_ends_the_upload() -> None:
         assert state.blobs == {}
 
 
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 500, 501])
+def test_a_registry_that_mounts_nothing_gets_the_bytes(status: int) -> None:
+    with ociregistry.serve(mount_status=status) as (address, state):
+        repository(address, "one/image").upload(blob())
+        other = repository(address, "two/image")
+        assert not other.mount(DIGEST, len(DATA), "one/image")
+        other.upload(blob())
+        assert state.blobs["two/image"] == {DIGEST: DATA}
+
+
 def test_a_request_that_something_finds_too_large_is_told_with_what_to_do() -> None:
     with ociregistry.serve(too_large=True) as (address, _):
         with pytest.raises(KilnError, match="answers 413") as caught:
@@ -284,7 +294,7 @@ def test_an_upload_that_is_sent_to_no_address_is_told() -> None:
 def test_a_config_of_docker_that_is_none_is_told(content: str, own_docker_config: Path) -> None:
     text = content.replace("ADDRESS", "127.0.0.1:1")
     (own_docker_config / "config.json").write_text(text, "utf-8")
-    with pytest.raises(KilnError, match="docker's credentials for .* cannot be read"):
+    with pytest.raises(KilnError, match=r"docker's credentials for .* cannot be read"):
         repository("127.0.0.1:1")
 
 
