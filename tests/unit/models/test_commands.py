@@ -389,3 +389,41 @@ def test_a_registry_that_is_down_is_told_before_a_model_is_fetched(
     with pytest.raises(NotPossibleError, match="cannot be reached"):
         modelpush.push(repository, "core", ref, "all", keep=True, as_json=False)
     assert len(vae.requests) + len(lora.requests) == seen
+
+
+def test_a_source_goes_into_a_file_with_other_line_ends_and_odd_addresses(
+    repository: Path,
+) -> None:
+    path = repository / "services/comfy/core/models.yaml"
+    path.write_bytes(
+        b"models:\r\n  - {name: a, destination: vae/a.safetensors}  # one\r\n"
+        b"  - name: b\r\n    destination: vae/b.safetensors\r\n"
+    )
+    for name, source in (
+        ("a", "https://host/x?download=true"),
+        ("a", "https://huggingface.co/o/r/blob/main/a.safetensors"),
+        ("b", "https://civitai.com/models/1?modelVersionId=7"),
+    ):
+        commands.add_source(repository, "core", name, source)
+    assert path.read_bytes() == (
+        b"models:\r\n  - {name: a, destination: vae/a.safetensors, "
+        b'sources: ["https://host/x?download=true", hf://o/r@main/a.safetensors]}  # one\r\n'
+        b"  - name: b\r\n    destination: vae/b.safetensors\r\n"
+        b"    sources:\r\n      - civitai:7\r\n"
+    )
+
+
+def test_a_list_that_only_other_parsers_read_is_left_to_a_person(repository: Path) -> None:
+    path = repository / "services/comfy/core/models.yaml"
+    text = "models:\n  - {name: a, destination: vae/a.safetensors, sources: [https://h/x?y=1]}\n"
+    path.write_text(text)
+    with pytest.raises(KilnError, match="written in an unusual way") as caught:
+        commands.add_source(repository, "core", "a", "https://h/z")
+    assert caught.value.remedy == "add this line to the sources by hand: - https://h/z"
+    assert path.read_text() == text
+
+
+def test_a_name_alone_asks_for_its_source(repository: Path, image: Path) -> None:
+    assert image.exists()
+    with pytest.raises(DocumentError, match="no source given for the vae"):
+        commands.add_source(repository, "core", "the vae", None)

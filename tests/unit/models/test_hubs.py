@@ -85,6 +85,14 @@ def test_a_hub_file_is_fetched_from_its_store_without_the_token(
     assert logins(second) == {""}
 
 
+def test_the_address_of_a_hubs_website_is_the_hubs_file(hub: tuple[Object, Object]) -> None:
+    page = f"https://huggingface.co/owner/repo/blob/{COMMIT}/sub%20dir/m.safetensors"
+    result = fetch([locked(DATA, page)])
+    assert (result.done[0].source, result.done[0].version) == (page, COMMIT)
+    assert result.done[0].told_sha256
+    assert logins(hub[0]) == {"Bearer hf_canary"}
+
+
 @pytest.mark.usefixtures("hub")
 def test_another_file_on_the_hub_is_refused_before_a_byte_comes(hub: tuple[Object, Object]) -> None:
     other = safetensors(2_500_000, seed=4)
