@@ -12,9 +12,12 @@ from comfykiln.errors import DocumentError
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from comfykiln.build import BuildOptions
     from comfykiln.intake.records import Taken
     from comfykiln.intake.tasks import Flags
+    from comfykiln.models.records import LockedModel
     from comfykiln.services import Service
 
 ORIGIN_CHOICES = ("any", "strict")
@@ -207,27 +210,45 @@ def run(
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
     folder = _existing(models, "--models", folder=True)
-    mounts = () if folder else _model_mounts(plan.service)
+    locked = () if folder else _locked_models(plan.service)
     _ensure_engine()
-    argv = running.command(plan.target, ref, port=port, models=folder, mounts=mounts)
     running.require_runnable(plan.target, ref, port)
+    inside = running.models_inside(ref) if locked else {}
+    mounts = model_mounts(locked, inside, plan.service.name)
+    argv = running.command(plan.target, ref, port=port, models=folder, mounts=mounts)
     console.step(process.shown(argv))
     os.execvp(argv[0], argv)  # noqa: S606  # an argument list, no shell
 
 
-def _model_mounts(service: Service) -> list[str]:
-    """Return the arguments that show the image's locked models from the store, and say which lack.
+def _locked_models(service: Service) -> tuple[LockedModel, ...]:
+    """Return the image's locked models.
 
     A lock that does not fit models.yaml is drift: what would be shown is not what is described.
     """
     from comfykiln.models.lockfile import load_lock  # noqa: PLC0415
+
+    return load_lock(service)
+
+
+def model_mounts(locked: Sequence[LockedModel], inside: Mapping[str, str], image: str) -> list[str]:
+    """Return the arguments that show locked models from the store, and say which lack.
+
+    What the image has `inside` (sha256 by destination) is shown from there: a tag stays what it was
+    when it was built.
+    """
     from comfykiln.models.placing import mounts  # noqa: PLC0415
 
-    arguments, missing = mounts(load_lock(service))
+    other = [m.name for m in locked if inside.get(m.destination, m.sha256) != m.sha256]
+    if other:
+        console.warn(
+            f"the image has other files of {', '.join(other)} than models.lock names, and shows "
+            "its own (build it again to change that)"
+        )
+    arguments, missing = mounts([one for one in locked if one.destination not in inside])
     if missing:
         console.warn(
-            f"not in the store, so not shown to ComfyUI unless the image has them: "
-            f"{', '.join(missing)} (./kiln models.fetch --image {service.name})"
+            f"neither in the image nor in the store, so not shown to ComfyUI: "
+            f"{', '.join(missing)} (./kiln models.fetch --image {image})"
         )
     return arguments
 

@@ -37,15 +37,14 @@ def push(
     reference = references.parse(ref)
     project = Project(root=root)
     service = project.service(image)
+    repository = registry.repository(reference, settings_of_host(None))
+    repository.require_push()  # before gigabytes are fetched for it
     found = modelset.obtain(service, models, project.store, keep=keep)
     if not found.layers:
         raise DocumentError(
             f"{service.name} has no models to push", remedy="name them in its models.yaml"
         )
-    pushing = Push(
-        repository=registry.repository(reference, settings_of_host(None)),
-        seen=project.store.root / "pushed",
-    )
+    pushing = Push(repository=repository, seen=project.store.root / "pushed")
     with console.timed(f"push {len(found.inside)} model(s) to {reference}"):
         pushing.models(found.layers, found.contents)
         sent = pushing.finish(artifact.of_layers(found.layers))

@@ -55,6 +55,14 @@ def require_runnable(target: Target, ref: str, port: int) -> None:
     require_devices(target)
 
 
+def models_inside(ref: str) -> dict[str, str]:
+    """Return the sha256 of each model that the engine's image `ref` holds, by destination."""
+    from comfykiln.oci import images  # noqa: PLC0415  # where it is used
+
+    image = engine.require_image(engine.client(), ref)
+    return {one["path"]: one["sha256"] for one in images.models_told(engine.labels(image))}
+
+
 def require_devices(target: Target) -> None:
     """Raise `NotPossibleError` that names the target's device files that this machine lacks."""
     missing = [node for node in target.device_nodes if not Path(node).exists()]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support import dockerregistry, s3
 
-from comfykiln import engine, modelpush, reverify
+from comfykiln import engine, modelpush, reverify, running
 from comfykiln.build import BuildOptions, Built, build
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.export import verify_tarball
@@ -174,6 +174,7 @@ def test_from_a_bucket_into_engine_and_registry(
         push = f"{registry.address}/team/kilntest"
         built = build_line(models, push=push)
         assert inside(built.ref) == expected(b"first")
+        assert running.models_inside(built.ref) == expected(b"first")
         assert reverify.verify_ref(built.ref)["target"] == "cpu"
         name, _, digest = (built.pushed or "").partition("@")
         assert digest == built.digest
@@ -282,7 +283,7 @@ def test_models_that_are_kept_nowhere_here(
         pair = f"{dockerregistry.USER}:{dockerregistry.PASSWORD}".encode()
         auth = {"auth": base64.b64encode(pair).decode()}
         monkeypatch.setenv("DOCKER_CONFIG", str(config))
-        with pytest.raises(KilnError, match="does not let nobody push to team/kilntest"):
+        with pytest.raises(KilnError, match="lets nobody push without a login to team/kilntest"):
             build_line(models, push=f"{registry.address}/team/kilntest:t", keep=False)
         text = json.dumps({"auths": {registry.address: auth}})
         (config / "config.json").write_text(text, "utf-8")

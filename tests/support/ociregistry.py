@@ -38,6 +38,8 @@ class Behaviour:
     lose_blobs: bool = False
     wrong_size: bool = False
     refuse_scope: str = ""
+    too_large: bool = False
+    mount_status: int = 0  # what every wish to mount is answered with
 
 
 @dataclass(kw_only=True)
@@ -171,7 +173,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._answer(200, data, length=length, headers={"Docker-Content-Digest": digest})
 
     def _upload(self, repository: str, name: str, query: dict[str, str]) -> None:
-        if self.command == "POST":
+        if self.command == "POST" and "mount" in query and self.state.behaviour.mount_status:
+            self._answer(self.state.behaviour.mount_status)
+        elif self.command == "POST":
             known = self.state.blobs.get(query.get("from", ""), {})
             if query.get("mount") in known:
                 self._keep(repository, known[query["mount"]])
@@ -197,6 +201,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _grow(self, repository: str, name: str, query: dict[str, str]) -> None:
         behaviour, upload = self.state.behaviour, self.state.uploads[name]
         length = int(self.headers.get("Content-Length", 0))
+        if behaviour.too_large:
+            self._body()
+            self._answer(413, b"<html>")
+            return
         if behaviour.cut_uploads > 0 and length > behaviour.cut_after:
             behaviour.cut_uploads -= 1
             self._take(upload, behaviour.cut_after)

@@ -10,7 +10,7 @@ from comfykiln import console, files
 from comfykiln.documents.faults import Faults, FaultyDocumentError
 from comfykiln.documents.values import shown
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.models.addresses import check_address
+from comfykiln.models.addresses import check_address, normal_address
 from comfykiln.models.document import load_models, parse
 from comfykiln.models.records import ModelSource
 
@@ -26,20 +26,29 @@ QUIT = "q"
 def add(services: Sequence[Image], name: str, url: str) -> Path:
     """Add `url` as the last source of the model called `name`, and return the file it went to.
 
+    An address of a hub's website is written as `hf://` or `civitai:`: the hub's token and hashes
+    are used then.
     `name` may be the destination, the file's name, or the beginning of any of these or of the
     sha256, as long as one model alone fits. Raises `DocumentError` for a name that fits none or
     several, an address that is none, or a source that is there already.
     """
     models, entry = _one(services, name)
     _check(url, entry)
+    url = normal_address(url)
     if any(source.url == url for source in entry.sources):
         raise DocumentError(f"{entry.name} has the source {shown(url)} already")
     place = models.entries.index(entry)
-    text = models.path.read_text(encoding="utf-8")
+    text, newline = text_of(models.path)
     changed = added(text, place, url)
     _verify(models, entry, url, changed)
-    files.write_text(models.path, changed)
+    files.write_text(models.path, changed.replace("\n", newline))
     return models.path
+
+
+def text_of(path: Path) -> tuple[str, str]:
+    """Return a file's text with line feeds alone, and what really ends its lines."""
+    text = path.read_bytes().decode()
+    return text.replace("\r\n", "\n"), "\r\n" if "\r\n" in text else "\n"
 
 
 def ask(services: Sequence[Image], name: str | None) -> None:
@@ -59,6 +68,10 @@ def ask(services: Sequence[Image], name: str | None) -> None:
     if not needy:
         console.out("every model has a source")
         return
+    if not sys.stdin.isatty() and name is not None:
+        raise DocumentError(
+            f"no source given for {name}", remedy="add --source, or run it on a terminal"
+        )
     if not sys.stdin.isatty():
         raise DocumentError(
             f"{len(needy)} model(s) have no source",
@@ -124,7 +137,13 @@ def added(text: str, place: int, url: str) -> str:
     import yaml  # noqa: PLC0415  # 18 ms, for this task alone
 
     text = text if text.endswith("\n") else f"{text}\n"
-    root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    try:
+        root: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:  # what libyaml takes and this parser, with exact places, not
+        raise KilnError(
+            f"models.yaml is written in an unusual way: {error}",
+            remedy=f"add this line to the sources by hand: - {url}",
+        ) from None
     model = _value(root, "models").value[place]
     sources = _value(model, "sources")
     line = _quoted(url)
@@ -168,7 +187,7 @@ def _line_end(text: str, index: int, *, block: bool = False) -> int:
 
 def _quoted(url: str) -> str:
     """Return the address as a YAML scalar, plain where every reader takes it so."""
-    plain = all(letter.isalnum() or letter in "/._-@+~%=&?" for letter in url.replace(":", ""))
+    plain = all(letter.isalnum() or letter in "/._-@+~%=&" for letter in url.replace(":", ""))
     return (
         url
         if plain and ": " not in url

@@ -18,6 +18,10 @@ _S3 = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{0,254})/(.+)")
 _HF = re.compile(
     r"hf://((?:datasets/|spaces/)?[\w.-]+(?:/[\w.-]+)?)@([\w./-]+?)/((?:[^/@]+/)*[^/@]+)", re.ASCII
 )
+_HF_PAGE = re.compile(r"/((?:datasets/|spaces/)?[^/]+(?:/[^/]+)?)/(?:resolve|blob)/([^/]+)/(.+)")
+_CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red")
+# What chooses among the files of a version; every model's primary file is of the type Model.
+_CHOICE = re.compile(r"(?i)(?:^|&)(?:size|fp|format|type=(?!model(?:&|$)))")
 _CIVITAI = re.compile(r"civitai:(\d{1,15})", re.ASCII)
 _FORMS = {
     "s3": (_S3, "no bucket or no key"),
@@ -66,6 +70,36 @@ def local_path(url: str, folder: Path) -> Path:
     text = urlsplit(url).path if rest.startswith("//") else rest
     path = Path(unquote(text)).expanduser()
     return path if path.is_absolute() else folder / path
+
+
+def normal_address(url: str) -> str:
+    """Return the address of a hub's file in our words, any other unchanged.
+
+    Unchanged too is what our words cannot say: a revision with slashes, and a query that chooses
+    another file of a version than its primary one.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("https", "http"):
+        return url
+    if (parts.hostname or "") in ("huggingface.co", "hf.co"):
+        match = _HF_PAGE.fullmatch(parts.path)
+        found = f"hf://{match[1]}@{match[2]}/{unquote(match[3])}" if match else ""
+        return found if found and not _hub_problem(found) else url
+    if is_civitai(url):
+        match = re.fullmatch(r"/api/(?:download/models|v1/model-versions)/(\d+)", parts.path)
+        version = match[1] if match else _query_version(parts.query)
+        return f"civitai:{version}" if version and not _CHOICE.search(parts.query) else url
+    return url
+
+
+def is_civitai(url: str) -> bool:
+    """Tell whether the address is one of CivitAI's website."""
+    return (urlsplit(url).hostname or "") in _CIVITAI_HOSTS
+
+
+def _query_version(query: str) -> str:
+    match = re.search(r"(?:^|&)modelVersionId=(\d+)(?:&|$)", query)
+    return match[1] if match else ""
 
 
 def is_loopback(host: str) -> bool:

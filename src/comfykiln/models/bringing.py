@@ -125,7 +125,9 @@ def bring(job: Job, environ: Mapping[str, str], *, shown: Shown, stop: threading
         try:
             return _from(source, job, environ, shown, stop)
         except SpaceError as error:
-            raise NotPossibleError(error.message, remedy=error.remedy) from None
+            raise NotPossibleError(
+                error.message, remedy=f"{error.remedy} (COMFYKILN_STORE=DIR)"
+            ) from None
         except Cancelled:
             raise
         except StorageError as error:

@@ -79,6 +79,13 @@ def _authorization(value: str) -> str:
     return f"Bearer {value}"
 
 
+def _netrc_fault(error: Exception) -> str:
+    """Return what is wrong with a .netrc, without the words there: one may be a password."""
+    if isinstance(error, netrc.NetrcParseError):
+        return f"line {error.lineno} is faulty"
+    return (error.strerror or "") if isinstance(error, OSError) else "it is no UTF-8"
+
+
 def _from_netrc(host: str, environ: Mapping[str, str]) -> str:
     """Return the login that .netrc has for this very host; its `default` goes to nobody."""
     path = Path(environ.get("NETRC") or "~/.netrc").expanduser()
@@ -86,9 +93,10 @@ def _from_netrc(host: str, environ: Mapping[str, str]) -> str:
         entries = netrc.netrc(path).hosts
     except FileNotFoundError:
         return ""
-    except (netrc.NetrcParseError, OSError) as error:
-        reason = "faulty" if isinstance(error, netrc.NetrcParseError) else error.strerror
-        raise ProfileError(f"{path} cannot be read: {reason}.", remedy="correct it") from None
+    except (netrc.NetrcParseError, UnicodeDecodeError, OSError) as error:
+        raise ProfileError(
+            f"{path} cannot be read: {_netrc_fault(error)}.", remedy="correct it"
+        ) from None
     if not host or host not in entries:
         return ""
     login, _, password = entries[host]

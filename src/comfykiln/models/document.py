@@ -13,7 +13,7 @@ from comfykiln.documents import shape
 from comfykiln.documents.faults import Faults
 from comfykiln.documents.fields import Obj
 from comfykiln.documents.reading import load, yaml_value
-from comfykiln.documents.values import check_name, shown
+from comfykiln.documents.values import check_name, check_url, has_credentials, shown
 from comfykiln.models.addresses import check_address
 from comfykiln.models.records import ModelEntry, ModelList, ModelSource
 
@@ -29,6 +29,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SECRET = re.compile(
     r"(?i)(hf|ghp|gho|glpat|sk|xox[a-z])[_-][a-z0-9_-]{12,}|(akia|asia)[a-z0-9]{16}|[0-9a-f]{32,}"
 )
+_NOT_EVERYWHERE = re.compile(r'[<>:"|?*]|\.$')
 _S3_WORDS = ("profile", "provider", "endpoint", "region", "account_id")
 
 
@@ -146,6 +147,7 @@ def _check_leading(source: ModelSource, one: Obj, faults: Faults) -> None:
     """Check the words that lead to a source against its scheme and each other."""
     own_auth = one.text("profile", "auth")
     _check_auth(own_auth, f"{one.path}.auth", faults)
+    _check_endpoint(source.endpoint or "", f"{one.path}.endpoint", faults)
     if source.scheme != "s3":
         for word in _S3_WORDS:
             if word in one:
@@ -171,6 +173,20 @@ def _check_leading(source: ModelSource, one: Obj, faults: Faults) -> None:
         )
 
 
+def _check_endpoint(endpoint: str, path: str, faults: Faults) -> None:
+    """Check the address of an S3 store: no credential in it, and nothing but scheme and host."""
+    if endpoint and has_credentials(endpoint):
+        faults.add(
+            path,
+            "models.credential",
+            f"{shown(endpoint)} holds a credential",
+            expected="an address without one",
+            remedy="put the keys into a profile, or where the AWS chain finds them",
+        )
+    elif endpoint:
+        check_url(endpoint, path, faults, ("https", "http"))
+
+
 def _check_auth(auth: str | None, path: str, faults: Faults) -> None:
     if auth and _SECRET.search(auth):
         faults.add(
@@ -194,14 +210,7 @@ def _check_destination(text: str, path: str, faults: Faults) -> None:
     """Check that a destination is a file in a folder below /app/models, on every file system."""
     if not text:
         return
-    parts = text.split("/")
-    problem = ""
-    if text.startswith(("/", "~", "models/")) or "\\" in text:
-        problem = "it is not relative to /app/models"
-    elif len(parts) == 1:
-        problem = "ComfyUI looks into the folders below models/ alone"
-    elif any(part.startswith(".wh.") for part in parts):
-        problem = "a name with .wh. at its start deletes a file of an image"
+    problem = _destination_problem(text)
     if problem:
         faults.add(
             path,
@@ -210,9 +219,22 @@ def _check_destination(text: str, path: str, faults: Faults) -> None:
             expected="folder/file, such as checkpoints/x.safetensors",
         )
         return
-    for part in parts:
+    for part in text.split("/"):
         if not check_name(part, path, faults):
             return
+
+
+def _destination_problem(text: str) -> str:
+    parts = text.split("/")
+    if text.startswith(("/", "~", "models/")) or "\\" in text:
+        return "it is not relative to /app/models"
+    if len(parts) == 1:
+        return "ComfyUI looks into the folders below models/ alone"
+    if any(_NOT_EVERYWHERE.search(part) for part in parts if part not in (".", "..")):
+        return 'not every file system takes < > : " | ? * or a dot at the end of a name'
+    if any(part.startswith(".wh.") for part in parts):
+        return "a name with .wh. at its start deletes a file of an image"
+    return ""
 
 
 def _check_pickle(entry: ModelEntry, one: Obj, faults: Faults) -> None:

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from comfykiln.errors import DriftError
 from comfykiln.models import store
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def fetch(
     missing = []
     for model in models:
         if store.verified(model.sha256):
+            _require_size(model)
             found[model.name] = Fetched(name=model.name, sha256=model.sha256, size=model.size)
         else:
             missing.append(model)
@@ -80,3 +82,13 @@ def fetch(
         done=tuple(one for one in results if isinstance(one, Fetched)),
         failed=tuple(one for one in results if isinstance(one, Failed)),
     )
+
+
+def _require_size(model: LockedModel) -> None:
+    """Raise `DriftError` where the lock has another size than the file with its sha256."""
+    size = store.path_of(model.sha256).stat().st_size
+    if size != model.size:
+        raise DriftError(
+            f"models.lock says {model.size:,} bytes of {model.name}, its file has {size:,}",
+            remedy=f"lock it again: ./kiln models.lock --upgrade '{model.name}'",
+        )

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from comfykiln.download import redacted
 from comfykiln.models import credentials, web
-from comfykiln.models.addresses import civitai_version, hub_file, local_path
+from comfykiln.models.addresses import (
+    civitai_version,
+    hub_file,
+    is_civitai,
+    local_path,
+    normal_address,
+)
 from comfykiln.models.finding_s3 import find_s3
 from comfykiln.transfer.errors import MissingError, StorageError
 from comfykiln.transfer.parts import Remote
@@ -48,6 +54,7 @@ def find(
 
     `sha256` chooses among several files; `version` is that of models.lock, if it came from there.
     """
+    source = of_hub(source)
     if source.scheme == "s3":
         remote, version = find_s3(source, environ, version)
         return Found(size=remote.size, remote=remote, version=version)
@@ -57,8 +64,17 @@ def find(
         return _civitai(source, environ, sha256)
     if source.scheme == "file":
         return _local(source)
-    headers = credentials.headers_for(source.url, source.auth, environ)
+    usual = credentials.CIVITAI_VARIABLE if is_civitai(source.url) else ""
+    headers = credentials.headers_for(source.url, source.auth, environ, usual=usual)
     return _on_web(source.url, source.url, headers, environ)
+
+
+def of_hub(source: ModelSource) -> ModelSource:
+    """Return a source with the address of a hub's website in the hub's own words.
+
+    The hub's token goes along then, its hashes count, and a page is not taken for the file.
+    """
+    return replace(source, url=normal_address(source.url))
 
 
 def _on_web(label: str, url: str, headers: Mapping[str, str], environ: Mapping[str, str]) -> Found:
@@ -97,6 +113,7 @@ def _hub(source: ModelSource, environ: Mapping[str, str], version: str) -> Found
 
 def licence_of(source: ModelSource, environ: Mapping[str, str]) -> str:
     """Return what the hub states about the licence of a source, "" for nothing."""
+    source = of_hub(source)
     if source.scheme == "hf":
         return _hub_licence(source, environ)
     if source.scheme == "civitai":

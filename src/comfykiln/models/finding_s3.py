@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln.models.addresses import s3_parts
 from comfykiln.models.credentials import profiles_path
-from comfykiln.transfer.errors import AccessError, MissingError
+from comfykiln.transfer.errors import AccessError, MissingError, ProfileError
 from comfykiln.transfer.parts import Remote
 from comfykiln.transfer.profiles import ANONYMOUS, CHAIN, Credentials, Profile, Profiles
 from comfykiln.transfer.providers import AWS, CUSTOM, addressing_for, endpoint_for, find_provider
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from comfykiln.models.records import ModelSource
+    from comfykiln.transfer.providers import Provider
 
+# What messages call a place that no profile describes.
+_SHOWN = "this source"
 NOBODY = "anonymous"
 AWS_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
@@ -82,18 +85,25 @@ def _described(source: ModelSource, bucket: str, environ: Mapping[str, str]) -> 
     preset = find_provider(source.provider or (CUSTOM if endpoint else AWS))
     region = source.region or _own_region(preset.name, environ) or preset.region
     return Profile(
-        name="",
+        name=_SHOWN,
         provider=preset.name,
-        endpoint=endpoint_for(
-            preset,
-            endpoint_url=endpoint,
-            region=region,
-            account_id=source.account_id or "",
-        ),
+        endpoint=_endpoint(preset, endpoint, region, source),
         region=region,
         bucket=bucket,
         addressing=addressing_for(preset, ""),
     )
+
+
+def _endpoint(preset: Provider, endpoint: str, region: str, source: ModelSource) -> str:
+    account = source.account_id or ""
+    try:
+        return endpoint_for(preset, endpoint_url=endpoint, region=region, account_id=account)
+    except ProfileError as error:
+        raise ProfileError(
+            error.message,
+            remedy="write `endpoint` or `account_id` beside the url of the source, or name a "
+            "profile in its `auth`",
+        ) from None
 
 
 def _own_region(provider: str, environ: Mapping[str, str]) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from comfykiln.documents.faults import Faults
-from comfykiln.models.addresses import check_address
+from comfykiln.models.addresses import check_address, normal_address
 from comfykiln.models.document import check_destinations, digest_of
 from comfykiln.models.records import ModelEntry, ModelList, ModelSource
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from comfykiln.environment import Criticality, Environment, Model
 
 _LEVELS: tuple[Criticality, ...] = ("required", "flexible", "optional")
-_HF = re.compile(r"/((?:datasets/|spaces/)?[^/]+(?:/[^/]+)?)/(?:resolve|blob)/([^/]+)/(.+)")
-_CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,27 +94,6 @@ def _entry(model: Model, destination: str, notes: list[str]) -> ModelEntry:
         sha256=sha256 if pinned else None,
         size=model.size,
     )
-
-
-def normal_address(url: str) -> str:
-    """Return the address of a hub's file in our words, any other unchanged."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("https", "http"):
-        return url
-    path = unquote(parts.path)
-    if (parts.hostname or "") in ("huggingface.co", "hf.co"):
-        match = _HF.fullmatch(path)
-        return f"hf://{match[1]}@{match[2]}/{match[3]}" if match else url
-    if (parts.hostname or "") in _CIVITAI_HOSTS:
-        match = re.fullmatch(r"/api/(?:download/models|v1/model-versions)/(\d+)", path)
-        version = match[1] if match else _query_version(parts.query)
-        return f"civitai:{version}" if version else url
-    return url
-
-
-def _query_version(query: str) -> str:
-    match = re.search(r"(?:^|&)modelVersionId=(\d+)(?:&|$)", query)
-    return match[1] if match else ""
 
 
 def _criticality(model: Model) -> Criticality:

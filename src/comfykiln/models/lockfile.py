@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "models.lock"
 FORMAT = 1
+_CONFLICT = b"<<<<<<< "
 
 
 def lock_path(models: ModelList) -> Path:
@@ -57,9 +58,17 @@ def checked_lock(models: ModelList) -> tuple[LockedModel, ...]:
 def read_lock(path: Path) -> tuple[tuple[LockedModel, ...], str]:
     """Return the entries of a models.lock and the digest of the models.yaml it was made from.
 
-    Layer digests of other packing rules than today's are left out. Raises `FaultyDocumentError`.
+    Layer digests of other packing rules than today's are left out. Raises `FaultyDocumentError`, or
+    `DriftError` for a merge that git could not do.
     """
-    value = json_value(load(path), str(path))
+    data = load(path)
+    if data.startswith(_CONFLICT) or b"\n" + _CONFLICT in data:
+        raise DriftError(
+            f"{path} has the marks of a merge that was not resolved",
+            remedy=f"take one side of it (git checkout --ours {path.name}, or --theirs), then run "
+            "./kiln models.lock",
+        )
+    value = json_value(data, str(path))
     faults = Faults(str(path))
     shape.check(value, "models-lock", faults)
     faults.stop()

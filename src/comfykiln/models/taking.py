@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from comfykiln import files
 from comfykiln.documents import read
 from comfykiln.errors import KilnError
-from comfykiln.models.adding import added
+from comfykiln.models.adding import added, text_of
 from comfykiln.models.document import digest_of, load_models, parse
 from comfykiln.models.fromdocuments import combined, from_environment
 
@@ -41,7 +41,7 @@ def take(service: Image, document: str) -> TakenModels:
     notes += [f"{one}: a pickle; add it by hand with allow_pickle" for one in sorted(refused)]
     entries = [entry for entry in named.entries if entry.destination not in refused]
     whole = combined(models, entries)
-    text = models.path.read_text(encoding="utf-8") if models.path.exists() else ""
+    text, newline = text_of(models.path) if models.path.exists() else ("", "\n")
     changed = []
     for place, (old, new) in enumerate(zip(models.entries, whole.entries, strict=False)):
         for source in new.sources[len(old.sources) :]:
@@ -52,7 +52,7 @@ def take(service: Image, document: str) -> TakenModels:
         text = _appended(text, fresh)
     if fresh or changed:
         _verify(models, whole, text)
-        files.write_text(models.path, text)
+        files.write_text(models.path, text.replace("\n", newline))
     return TakenModels(
         new=tuple(entry.name for entry in fresh),
         changed=tuple(dict.fromkeys(changed)),

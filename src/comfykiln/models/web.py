@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 ADDRESS_SECONDS = 600.0
 PAGE_LIMIT = 4 << 20
+# Below an exabyte: what is longer is no size, and too many digits are no number to Python.
+_LENGTH = re.compile(r"[0-9]{1,18}")
 OK, PARTIAL, EMPTY = 200, 206, 416
 IDENTIFICATION = {"User-Agent": f"comfykiln/{__version__}"}
 
@@ -117,7 +119,7 @@ class _BusyError(Exception):
 
     def __init__(self, status: int, wait: str) -> None:
         super().__init__(f"status {status}")
-        self.wait = min(float(wait), 30.0) if wait.isdigit() else 0.0
+        self.wait = min(float(wait), 30.0) if wait.isdecimal() else 0.0
 
 
 def _look(connections: Connections, url: str, headers: Mapping[str, str]) -> Seen:
@@ -136,7 +138,9 @@ def _look(connections: Connections, url: str, headers: Mapping[str, str]) -> See
             etag=response.getheader("ETag", ""),
             told=told,
         )
-    raise UnreachableError(f"{redacted(url)} redirects in a circle.", remedy="check the address")
+    raise UnreachableError(
+        f"{redacted(url)} redirects in a circle, or to nowhere.", remedy="check the address"
+    )
 
 
 def _page(connections: Connections, url: str, headers: Mapping[str, str]) -> Any:
@@ -150,7 +154,9 @@ def _page(connections: Connections, url: str, headers: Mapping[str, str]) -> Any
             raise StorageError(
                 f"{redacted(url)} sends no JSON of sensible size.", remedy="check the endpoint"
             ) from None
-    raise UnreachableError(f"{redacted(url)} redirects in a circle.", remedy="check the address")
+    raise UnreachableError(
+        f"{redacted(url)} redirects in a circle, or to nowhere.", remedy="check the address"
+    )
 
 
 def _hops(
@@ -199,11 +205,13 @@ def _size(response: http.client.HTTPResponse, url: str) -> int:
         raise UnreachableError(
             f"{redacted(url)} compresses the file on its way.", remedy="use another source"
         )
-    told = re.fullmatch(r"bytes (?:\*|0-0)/(\d+)", response.getheader("Content-Range", "").strip())
+    told = re.fullmatch(
+        r"bytes (?:\*|0-0)/([0-9]{1,18})", response.getheader("Content-Range", "").strip()
+    )
     if told:
         return int(told[1])
     length = response.getheader("Content-Length", "")
-    if response.status == OK and length.isdigit():
+    if response.status == OK and _LENGTH.fullmatch(length):
         return int(length)
     raise UnreachableError(
         f"{redacted(url)} does not say how large the file is.", remedy="use another source"

@@ -7,6 +7,7 @@ import json
 import re
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -50,26 +51,55 @@ def of_docker(registry: str) -> Login:
     """Return the login that docker has for the registry, an empty one where it has none.
 
     Reads docker's config.json (DOCKER_CONFIG names another folder) and asks the credential helper
-    that it names. Raises `KilnError` when the helper fails.
+    that it names. Raises `KilnError` when the helper fails, or when either says what is no login.
     """
     from docker import auth  # noqa: PLC0415  # 130 ms, where it is used
     from docker.errors import DockerException  # noqa: PLC0415  # the same
 
     key = _HUB_KEY if registry == references.DOCKER_HUB else registry
     try:
+        _require_json()
         with warnings.catch_warnings(action="ignore"):  # what it warns of, it raises too
             found = auth.load_config().resolve_authconfig(key) or {}
     except DockerException as error:
-        raise KilnError(
-            f"docker's credentials for {registry} cannot be read: {error}",
-            remedy=f"look at docker's config.json and its credential helper, or "
-            f"`docker login {registry}`",
-        ) from error
+        raise _unread(registry, str(error)) from error
+    except ValueError:  # its words may be those of a login
+        raise _unread(registry, "they are not in the form that docker writes") from None
     values = {name.lower(): value for name, value in found.items() if value}
     return Login(
         username=values.get("username", ""),
         password=values.get("password", ""),
         identity_token=values.get("identitytoken", ""),
+    )
+
+
+def _require_json() -> None:
+    """Raise `ValueError` where docker's config.json is no map; docker-py takes it for an old form.
+
+    Nobody would learn then that there is a login in it.
+    """
+    from docker.utils import config  # noqa: PLC0415  # with docker-py
+
+    path = Path(str(config.find_config_file() or ""))
+    if path.suffix == ".json" and not isinstance(_json_of(path), dict):
+        raise ValueError(path)
+
+
+def _json_of(path: Path) -> object:
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise KilnError(
+            f"{path} cannot be read: {error.strerror}",
+            remedy="let the user that runs this read it, or name another folder: DOCKER_CONFIG",
+        ) from error
+
+
+def _unread(registry: str, why: str) -> KilnError:
+    return KilnError(
+        f"docker's credentials for {registry} cannot be read: {why}",
+        remedy=f"look at docker's config.json and its credential helper, or "
+        f"`docker login {registry}`",
     )
 
 
@@ -81,7 +111,13 @@ def token_request(
     Raises `KilnError` for a server without TLS outside loopback: no password goes there.
     """
     realm = challenge.get("realm", "")
-    parts = urlsplit(realm)
+    try:
+        parts = urlsplit(realm)
+    except ValueError:
+        raise KilnError(
+            f"{registry} sends its users to a token server that is no address",
+            remedy="report it to who runs the registry",
+        ) from None
     loopback = parts.hostname is not None and references.is_loopback(parts.hostname)
     if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
         raise KilnError(
@@ -120,7 +156,7 @@ def token_of(body: bytes, registry: str) -> str:
         token = answer.get("token") or answer.get("access_token")
     except (ValueError, AttributeError):
         token = None
-    if not isinstance(token, str):
+    if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
         raise KilnError(
             f"the token server of {registry} answers without a token",
             remedy="try again later; report it to who runs the registry",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln import files
-from comfykiln.errors import KilnError, NotPossibleError
+from comfykiln.errors import KilnError
 from comfykiln.oci import logins
 from comfykiln.oci.transport import TRIES, BrokenError, Transport
 
@@ -52,7 +52,7 @@ class Repository:
             return False
         self._expect(answer, digest)
         length = answer.header("Content-Length")
-        if size is not None and length and int(length) != size:
+        if size is not None and length and length != str(size):
             raise KilnError(
                 f"{self.reference.registry} has {digest} with {length} bytes, not {size}",
                 remedy="its storage is damaged: report it to who runs the registry",
@@ -77,9 +77,7 @@ class Repository:
                 expected=(_CREATED, 202),
                 body=b"",
             )
-        except NotPossibleError:
-            raise
-        except KilnError:
+        except KilnError:  # the upload that follows tells what is more than a refusal
             self.transport.disallow(scope)
             return False
         if answer.status != _CREATED:  # an upload was opened instead: it is not used
@@ -179,7 +177,7 @@ class Repository:
         answer = self.transport.ask("GET", place, expected=(204, 202, 200, 400, _MISSING))
         end = answer.header("Range").rpartition("-")[2]
         # "0-0" is said of one byte and of none.
-        if answer.status >= 400 or not end.isdigit() or end == "0":  # noqa: PLR2004  # it is gone
+        if answer.status >= 400 or not end.isdecimal() or end == "0":  # noqa: PLR2004  # it is gone
             return self._opened(), 0
         return self.transport.joined(answer) if answer.header("Location") else place, int(end) + 1
 

@@ -29,6 +29,7 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 600.0
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
+LONGEST_COMPLAINT = 300
 _PASSING = {408, 429, 500, 502, 503, 504}
 _REDIRECTS = 5
 _READING = {"GET", "HEAD"}
@@ -139,7 +140,13 @@ class Transport:
 
     def joined(self, answer: Answer) -> str:
         """Return the address that an answer's Location names; never one without TLS from TLS."""
-        target = urljoin(answer.url, answer.header("Location"))
+        try:
+            target = urljoin(answer.url, answer.header("Location"))
+        except ValueError:
+            raise KilnError(
+                f"{self.reference.registry} sends uploads to what is no address",
+                remedy="report it to who runs the registry",
+            ) from None
         if urlsplit(self.root).scheme == "https" and urlsplit(target).scheme != "https":
             raise KilnError(
                 f"{self.reference.registry} sends uploads to {redacted(target)}, without TLS",
@@ -221,16 +228,17 @@ class Transport:
             )
         if answer.status in {401, 403}:
             return self._unauthorized(answer)
-        return KilnError(
-            f"{where}: answers {answer.status}{said}",
-            remedy="see the registry's reason; what was sent already is not sent again",
-        )
+        remedy = "see the registry's reason; what was sent already is not sent again"
+        if answer.status == 413:  # noqa: PLR2004  # Content Too Large
+            remedy = "what stands before the registry limits the size of a request: raise it there"
+        return KilnError(f"{where}: answers {answer.status}{said}", remedy=remedy)
 
     def _unauthorized(self, answer: Answer) -> KilnError:
         registry, repository = self.reference.registry, self.reference.repository
-        who = self.login.username or ("a token" if self.login.identity_token else "nobody")
+        who = self.login.username or ("a token" if self.login.identity_token else "")
+        does = f"does not let {who} push" if who else "lets nobody push without a login"
         return KilnError(
-            f"{registry} does not let {who} push to {repository}{complaint(answer.body)}",
+            f"{registry} {does} to {repository}{complaint(answer.body)}",
             remedy=f"`docker login {registry}` with an account that may push there",
         )
 
@@ -245,13 +253,18 @@ _POOL_LOCK = threading.Lock()
 
 
 def complaint(body: bytes) -> str:
-    """Return what a registry's JSON error says, behind a colon; '' when it says nothing."""
+    """Return what a registry's JSON error says, behind a colon; '' when it says nothing.
+
+    In one short line without control characters: a terminal obeys those.
+    """
     try:
         errors = json.loads(body)["errors"]
-        said = [f"{one.get('code', '')} {one.get('message', '')}".strip() for one in errors]
+        told = [(one.get("code"), one.get("message")) for one in errors]
+        said = [" ".join(str(word) for word in words if word) for words in told]
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""
-    return f": {'; '.join(said)}" if said else ""
+    line = "".join(letter if letter.isprintable() else " " for letter in "; ".join(said))
+    return f": {' '.join(line.split())[:LONGEST_COMPLAINT]}" if said else ""
 
 
 def _reason(error: Exception) -> str:

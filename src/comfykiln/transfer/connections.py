@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import SplitResult, unquote, urljoin, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urljoin, urlsplit
 
 from .errors import UnreachableError
 
@@ -24,6 +24,8 @@ CONNECT_SECONDS = 10.0
 READ_SECONDS = 30.0
 REDIRECTS = 5
 REDIRECTED = (301, 302, 303, 307, 308)
+# What an address may hold besides letters and digits, "%" among it since it may be quoted already.
+_QUOTED = "%/:=&?~#+!$,;'@()*[]"
 PRIVATE_HEADERS = ("authorization", "cookie", "x-amz-security-token")
 
 # What a broken connection, a deaf server or a torn answer looks like: worth another attempt.
@@ -158,7 +160,7 @@ def _proxy_login(proxy: SplitResult) -> dict[str, str]:
 
 def redirected(url: str, target: str, headers: dict[str, str]) -> tuple[str, dict[str, str]]:
     """Return where to go and with which headers; raise where that would weaken the transfer."""
-    before, after = urlsplit(url), urlsplit(urljoin(url, target))
+    before, after = urlsplit(url), _target(url, target)
     if after.scheme not in ("http", "https") or (before.scheme, after.scheme) == ("https", "http"):
         raise UnreachableError(
             f"The server redirects from {before.scheme} to {after.scheme or 'nowhere'}.",
@@ -167,6 +169,20 @@ def redirected(url: str, target: str, headers: dict[str, str]) -> tuple[str, dic
     if before.netloc != after.netloc:
         headers = {k: v for k, v in headers.items() if k.lower() not in PRIVATE_HEADERS}
     return after.geturl(), headers
+
+
+def _target(url: str, target: str) -> SplitResult:
+    """Return where a Location header leads, quoted as a request line wants it."""
+    try:
+        # A header's bytes come as Latin-1; many hosts put spaces and UTF-8 there as they are.
+        found = urlsplit(urljoin(url, quote(target, _QUOTED, encoding="latin-1")))
+        _ = found.port  # it is checked only where it is read
+    except ValueError:
+        raise UnreachableError(
+            f"The server {urlsplit(url).hostname} redirects to what is no address.",
+            remedy="report it to who runs the server, or use another source",
+        ) from None
+    return found
 
 
 @lru_cache(maxsize=1)

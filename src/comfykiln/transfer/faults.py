@@ -17,6 +17,7 @@ from .errors import (
     StorageError,
     UnreachableError,
 )
+from .profiles import CHAIN
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -101,6 +102,11 @@ _MEANINGS = {
     "SlowDown": _BUSY,
     "RequestTimeout": _BUSY,
 }
+# What to do where the keys are neither a profile's nor of our own variables.
+_OF_CHAIN = (
+    "check what the AWS chain finds first: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and "
+    "AWS_SESSION_TOKEN, else the files that AWS_PROFILE chooses from"
+)
 _ELSEWHERE = ("PermanentRedirect", "AuthorizationHeaderMalformed", "301")
 
 
@@ -141,9 +147,9 @@ def _told(answer: Any, profile: Profile, credentials: Credentials, key: str) -> 
         "text": text,
         "said": f": {text}" if text.rstrip(".").lower() not in PLAIN else "",
     }
-    return meaning.kind(
-        meaning.message.format_map(values), remedy=meaning.remedy.format_map(values), code=code
-    )
+    of_chain = credentials.kind == CHAIN and meaning in (_WRONG_KEY, _WRONG_SECRET, _EXPIRED)
+    remedy = _OF_CHAIN if of_chain else meaning.remedy.format_map(values)
+    return meaning.kind(meaning.message.format_map(values), remedy=remedy, code=code)
 
 
 def _seen(told: Any) -> _Meaning | None:
@@ -191,7 +197,8 @@ def _untold(name: str, text: str, profile: Profile) -> StorageError:
         return ProfileError(
             "Cloud storage access key not configured: the AWS chain (environment, files, role of "
             f"the instance) has none either. ({name})",
-            remedy="set COMFY_S3_ACCESS_KEY and COMFY_S3_SECRET_KEY, or create a profile",
+            remedy="set COMFY_S3_ACCESS_KEY and COMFY_S3_SECRET_KEY (or AWS_ACCESS_KEY_ID and "
+            "AWS_SECRET_ACCESS_KEY), or create a profile",
         )
     if name == "SSLError" and "CERTIFICATE_VERIFY_FAILED" not in text:
         return UnreachableError(

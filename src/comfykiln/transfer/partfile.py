@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import Cancelled, SpaceError
-from .parts import MIB, Remote, cut
+from .parts import MIB, Remote
 from .sink import Sink
 
 if TYPE_CHECKING:
@@ -81,8 +81,10 @@ class PartFile:
             "boot": boot_identity(),
         }
         done = self._done(header) if header["etag"] else frozenset[int]()
-        parts = cut(remote.size, part_size)
-        missing = sum(part.size for part in parts if part.index not in done)
+        # Without a list of the parts: a server may announce any size, and only the room ends it.
+        starts = (index * part_size for index in done)
+        left = (remote.size - start for start in starts)
+        missing = remote.size - sum(min(part_size, max(size, 0)) for size in left)
         try:
             if not done:
                 os.ftruncate(self._fd, 0)

@@ -122,7 +122,7 @@ def _accept(response: http.client.HTTPResponse, remote: Remote, part: Part) -> N
 
 
 def _is_range(told: str, part: Part, size: int) -> bool:
-    match = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", told.strip())
+    match = re.fullmatch(r"bytes (\d{1,18})-(\d{1,18})/(\d+|\*)", told.strip())
     return (
         match is not None
         and int(match[1]) == part.start
@@ -204,7 +204,7 @@ def _code(response: http.client.HTTPResponse) -> str:
 
 def _wanted_wait(response: http.client.HTTPResponse) -> float:
     told = response.getheader("Retry-After", "")
-    return min(float(told), LONGEST_WAIT) if told.isdigit() else 0.0
+    return min(float(told), LONGEST_WAIT) if told.isdecimal() else 0.0
 
 
 def pause(attempt: int, wanted: float) -> float:

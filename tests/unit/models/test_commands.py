@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.modelfiles import safetensors, sha256
+from tests.support.s3 import free_port
 
-from comfykiln import running
-from comfykiln.errors import DocumentError, KilnError
+from comfykiln import modelpush, running
+from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.models import commands, store
 from comfykiln.models.adding import add
 from comfykiln.models.document import load_models
 from comfykiln.models.lockfile import load_lock
 from comfykiln.models.placing import mounts, place
+from comfykiln.oci import transport
 from comfykiln.services import load_service
 from comfykiln.targets import load_targets
 
@@ -372,3 +374,56 @@ def test_a_documents_models_enter_the_list(
     once = path.read_text()
     commands.add_from(repository, "core", str(tmp_path / "w.json"), as_json=True)
     assert path.read_text() == once
+
+
+@pytest.mark.usefixtures("image")
+def test_a_registry_that_is_down_is_told_before_a_model_is_fetched(
+    repository: Path, vae: Object, lora: Object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands.lock(repository, "core", "", check=False)
+    seen = len(vae.requests) + len(lora.requests)
+    monkeypatch.setenv("COMFYKILN_STORE", str(repository / "another-store"))
+    monkeypatch.setattr(transport, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(transport, "TRIES", 1)
+    ref = f"127.0.0.1:{free_port()}/team/models:v1"
+    with pytest.raises(NotPossibleError, match="cannot be reached"):
+        modelpush.push(repository, "core", ref, "all", keep=True, as_json=False)
+    assert len(vae.requests) + len(lora.requests) == seen
+
+
+def test_a_source_goes_into_a_file_with_other_line_ends_and_odd_addresses(
+    repository: Path,
+) -> None:
+    path = repository / "services/comfy/core/models.yaml"
+    path.write_bytes(
+        b"models:\r\n  - {name: a, destination: vae/a.safetensors}  # one\r\n"
+        b"  - name: b\r\n    destination: vae/b.safetensors\r\n"
+    )
+    for name, source in (
+        ("a", "https://host/x?download=true"),
+        ("a", "https://huggingface.co/o/r/blob/main/a.safetensors"),
+        ("b", "https://civitai.com/models/1?modelVersionId=7"),
+    ):
+        commands.add_source(repository, "core", name, source)
+    assert path.read_bytes() == (
+        b"models:\r\n  - {name: a, destination: vae/a.safetensors, "
+        b'sources: ["https://host/x?download=true", hf://o/r@main/a.safetensors]}  # one\r\n'
+        b"  - name: b\r\n    destination: vae/b.safetensors\r\n"
+        b"    sources:\r\n      - civitai:7\r\n"
+    )
+
+
+def test_a_list_that_only_other_parsers_read_is_left_to_a_person(repository: Path) -> None:
+    path = repository / "services/comfy/core/models.yaml"
+    text = "models:\n  - {name: a, destination: vae/a.safetensors, sources: [https://h/x?y=1]}\n"
+    path.write_text(text)
+    with pytest.raises(KilnError, match="written in an unusual way") as caught:
+        commands.add_source(repository, "core", "a", "https://h/z")
+    assert caught.value.remedy == "add this line to the sources by hand: - https://h/z"
+    assert path.read_text() == text
+
+
+def test_a_name_alone_asks_for_its_source(repository: Path, image: Path) -> None:
+    assert image.exists()
+    with pytest.raises(DocumentError, match="no source given for the vae"):
+        commands.add_source(repository, "core", "the vae", None)

@@ -162,6 +162,10 @@ models:
         (r'"vae/a\0.safetensors"', "reading.nul"),
         ("vae/\u202ex.safetensors", "name.newline"),
         ("vae/" + "x" * 256, "name.length"),
+        ("vae/what?.safetensors", "models.destination"),
+        ('"vae/a:b.safetensors"', "models.destination"),
+        ("vae/x.safetensors.", "models.destination"),
+        ("va./x.safetensors", "models.destination"),
     ],
 )
 def test_a_hostile_destination_is_refused(destination: str, rule: str) -> None:
@@ -238,3 +242,26 @@ def test_the_digest_is_that_of_the_meaning() -> None:
     other = parse(one(criticality="optional").encode(), "models.yaml")
     assert digest_of(first) == digest_of(same) != digest_of(other)
     assert digest_of(first).startswith("sha256:")
+
+
+def test_the_endpoint_of_a_source_is_an_address_without_a_credential() -> None:
+    text = """
+models:
+  - name: a
+    destination: vae/a.safetensors
+    sources:
+      - {url: "s3://b/k", endpoint: "https://me:pass@minio.example"}
+      - {url: "s3://b/l", endpoint: minio.example}
+      - {url: "s3://b/m", endpoint: "http://127.0.0.1:9000"}
+"""
+    assert faults_of(text) == [
+        (
+            "$.models[0].sources[0].endpoint: 'https://***@minio.example' holds a credential; "
+            "expected an address without one; put the keys into a profile, or where the AWS chain "
+            "finds them [models.credential]"
+        ),
+        (
+            "$.models[0].sources[1].endpoint: 'minio.example': the scheme (none) is not allowed; "
+            "expected https://… or http://…; use the https address [url.transport]"
+        ),
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from tests.support.fakenet import certificate
 from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.sites import Answer, closed, silent, site
 
+from comfykiln.errors import NotPossibleError
 from comfykiln.models import bringing, store, web
 from comfykiln.models.fetching import fetch
 from comfykiln.models.progress import Silent
@@ -141,6 +143,11 @@ def test_a_certificate_of_nobody_is_not_trusted(tmp_path: Path) -> None:
         (Answer(status=500), "status 500"),
         (Answer(status=302, headers={"Location": "file:///etc/passwd"}), "redirects from http"),
         (Answer(status=302, headers={"Location": "/m"}), "redirects in a circle"),
+        (Answer(status=302), "redirects in a circle, or to nowhere"),
+        (Answer(status=302, headers={"Location": "http://[::"}), "redirects to what is no address"),
+        (Answer(status=302, headers={"Location": "http://h:99999/"}), "to what is no address"),
+        (Answer(status=206, headers={"Content-Range": f"bytes 0-0/{'9' * 5000}"}), "how large"),
+        (Answer(status=200, headers={"Content-Length": "²"}), "how large"),
         (Answer(status=418), "answers with status 418"),
     ],
 )
@@ -149,6 +156,29 @@ def test_an_answer_that_is_no_file_is_told(answer: Answer, said: str) -> None:
     with site({"/m": answer}) as running:
         reasons = fetch([locked(DATA, f"{running.url}/m")]).failed[0].reasons
     assert said in reasons[0]
+
+
+def test_a_redirect_with_spaces_and_utf8_is_followed() -> None:
+    """Many hosts put file names into Location as they are; a request line cannot hold them."""
+    there = "/m%20%C3%A9.safetensors?a=%2F"
+    answers = {
+        "/m": Answer(status=302, headers={"Location": "/m \u00c3\u00a9.safetensors?a=%2F"}),
+        there: Answer(body=DATA, headers={"Content-Length": str(len(DATA))}),
+    }
+    with site(answers) as running:
+        result = fetch([locked(DATA, f"{running.url}/m")])
+    assert result.failed == ()
+    assert running.paths[:2] == ["/m", there]
+
+
+def test_a_server_that_announces_a_petabyte_costs_no_memory(faults: FaultServer) -> None:
+    faults.add("/m", DATA, extra={"Content-Range": f"bytes 0-0/{1 << 50}"}, always="ignore-range")
+    model = locked(DATA, f"{faults.url}/m", size=1 << 50)
+    started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(NotPossibleError, match="needs 1073741824 MiB more") as caught:
+        fetch([model])
+    assert caught.value.remedy.endswith("(COMFYKILN_STORE=DIR)")
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - started < 64 << 10  # KiB
 
 
 def test_a_server_without_ranges_and_etags_still_gives_the_file() -> None:

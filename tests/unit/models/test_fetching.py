@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.modelfiles import layer_of, locked, safetensors, sha256
 
+from comfykiln.errors import DriftError
 from comfykiln.models import bringing, hashing, store
 from comfykiln.models.fetching import Failed, Fetched, FetchResult, fetch
 from comfykiln.models.records import ModelSource
@@ -266,6 +267,14 @@ def test_a_damaged_file_of_the_store_is_replaced(faults: FaultServer) -> None:
     path.write_bytes(DATA[:-1] + b"x")
     assert fetch([model]).done[0].fetched == len(DATA)
     assert path.read_bytes() == DATA
+
+
+def test_a_lock_with_another_size_than_the_file_is_drift(faults: FaultServer) -> None:
+    faults.add("/m", DATA)
+    model = locked(DATA, f"{faults.url}/m")
+    assert fetch([model]).failed == ()
+    with pytest.raises(DriftError, match=r"says 3,000,\d+ bytes of model, its file has 3,000,\d+"):
+        fetch([replace(model, size=model.size + 1)])
 
 
 def test_a_touched_file_is_read_once_and_kept(faults: FaultServer) -> None:

@@ -11,8 +11,9 @@ from comfykiln.documents import workflow
 from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.environment import Digest, Environment, Model, ModelSource, ModelUse
 from comfykiln.models import records
+from comfykiln.models.addresses import normal_address
 from comfykiln.models.document import digest_of
-from comfykiln.models.fromdocuments import combined, from_environment, normal_address
+from comfykiln.models.fromdocuments import combined, from_environment
 from comfykiln.models.records import ModelEntry
 
 SHA = "ab" * 32
@@ -37,6 +38,16 @@ def entry(**fields: object) -> ModelEntry:
         ("https://huggingface.co/o/r/blob/abc/x.safetensors", "hf://o/r@abc/x.safetensors"),
         ("https://civitai.com/api/download/models/128078?type=Model", "civitai:128078"),
         ("https://civitai.com/models/1/name?modelVersionId=22", "civitai:22"),
+        # What the short form cannot say stays as it is.
+        *(
+            (url, url)
+            for url in (
+                "https://civitai.com/api/download/models/128078?type=VAE",
+                "https://civitai.com/api/download/models/128078?type=Model&size=full&fp=fp32",
+                "https://huggingface.co/o/r/resolve/refs%2Fpr%2F3/x.safetensors",
+                "https://huggingface.co/o/r/resolve/main/../x.safetensors",
+            )
+        ),
         ("https://civitai.com/models/1/name", "https://civitai.com/models/1/name"),
         ("https://huggingface.co/o/r", "https://huggingface.co/o/r"),
         ("https://host.example/x", "https://host.example/x"),

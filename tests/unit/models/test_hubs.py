@@ -85,6 +85,14 @@ def test_a_hub_file_is_fetched_from_its_store_without_the_token(
     assert logins(second) == {""}
 
 
+def test_the_address_of_a_hubs_website_is_the_hubs_file(hub: tuple[Object, Object]) -> None:
+    page = f"https://huggingface.co/owner/repo/blob/{COMMIT}/sub%20dir/m.safetensors"
+    result = fetch([locked(DATA, page)])
+    assert (result.done[0].source, result.done[0].version) == (page, COMMIT)
+    assert result.done[0].told_sha256
+    assert logins(hub[0]) == {"Bearer hf_canary"}
+
+
 @pytest.mark.usefixtures("hub")
 def test_another_file_on_the_hub_is_refused_before_a_byte_comes(hub: tuple[Object, Object]) -> None:
     other = safetensors(2_500_000, seed=4)
@@ -209,6 +217,22 @@ def test_where_the_login_of_a_web_server_comes_from(
     auth = "MY_TOKEN" if environ else None
     find(ModelSource(url=f"{faults.url}/m", auth=auth), environ)
     assert logins(served) == {header}
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"machine h login me password w\nnonsense canary\n", "line 2 is faulty"),
+        (b"machine \xff login me password canary\n", "it is no UTF-8"),
+    ],
+)
+def test_a_netrc_that_cannot_be_read_is_told_without_its_words(
+    content: bytes, said: str, faults: FaultServer, home: Path
+) -> None:
+    (home / ".netrc").write_bytes(content)
+    with pytest.raises(ProfileError) as caught:
+        find(ModelSource(url=f"{faults.url}/m"), {})
+    assert caught.value.message == f"{home / '.netrc'} cannot be read: {said}."
 
 
 def test_a_variable_that_is_not_set_is_told(faults: FaultServer) -> None:

@@ -243,3 +243,17 @@ def test_a_layer_digest_is_read_from_the_file_once(tmp_path: Path) -> None:
     path.write_bytes(LARGE[::-1])
     with pytest.raises(KilnError, match="is damaged"):
         layer_digest(sha256(LARGE), "vae/y.safetensors", len(LARGE))
+
+
+@pytest.mark.usefixtures("small", "large")
+def test_a_lock_with_the_marks_of_a_merge_is_drift(faults: FaultServer, tmp_path: Path) -> None:
+    models = described(tmp_path, two(faults))
+    made(models)
+    path = lock_path(models)
+    path.write_text(path.read_text().replace('  "models"', '<<<<<<< HEAD\n  "models"'))
+    with pytest.raises(DriftError, match="marks of a merge that was not resolved") as caught:
+        lock_models(models)
+    assert caught.value.remedy == (
+        "take one side of it (git checkout --ours models.lock, or --theirs), then run "
+        "./kiln models.lock"
+    )

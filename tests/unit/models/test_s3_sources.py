@@ -77,6 +77,58 @@ def test_where_a_source_leads_and_with_which_keys(
     assert leads_to(environ, **source) == wanted
 
 
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ({"provider": "Cloudflare R2"}, "Cloudflare R2 needs an account id."),
+        ({"provider": "Custom"}, "Provider Custom has no endpoint."),
+    ],
+)
+def test_a_source_that_leads_nowhere_says_what_to_write(
+    source: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ProfileError) as caught:
+        leads_to({}, **source)
+    assert (caught.value.message, caught.value.remedy) == (
+        message,
+        (
+            "write `endpoint` or `account_id` beside the url of the source, or name a profile in "
+            "its `auth`"
+        ),
+    )
+
+
+def test_wrong_keys_of_the_aws_chain_are_told_as_such(
+    rclone: s3.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", rclone.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-of-another-key")
+    failed = fetch([locked(OLD, "s3://models/m")]).failed
+    assert failed[0].reasons == (
+        (
+            "s3://models/m: Access denied: the secret key does not belong to the access key. "
+            "(SignatureDoesNotMatch) check what the AWS chain finds first: AWS_ACCESS_KEY_ID, "
+            "AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, else the files that AWS_PROFILE "
+            "chooses from"
+        ),
+    )
+
+
+def test_a_bucket_that_is_not_there_is_said_of_the_source(
+    rclone: s3.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", rclone.url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
+    assert fetch([locked(OLD, "s3://nowhere/m")]).failed[0].reasons == (
+        (
+            "s3://nowhere/m: Bucket not found: nowhere check the bucket and the region (us-east-1) "
+            "of this source"
+        ),
+    )
+
+
 def test_a_profile_of_the_node_packs_file(
     home: Path, rclone: s3.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from tests.support.ociregistry import IDENTITY, PASSWORD, USER
 
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.indexes import IndexSettings
-from comfykiln.oci import references, registry
+from comfykiln.oci import logins, references, registry, transport
 from comfykiln.oci.registry import Blob, Repository
 
 if TYPE_CHECKING:
@@ -162,8 +162,8 @@ def test_nobody_and_a_wrong_password(
         log_in(own_docker_config, address, **login)
         with pytest.raises(KilnError) as caught:
             repository(address).upload(blob())
-        who = "someone" if login else "nobody"
-        assert caught.value.message.startswith(f"{address} does not let {who} push to team/comfy")
+        said = "does not let someone push" if login else "lets nobody push without a login"
+        assert caught.value.message.startswith(f"{address} {said} to team/comfy")
         assert "wrong" not in str(caught.value)
         assert caught.value.exit_code == 1
 
@@ -245,3 +245,85 @@ def test_what_the_source_raises_ends_the_upload() -> None:
         with pytest.raises(KilnError, match="the source has other bytes"):
             repository(address).upload(Blob(digest=DIGEST, size=len(DATA), open_at=broken))
         assert state.blobs == {}
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 405, 500, 501])
+def test_a_registry_that_mounts_nothing_gets_the_bytes(status: int) -> None:
+    with ociregistry.serve(mount_status=status) as (address, state):
+        repository(address, "one/image").upload(blob())
+        other = repository(address, "two/image")
+        assert not other.mount(DIGEST, len(DATA), "one/image")
+        other.upload(blob())
+        assert state.blobs["two/image"] == {DIGEST: DATA}
+
+
+def test_a_request_that_something_finds_too_large_is_told_with_what_to_do() -> None:
+    with ociregistry.serve(too_large=True) as (address, _):
+        with pytest.raises(KilnError, match="answers 413") as caught:
+            repository(address).upload(blob())
+        assert caught.value.remedy == (
+            "what stands before the registry limits the size of a request: raise it there"
+        )
+
+
+def test_a_registrys_words_are_one_short_line_that_no_terminal_obeys() -> None:
+    def said(*errors: dict[str, object]) -> str:
+        return transport.complaint(json.dumps({"errors": errors}).encode())
+
+    assert said({"code": "DENIED", "message": "\x1b[31mred\x1b[0m\nline"}) == (
+        ": DENIED [31mred [0m line"
+    )
+    assert said({"code": "X"}, {"message": "y"}, {"code": 5, "message": None}) == ": X; y; 5"
+    assert len(said({"message": "word " * 1000})) <= transport.LONGEST_COMPLAINT + 2
+    assert transport.complaint(b"<html>") == ""
+
+
+def test_an_upload_that_is_sent_to_no_address_is_told() -> None:
+    answer = transport.Answer(
+        status=202, headers={"Location": "http://[::"}, body=b"", url="http://127.0.0.1:1/v2/"
+    )
+    with pytest.raises(KilnError) as caught:
+        repository("127.0.0.1:1").transport.joined(answer)
+    assert caught.value.message == "127.0.0.1:1 sends uploads to what is no address"
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["{", "[]", '{"auths": {"ADDRESS": {"auth": "bm90aGluZw=="}}}', '{"auths": {"ADDRESS": 5}}'],
+)
+def test_a_config_of_docker_that_is_none_is_told(content: str, own_docker_config: Path) -> None:
+    text = content.replace("ADDRESS", "127.0.0.1:1")
+    (own_docker_config / "config.json").write_text(text, "utf-8")
+    with pytest.raises(KilnError, match=r"docker's credentials for .* cannot be read"):
+        repository("127.0.0.1:1")
+
+
+def test_a_helper_that_answers_no_json_is_told_without_its_words(
+    own_docker_config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    helper = tmp_path / "bin" / "docker-credential-odd"
+    helper.parent.mkdir()
+    helper.write_text("#!/bin/sh\ncat > /dev/null\necho canary\n", "utf-8")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{helper.parent}:/usr/bin:/bin")
+    config = {"credHelpers": {"127.0.0.1:1": "odd"}}
+    (own_docker_config / "config.json").write_text(json.dumps(config), "utf-8")
+    with pytest.raises(KilnError) as caught:
+        repository("127.0.0.1:1")
+    assert caught.value.message == (
+        "docker's credentials for 127.0.0.1:1 cannot be read: "
+        "they are not in the form that docker writes"
+    )
+
+
+@pytest.mark.parametrize("token", ["a\r\nX: canary", "", "ä", 5, None])
+def test_a_token_that_no_header_takes_is_none(token: object) -> None:
+    body = json.dumps({"token": token}).encode()
+    with pytest.raises(KilnError, match="answers without a token") as caught:
+        logins.token_of(body, "127.0.0.1:1")
+    assert "canary" not in str(caught.value)
+
+
+def test_a_token_server_that_is_no_address_is_told() -> None:
+    with pytest.raises(KilnError, match="a token server that is no address"):
+        logins.token_request({"realm": "http://[::"}, logins.Login(), [], "127.0.0.1:1")
