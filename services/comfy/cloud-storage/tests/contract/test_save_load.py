@@ -238,7 +238,7 @@ def test_no_sound_is_named(
     assert one_bucket.keys() == []
 
 
-@pytest.mark.parametrize("codec", ["vp9", "av1"])
+@pytest.mark.parametrize("codec", ["auto", "vp9", "av1"])
 def test_a_film_of_odd_size_keeps_it(
     one_bucket: Bucket, execute: Callable[..., Any], codec: str
 ) -> None:
