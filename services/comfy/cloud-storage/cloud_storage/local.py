@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from .names import has_strange_character
 from .shared.errors import SpaceError, StorageError
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _strange(part: str) -> bool:
         part.startswith(".")
         or part != part.rstrip(". ")
         or len(os.fsencode(part)) > LONGEST_NAME
-        or not part.isprintable()
+        or has_strange_character(part)
         or any(c in '\\:*?"<>|' for c in part)
     )
 
