@@ -35,8 +35,8 @@ def find_s3(source: ModelSource, environ: Mapping[str, str], version: str) -> tu
     asked = {"VersionId": version} if version and '"' not in version else {}
     try:
         answer = store.call("head_object", key, **asked)
-    except (MissingError, AccessError):
-        store.look()  # the answer to HEAD has no body that says more
+    except (MissingError, AccessError) as error:
+        store.say_more(error)
         raise
     etag = str(answer.get("ETag", ""))
     found = str(answer.get("VersionId") or "")

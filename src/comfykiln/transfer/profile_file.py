@@ -39,15 +39,16 @@ def read_profiles(path: Path) -> dict[str, dict[str, str]]:
     text = _read_private(path)
     if text is None:
         return {}
+    twice: list[str] = []
     try:
-        document = json.loads(text)
-    except ValueError as error:
+        document = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, twice))
+    except (ValueError, RecursionError) as error:
         where = f" (line {error.lineno})" if isinstance(error, json.JSONDecodeError) else ""
         raise ProfileError(
             f"{path} is no valid JSON{where}.", remedy="correct the file; the README has an example"
         ) from None
     profiles: dict[str, dict[str, str]] = {}
-    faults = _read(document, profiles)
+    faults = [f"$: {name!r} stands there twice" for name in twice] + _read(document, profiles)
     if faults:
         lines = "\n".join(f"  {fault}" for fault in faults)
         raise ProfileError(f"{path} has faults:\n{lines}", remedy="correct them all")
@@ -82,6 +83,13 @@ def _refuse_shared(path: Path, status: os.stat_result) -> None:
             f"{path} holds keys and is open to others (mode {stat.S_IMODE(status.st_mode):o}).",
             remedy=f"run: chmod 600 {shlex.quote(str(path))}",
         )
+
+
+def _once(pairs: list[tuple[str, Any]], twice: list[str]) -> dict[str, Any]:
+    """Return an object of the file; note every name that a later one of the same would replace."""
+    names = [name for name, _ in pairs]
+    twice += sorted({name for name in names if names.count(name) > 1})
+    return dict(pairs)
 
 
 def _read(document: Any, profiles: dict[str, dict[str, str]]) -> list[str]:

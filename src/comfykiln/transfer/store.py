@@ -108,8 +108,9 @@ class Store:
         try:
             answer = self._head(key)
         except StorageError as error:
-            if not isinstance(error, UnreachableError):
-                self.look()  # the answer to HEAD has no body that says more
+            if isinstance(error, UnreachableError):
+                raise
+            self.say_more(error)
             raise
         return Found(
             key=key,
@@ -119,6 +120,15 @@ class Store:
             content_type=answer.get("ContentType", ""),
             metadata={k.lower(): v for k, v in answer.get("Metadata", {}).items()},
         )
+
+    def say_more(self, error: StorageError) -> None:
+        """Raise what a listing says is wrong; the answer to HEAD has no body."""
+        try:
+            self.look()
+        except AccessError:
+            # A key that may read objects and not list them knows no more than it was told.
+            if not isinstance(error, MissingError):
+                raise
 
     def exists(self, key: str) -> bool:
         """Say whether the object exists; a key that may only write cannot know, so it gets no."""
@@ -183,12 +193,15 @@ class Store:
         """Return the milliseconds that a look at the bucket takes, and up to three of its keys."""
         self.look()  # the first request also connects
         start = time.monotonic()
-        keys = [found.key for found in self.listed(self.profile.path_prefix, 3)]
+        keys = [found.key for found in self.listed(self.profile.root, 3)]
         return (time.monotonic() - start) * 1000, keys
 
     def look(self) -> None:
-        """Ask for one entry of the bucket; raise what the store says is wrong, in its words."""
-        self.call("list_objects_v2", MaxKeys=1)
+        """Ask for one entry of the bucket; raise what the store says is wrong, in its words.
+
+        Below the profile's prefix, since a key may be bound to it.
+        """
+        self.call("list_objects_v2", Prefix=self.profile.root, MaxKeys=1)
 
     def _call(self, operation: str, key: str, arguments: dict[str, Any]) -> Any:
         client = self.client()

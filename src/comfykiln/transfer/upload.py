@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -140,7 +141,8 @@ class _Parts:
             _refuse_existing(self.store, self.key, ask=absent)
             etag: str = _only_if(self.store, complete, absent=absent).get("ETag", "")
         except BaseException:
-            self.store.call("abort_multipart_upload", self.key, UploadId=upload_id)
+            with contextlib.suppress(StorageError):  # what went wrong before is what matters
+                self.store.call("abort_multipart_upload", self.key, UploadId=upload_id)
             raise
         return etag
 

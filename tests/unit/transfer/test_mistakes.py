@@ -132,7 +132,7 @@ def test_what_the_store_says_about_a_refusal_is_passed_on(
 @pytest.mark.parametrize(
     "key", [f'"{ACCESS_KEY}"', f"{ACCESS_KEY}'", "AB\nCD", "AB CD", "ÄB", "AB\u200b"]
 )
-@pytest.mark.parametrize("which", ["ACCESS_KEY", "SECRET_KEY"])
+@pytest.mark.parametrize("which", ["ACCESS_KEY", "SECRET_KEY", "SESSION_TOKEN"])
 def test_a_key_that_was_copied_wrongly(tmp_path: Path, which: str, key: str) -> None:
     with pytest.raises(ProfileError) as caught:
         opened(tmp_path, "https://s3.example", **{which: key})

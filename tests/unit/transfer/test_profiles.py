@@ -204,6 +204,27 @@ def test_a_region_and_an_endpoint_override_the_preset(sources: Callable[..., Pro
 
 
 @pytest.mark.parametrize(
+    ("provider", "endpoint", "region"),
+    [
+        ("Backblaze B2", "https://s3.eu-central-003.backblazeb2.com", "eu-central-003"),
+        ("Custom", "https://s3.eu-central-003.backblazeb2.com/", "eu-central-003"),
+        ("Custom", "https://S3.ap-southeast-1.wasabisys.com", "ap-southeast-1"),
+        ("DigitalOcean Spaces", "https://fra1.digitaloceanspaces.com", "fra1"),
+        ("AWS S3", "https://s3.eu-west-1.amazonaws.com", "eu-west-1"),
+        ("AWS S3", "https://s3.amazonaws.com", "us-east-1"),
+        ("Wasabi", "https://s3.wasabisys.com", "us-east-1"),
+        ("Backblaze B2", "https://store.example", "us-west-004"),
+    ],
+)
+def test_the_region_of_a_known_address_counts_where_none_is_given(
+    sources: Callable[..., Profiles], provider: str, endpoint: str, region: str
+) -> None:
+    named = NAMED | {"provider": provider, "endpoint_url": endpoint}
+    assert sources(x=named).resolve("x").region == region
+    assert sources(x=named | {"region": "told"}).resolve("x").region == "told"
+
+
+@pytest.mark.parametrize(
     ("changes", "told"),
     [
         (
@@ -239,6 +260,17 @@ def test_the_place_of_the_bucket_can_be_chosen(sources: Callable[..., Profiles])
     base = NAMED | {"provider": "Custom", "endpoint_url": "https://store.example.org"}
     profiles = sources(a=base, b=base | {"addressing_style": "virtual"})
     assert [profiles.resolve(name).addressing for name in "ab"] == ["auto", "virtual"]
+
+
+def test_an_empty_profile_is_named_whatever_the_environment_has(
+    sources: Callable[..., Profiles],
+) -> None:
+    with pytest.raises(ProfileError) as caught:
+        sources(x={"bucket": " ", "region": None}).resolve("x", bucket="b")
+    assert str(caught.value) == (
+        "The profile 'x' is empty.\n"
+        "  → give it a provider, access_key, secret_key and bucket in profiles.json"
+    )
 
 
 def test_keys_never_go_to_another_provider(sources: Callable[..., Profiles]) -> None:
@@ -343,6 +375,11 @@ def test_w18_a_file_open_to_others_is_refused_with_the_command_that_mends_it(
         (b'{"profiles": {"a": {"secret_key": "CANARY",}}}', "is no valid JSON (line 1)."),
         (b"\xff\xfeCANARY", "is not UTF-8."),
         (b"[]", '$: expected an object with "profiles", which maps names to profiles'),
+        (b"[" * 100_000, "is no valid JSON."),
+        (
+            b'{"profiles": {"a": {"bucket": "CANARY", "bucket": "b"}, "a": {}}}',
+            "has faults:\n  $: 'bucket' stands there twice\n  $: 'a' stands there twice\n",
+        ),
         (
             json.dumps(
                 {

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.support.s3 import keys
 
-from comfykiln.transfer.errors import RegionError
+from comfykiln.transfer.errors import RegionError, StorageError
 from comfykiln.transfer.parts import MIB
 from comfykiln.transfer.profiles import Profiles
 from comfykiln.transfer.providers import PROVIDERS
@@ -196,6 +196,49 @@ def test_a_bucket_of_another_region_is_asked_there(tmp_path: Path) -> None:
     Wire(other, lambda _: (301, {"x-amz-bucket-region": "eu-west-3"}, b""))
     with pytest.raises(RegionError, match="in another region \\(eu-west-3\\)"):
         other.head("k")
+
+
+LISTS: dict[str, Answer] = {
+    "denied": (403, {}, b"<Error><Code>AccessDenied</Code></Error>"),
+    "gone": (404, {}, b"<Error><Code>NoSuchBucket</Code></Error>"),
+}
+
+
+@pytest.mark.parametrize(
+    ("head", "listing", "told"),
+    [
+        (404, "denied", "Object not found: s3://bucket/team/k"),
+        (404, "gone", "Bucket not found: bucket"),
+        (403, "denied", "Access denied."),
+    ],
+)
+def test_a_key_that_may_not_list_is_told_what_is_known(
+    tmp_path: Path, head: int, listing: str, told: str
+) -> None:
+    store = opened(tmp_path, "Backblaze B2", COMFY_S3_PATH_PREFIX="/team")
+    wire = Wire(store, lambda r: (head, {}, b"") if r.method == "HEAD" else LISTS[listing])
+    with pytest.raises(StorageError) as caught:
+        store.head("team/k")
+    assert caught.value.message.startswith(told)
+    asked = [r.url for r in wire.requests if r.method == "GET"]
+    assert all("prefix=team%2F&" in f"{url}&" for url in asked)
+    assert asked
+
+
+def test_the_first_fault_of_a_large_upload_is_told(tmp_path: Path) -> None:
+    def answer(request: Any) -> Answer:
+        if request.url.endswith("?uploads"):
+            return BEGUN
+        if request.method == "DELETE":
+            return 403, {}, b"<Error><Code>AccessDenied</Code></Error>"
+        return 400, {}, b"<Error><Code>EntityTooLarge</Code><Message>Full</Message></Error>"
+
+    store = opened(tmp_path, "Wasabi")
+    Wire(store, answer)
+    source = tmp_path / "large"
+    source.write_bytes(bytes(33 * MIB))
+    with pytest.raises(StorageError, match="S3 error \\[EntityTooLarge\\]: Full"):
+        upload(store, "k", source, content_type="video/mp4")
 
 
 def test_w25_every_request_has_limits(tmp_path: Path) -> None:

@@ -359,3 +359,13 @@ def test_a_probe_answers_with_time_and_keys(store: Store) -> None:
     milliseconds, found = store.probe()
     assert found == ["a", "b", "c"]
     assert 0 < milliseconds < 5000
+
+
+@pytest.mark.parametrize("prefix", ["team", "/team/", "team/"])
+def test_a_probe_looks_where_the_nodes_look(moto: Server, prefix: str) -> None:
+    bucket = f"b-{uuid.uuid4().hex}"
+    moto.store(bucket).client().create_bucket(Bucket=bucket)
+    store = moto.store(bucket, path_prefix=prefix)
+    for name in ("team-b/other", "team/ours"):
+        upload(store, name, b"", content_type="a/b")
+    assert store.probe()[1] == ["team/ours"]

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from .names import has_strange_character
 from .shared.errors import SpaceError, StorageError
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 CHUNK = 1 << 20
 LONGEST_NAME = 200
-MD5_LENGTH, SHA256_LENGTH = 32, 64
+MD5_LENGTH = 32
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,11 +73,17 @@ class Copy:
         """Say whether a file that is not ours certainly equals the object."""
         if self.size != found.size:
             return False
-        known = found.metadata.get("sha256", "").lower()
-        if len(known) == SHA256_LENGTH:
+        known = promised(found)
+        if known:
             return sha256_of(self.path) == known
         etag = found.etag.strip('"').lower()
         return len(etag) == MD5_LENGTH and _hash(self.path, "md5") == etag
+
+
+def promised(found: Found) -> str:
+    """Return the sha256 that the object's metadata has as hex digits, "" for none."""
+    told = found.metadata.get("sha256", "").strip().lower().removeprefix("sha256:")
+    return told if SHA256.fullmatch(told) else ""
 
 
 def local_name(key: str, suffixes: frozenset[str]) -> PurePosixPath:
@@ -165,7 +174,7 @@ def _strange(part: str) -> bool:
         part.startswith(".")
         or part != part.rstrip(". ")
         or len(os.fsencode(part)) > LONGEST_NAME
-        or not part.isprintable()
+        or has_strange_character(part)
         or any(c in '\\:*?"<>|' for c in part)
     )
 
@@ -178,7 +187,7 @@ def _read_record(path: Path) -> Record | None:
     try:
         told: Any = json.loads(record_path(path).read_text(encoding="utf-8"))
         entry = Record(**told)
-    except (FileNotFoundError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError):  # then it is a file that nothing is known about
         return None
     return entry if entry.format == FORMAT else None
 
@@ -192,7 +201,13 @@ def can_write(folder: Path) -> bool:
 
 def _hash(path: Path, name: str) -> str:
     digest = hashlib.new(name, usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
+    try:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                digest.update(chunk)
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be read: {error.strerror}.",
+            remedy="give the user that runs ComfyUI the right to read it",
+        ) from None
     return digest.hexdigest()

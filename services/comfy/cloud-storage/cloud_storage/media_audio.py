@@ -28,6 +28,8 @@ RATES = {
     "mp3": (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000),
 }
 LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+MOST_CHANNELS = {"mp3": 2}
+OPUS_LIMIT = 256_000  # bits a second for each channel
 BITRATES = ["auto", "64k", "96k", "128k", "192k", "320k"]
 FRAME = 1 << 16
 
@@ -41,12 +43,7 @@ def encode(waveform: Any, rate: int, kind: str, bitrate: str, metadata: dict[str
     if kind not in ENCODERS:
         raise StorageError(f"Unknown audio format {kind!r}.", remedy="use flac, mp3, opus or wav")
     samples = np.ascontiguousarray(waveform.float().cpu().numpy())
-    layout = LAYOUTS.get(samples.shape[0])
-    if layout is None:
-        raise StorageError(
-            f"Audio with {samples.shape[0]} channels cannot be saved.",
-            remedy="mix it down to one or two channels",
-        )
+    layout = _layout(samples.shape[0], kind)
     target = next((r for r in RATES.get(kind, ()) if r >= rate), RATES.get(kind, (rate,))[-1])
     buffer = BytesIO()
     with av.open(buffer, "w", format=kind) as container:
@@ -61,6 +58,11 @@ def encode(waveform: Any, rate: int, kind: str, bitrate: str, metadata: dict[str
         for ready in resampler.resample(None):
             container.mux(stream.encode(ready))
         container.mux(stream.encode(None))
+    if not buffer.getbuffer().nbytes:
+        raise StorageError(
+            f"The sound is too short for {kind} ({samples.shape[1]} samples).",
+            remedy="save it as flac or wav",
+        )
     return buffer.getvalue()
 
 
@@ -75,10 +77,10 @@ def decode(path: Path, label: str) -> dict[str, Any]:
             if not container.streams.audio:
                 raise DamagedError(f"{label} has no sound in it.", remedy="check the object")
             stream = container.streams.audio[0]
-            resampler = av.AudioResampler(format="fltp")
+            resampler = av.AudioResampler(format="flt")
             for frame in container.decode(stream):
-                pieces += [ready.to_ndarray() for ready in resampler.resample(frame)]
-            pieces += [ready.to_ndarray() for ready in resampler.resample(None)]
+                pieces += map(_samples, resampler.resample(frame))
+            pieces += map(_samples, resampler.resample(None))
             rate = stream.codec_context.sample_rate
     except (av.error.FFmpegError, ValueError) as error:
         raise DamagedError(
@@ -86,13 +88,30 @@ def decode(path: Path, label: str) -> dict[str, Any]:
         ) from None
     if not pieces:
         raise DamagedError(f"{label} has no sound in it.", remedy="check the object")
-    waveform = torch.from_numpy(np.concatenate(pieces, axis=1))
+    waveform = torch.from_numpy(np.ascontiguousarray(np.concatenate(pieces, axis=1)))
     return {"waveform": waveform.unsqueeze(0), "sample_rate": rate}
+
+
+def _layout(channels: int, kind: str) -> str:
+    layout = LAYOUTS.get(channels)
+    if layout is None:
+        raise StorageError(
+            f"Audio with {channels} channels cannot be saved.",
+            remedy="mix it down to one or two channels",
+        )
+    if channels > MOST_CHANNELS.get(kind, channels):
+        raise StorageError(
+            f"Audio with {channels} channels does not go into {kind}.",
+            remedy="save it as flac, opus or wav, or mix it down to one or two channels",
+        )
+    return layout
 
 
 def _set_quality(stream: Any, kind: str, bitrate: str) -> None:
     if bitrate != "auto":
-        stream.bit_rate = int(bitrate.removesuffix("k")) * 1000
+        most = OPUS_LIMIT * stream.layout.nb_channels if kind == "opus" else None
+        wanted = int(bitrate.removesuffix("k")) * 1000
+        stream.bit_rate = min(wanted, most) if most else wanted
     elif kind == "mp3":
         stream.codec_context.qscale = True  # the best of the variable rates, as ComfyUI's V0
     elif kind == "opus":
@@ -101,8 +120,14 @@ def _set_quality(stream: Any, kind: str, bitrate: str) -> None:
 
 def _frames(samples: Any, layout: str, rate: int) -> Any:
     for start in range(0, samples.shape[1], FRAME):
-        piece = np.ascontiguousarray(samples[:, start : start + FRAME])
-        frame = av.AudioFrame.from_ndarray(piece, format="fltp", layout=layout)
+        # Sample by sample: PyAV neither takes nor gives eight channels one after the other.
+        piece = np.ascontiguousarray(samples[:, start : start + FRAME].T).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(piece, format="flt", layout=layout)
         frame.sample_rate = rate
         frame.pts = start
         yield frame
+
+
+def _samples(frame: Any) -> Any:
+    """Return a frame's samples as channels by samples."""
+    return frame.to_ndarray().reshape(-1, frame.layout.nb_channels).T

@@ -20,23 +20,25 @@ CONTENT_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 # Where ComfyUI's interface looks for the workflow in EXIF: Model, then Make and downwards.
 EXIF_PROMPT, EXIF_FIRST = 0x0110, 0x010F
 EXIF_LIMIT = 65533 - 64  # of a JPEG, whose segments have two bytes for their length
-RGBA = 4
+SIDE_LIMIT = {"jpg": 65500, "webp": 16383}  # pixels
+CHANNELS = (1, 2, 3, 4)
+ONE_PICTURE = "MPO"  # a camera's JPEG: what follows is a preview or the other eye's view
 
 
 def encode(tensor: Any, kind: str, quality: int, metadata: dict[str, Any]) -> bytes:
     """Return one image as a `png`, `jpg` or `webp` file.
 
-    `tensor` is height by width by channels (1, 3 or 4) with values from 0 to 1; `metadata` maps
+    `tensor` is height by width by channels (1 to 4) with values from 0 to 1; `metadata` maps
     names such as prompt and workflow to what the file is to carry.
+    Raises `StorageError` for a shape that no file, or none of this kind, can have.
     """
+    _check_shape(tuple(tensor.shape), kind)
     image = _picture(tensor)
     buffer = BytesIO()
     if kind == "png":
         image.save(buffer, "PNG", pnginfo=_png_info(metadata), compress_level=4)
     elif kind == "jpg":
-        exif = _exif(metadata)
-        if len(exif) > EXIF_LIMIT:
-            exif = b""  # a JPEG has no room for such a workflow
+        exif = _exif_of_jpeg(metadata)
         image.convert("RGB").save(buffer, "JPEG", quality=quality, exif=exif)
     elif kind == "webp":
         image.save(buffer, "WEBP", quality=quality, exif=_exif(metadata))
@@ -60,12 +62,30 @@ def decode(path: Path, label: str) -> tuple[Any, Any]:
                     continue
                 images.append(image)
                 masks.append(mask)
+                if file.format == ONE_PICTURE:
+                    break
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DamagedError(
             f"{label} cannot be read as an image ({type(error).__name__}).",
             remedy="check the object; PNG, JPEG, WebP, GIF, BMP and TIFF are read",
         ) from None
     return torch.stack(images), torch.stack(masks)
+
+
+def _check_shape(shape: tuple[int, ...], kind: str) -> None:
+    if not all(shape):
+        raise StorageError("The image has no pixels.", remedy="check what is connected")
+    if shape[-1] not in CHANNELS:
+        raise StorageError(
+            f"An image with {shape[-1]} channels cannot be saved.",
+            remedy="connect an image: 3 channels, 4 with transparency, or 1",
+        )
+    most = SIDE_LIMIT.get(kind, 0)
+    if most and max(shape[:2]) > most:
+        raise StorageError(
+            f"The image is {shape[1]}x{shape[0]}, and a {kind} has at most {most} pixels a side.",
+            remedy="save it as png",
+        )
 
 
 def _picture(tensor: Any) -> Image.Image:
@@ -98,6 +118,16 @@ def _exif(metadata: dict[str, Any]) -> bytes:
             tag -= 1
     made: bytes = exif.tobytes()
     return made
+
+
+def _exif_of_jpeg(metadata: dict[str, Any]) -> bytes:
+    """Return what a JPEG has room for: all, else without the prompt, which the workflow tells too.
+
+    Where that is too much still, nothing.
+    """
+    without = {name: value for name, value in metadata.items() if name != "prompt"}
+    fitting = (exif for exif in map(_exif, (metadata, without)) if len(exif) <= EXIF_LIMIT)
+    return next(fitting, b"")
 
 
 def _frame(frame: Image.Image) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
-from comfy_api.latest import Types
+from comfy_api.latest import InputImpl, Types
 
 from . import compat
 from .shared.errors import StorageError
@@ -28,6 +28,11 @@ CONTENT_TYPES = {
 WEBM = "webm"
 ENCODERS = {"auto": "libvpx-vp9", "vp9": "libvpx-vp9", "av1": "libsvtav1"}
 OPUS_RATE = 48000
+CHANNELS = 3
+# What a WebM may hold, by the names of PyAV's decoders.
+IN_WEBM = ("vp8", "vp9", "av1", "opus", "vorbis", "libvpx", "libvpx-vp9", "libdav1d", "libopus")
+# What PyAV and ComfyUI raise for a video that a format does not take.
+FAULTS = (av.error.FFmpegError, ValueError, OSError)
 
 
 def formats() -> list[str]:
@@ -58,32 +63,82 @@ def check(container: str, codec: str) -> None:
 def encode(
     video: Any, container: str, codec: str, metadata: dict[str, Any], stopped: Callable[[], bool]
 ) -> Path:
-    """Write `video` into a new file and return its path; a WebM that fits is not encoded again."""
+    """Write `video` into a new file and return its path; a WebM that fits is not encoded again.
+
+    Raises `StorageError` for a video without frames, and for one that the format does not take.
+    """
     check(container, codec)
+    video = _plain(video)
     folder = compat.temp_directory()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"cloud_{uuid.uuid4().hex}.{suffix(container)}"
     try:
         if container != WEBM:
-            video.save_to(
-                str(path),
-                format=Types.VideoContainer(container),
-                codec=Types.VideoCodec(codec),
-                metadata=metadata or None,
-            )
-        elif codec == "auto" and _is_webm(video):
+            _write_by_comfyui(path, video, container, codec, metadata)
+        elif codec == "auto" and _fits_webm(video):
             video.save_to(str(path), metadata=metadata or None)
         else:
             _write_webm(path, video.get_components(), ENCODERS[codec], metadata, stopped)
+    except FAULTS as error:
+        path.unlink(missing_ok=True)
+        raise _fault(video, suffix(container), error) from None
     except BaseException:
         path.unlink(missing_ok=True)
         raise
     return path
 
 
-def _is_webm(video: Any) -> bool:
-    source = getattr(video, "get_stream_source", lambda: None)()
-    return isinstance(source, str) and WEBM in video.get_container_format().split(",")
+def _plain(video: Any) -> Any:
+    """Return `video` with three channels, as encoders want it, if it is made of images."""
+    if not isinstance(video, InputImpl.VideoFromComponents):
+        return video
+    parts = video.get_components()
+    if not len(parts.images):
+        raise StorageError("There are no frames to save.", remedy="check what is connected")
+    if parts.images.shape[-1] == CHANNELS:
+        return video
+    images = parts.images[..., :CHANNELS]
+    images = images.expand(*images.shape[:-1], CHANNELS) if images.shape[-1] == 1 else images
+    rate = Fraction(parts.frame_rate)
+    return InputImpl.VideoFromComponents(
+        Types.VideoComponents(images=images, audio=parts.audio, frame_rate=rate)
+    )
+
+
+def _write_by_comfyui(
+    path: Path, video: Any, container: str, codec: str, metadata: dict[str, Any]
+) -> None:
+    kind = Types.VideoContainer(container)
+    # Under auto ComfyUI copies the streams of any file, and an .mp4 does not hold all of them.
+    if isinstance(video, InputImpl.VideoFromFile) and kind == Types.VideoContainer.AUTO:
+        fits = suffix(container) in video.get_container_format().split(",")
+        kind = kind if fits else Types.VideoContainer(suffix(container))
+    video.save_to(str(path), format=kind, codec=Types.VideoCodec(codec), metadata=metadata or None)
+
+
+def _fits_webm(video: Any) -> bool:
+    """Say whether the video is a file whose streams a WebM can hold as they are."""
+    if not isinstance(video, InputImpl.VideoFromFile):
+        return False
+    if any(getattr(video, "get_active_trim_window", tuple)()):
+        return False
+    with av.open(video.get_stream_source()) as source:
+        if WEBM not in source.format.name.split(","):
+            return False
+        return all(
+            stream.codec_context is not None and stream.codec_context.name in IN_WEBM
+            for stream in source.streams
+        )
+
+
+def _fault(video: Any, kind: str, error: Exception) -> StorageError:
+    width, height = video.get_dimensions()
+    remedy = "try another format or codec"
+    if kind != WEBM and (width % 2 or height % 2):
+        remedy = "h264 needs an even width and height: scale or crop it, or save it as webm"
+    return StorageError(
+        f"The video ({width}x{height}) cannot be written as {kind}: {error}", remedy=remedy
+    )
 
 
 def _write_webm(
@@ -114,7 +169,7 @@ def _write_webm(
 
 
 def _sound_stream(output: Any, audio: Any) -> Any:
-    if not audio:
+    if not audio or not audio["waveform"].numel():
         return None
     layout = "mono" if audio["waveform"].shape[1] == 1 else "stereo"
     return output.add_stream("libopus", rate=OPUS_RATE, layout=layout)

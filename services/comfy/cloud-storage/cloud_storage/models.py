@@ -33,7 +33,16 @@ class Wanted:
     force: bool = False
 
     def name(self, store: Store, suffixes: frozenset[str]) -> PurePosixPath:
-        """Return the path below the models folder."""
+        """Return the path below the models folder; raise `StorageError` for a kind without one.
+
+        ComfyUI checks what is typed against the list and nothing that comes over a wire,
+        and it has other folders, such as that of the nodes.
+        """
+        if self.kind not in compat.model_types():
+            raise StorageError(
+                f"No directory configured for model type: {self.kind}",
+                remedy="choose one of the list; a newer ComfyUI may have more",
+            )
         told = self.save_as.strip()
         return local.local_name(told or object_key(store.profile, self.key), suffixes)
 
@@ -107,7 +116,7 @@ def _bring(
     done = download(
         store.remote(found),
         target,
-        sha256=wanted.sha256 or found.metadata.get("sha256", ""),
+        sha256=wanted.sha256 or local.promised(found),
         already=lambda: _arrived(store, wanted, found, target, since),
         before=lambda done: local.facts(target, store.profile, found, done),
         watch=task.watch(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 TOKEN = re.compile(r"%([A-Za-z_]+)(?::([^%]*))?%")
 COUNTER = "counter"
 LONGEST_KEY = 1024
+STRANGE = ("Cc", "Cs", "Zl", "Zp")
+TURNING = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 MOST_OF_A_NAME = 1_000_000
 # How ComfyUI's own %date:…% writes its parts.
 DATE_PARTS = (
@@ -102,12 +105,20 @@ class Naming:
         return pattern
 
 
+def has_strange_character(text: str) -> bool:
+    """Say whether `text` has control characters, line ends or marks that turn text around.
+
+    Spaces of every script and the joiners of emoji are none.
+    """
+    return any(unicodedata.category(c) in STRANGE or c in TURNING for c in text)
+
+
 def checked_key(key: str) -> str:
     """Return `key` if every store keeps it as it is; raise `StorageError` otherwise."""
     parts = key.split("/")
     if "" in parts or "." in parts or ".." in parts:
         problem = "has an empty part, . or .. between slashes"
-    elif not key.isprintable() or "\\" in key:
+    elif has_strange_character(key) or "\\" in key:
         problem = "has a backslash or a character that cannot be printed"
     elif len(key.encode("utf-8", "replace")) > LONGEST_KEY:
         problem = f"is longer than {LONGEST_KEY} bytes"

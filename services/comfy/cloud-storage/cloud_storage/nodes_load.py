@@ -8,7 +8,7 @@ from comfy_api.latest import InputImpl, io
 
 from . import compat, loading
 from .fingerprints import NotWired, of_object
-from .runtime import in_thread, open_store, profile_input
+from .runtime import address, in_thread, open_store, profile_input
 
 if TYPE_CHECKING:
     from .runtime import Task
@@ -55,7 +55,7 @@ class LoadImageFromCloud(_Load):
 
         def work(task: Task) -> tuple[Any, Any]:
             store = open_store(profile)
-            return decode(loading.bring(store, key, task), store.url(key))
+            return decode(loading.bring(store, key, task), address(store, key))
 
         images, masks = await in_thread(work)
         place = compat.tensor_place()
@@ -85,7 +85,7 @@ class LoadAudioFromCloud(_Load):
 
         def work(task: Task) -> dict[str, Any]:
             store = open_store(profile)
-            return decode(loading.bring(store, key, task), store.url(key))
+            return decode(loading.bring(store, key, task), address(store, key))
 
         return io.NodeOutput(await in_thread(work))
 
@@ -113,7 +113,7 @@ class LoadVideoFromCloud(_Load):
         def work(task: Task) -> Any:
             store = open_store(profile)
             path = loading.bring(store, key, task)
-            return _checked(InputImpl.VideoFromFile(str(path)), store.url(key))
+            return _checked(InputImpl.VideoFromFile(str(path)), address(store, key))
 
         return io.NodeOutput(await in_thread(work))
 

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from . import compat
 from .fingerprints import NotWired, of_place
 from .names import Naming
-from .runtime import Task, folder, in_thread, open_store, profile_input
+from .runtime import Task, in_thread, open_store, profile_input, save_prefix
 from .saving import Batch, Item, Saved, outcome
 from .shared.errors import StorageError
 
@@ -132,7 +132,7 @@ class SaveImageToCloud(_Save):
         def work(task: Task) -> tuple[Store, list[Saved]]:
             store = open_store(profile)
             naming = Naming(
-                prefix=_prefix(store, key_prefix),
+                prefix=save_prefix(store.profile, key_prefix),
                 template=filename,
                 suffix=f".{format}",
                 count=len(images),
@@ -194,7 +194,7 @@ class SaveVideoToCloud(_Save):
             store = open_store(profile)
             width, height = video.get_dimensions()
             naming = Naming(
-                prefix=_prefix(store, key_prefix),
+                prefix=save_prefix(store.profile, key_prefix),
                 template=filename,
                 suffix=f".{suffix(format)}",
                 width=width,
@@ -269,7 +269,7 @@ class SaveAudioToCloud(_Save):
         def work(task: Task) -> tuple[Store, list[Saved]]:
             store = open_store(profile)
             naming = Naming(
-                prefix=_prefix(store, key_prefix),
+                prefix=save_prefix(store.profile, key_prefix),
                 template=filename,
                 suffix=f".{format}",
                 count=len(waveforms),
@@ -279,12 +279,6 @@ class SaveAudioToCloud(_Save):
             return store, batch.save()
 
         return _output(*await in_thread(work), share_url_hours, "audio")
-
-
-def _prefix(store: Store, key_prefix: str) -> str:
-    """Return the folder to write into: the profile's prefix and the node's, or the node's alone."""
-    own = folder(key_prefix)
-    return own if key_prefix.strip().startswith("/") else folder(store.profile.path_prefix) + own
 
 
 def _output(store: Store, saved: list[Saved], hours: int, kind: str) -> io.NodeOutput:

@@ -16,7 +16,7 @@ from comfy_api.latest import io
 
 from . import compat
 from .shared.errors import Cancelled, ProfileError, StorageError
-from .shared.profiles import Profile, Profiles
+from .shared.profiles import Profile, Profiles, as_folder
 from .shared.ranged import Watch
 from .shared.store import Store
 
@@ -73,7 +73,8 @@ def open_store(profile: object) -> Store:
 def full_key(profile: Profile, key: str) -> str:
     """Return the object's whole key: the profile's prefix comes first unless it is there already.
 
-    A slash at the begin means the bucket's root, and so does `s3://` with the profile's bucket.
+    A slash at the begin means the bucket's root, and so does `s3://` with the profile's bucket;
+    what follows it is the key as it is, even if that begins with a slash, too.
     Raises `StorageError` for another bucket's address.
     """
     key = key.strip()
@@ -87,25 +88,32 @@ def full_key(profile: Profile, key: str) -> str:
             )
         key = "/" + key
     if key.startswith("/"):
-        return key.lstrip("/")
-    prefix = folder(profile.path_prefix)
+        return key[1:]
+    prefix = profile.root
     return key if prefix and key.startswith(prefix) else prefix + key
 
 
 def object_key(profile: Profile, key: str) -> str:
     """Return the whole key of one object; raise `StorageError` where none is named."""
     whole = full_key(profile, key)
-    if not key.strip(" /") or whole.endswith("/"):
+    if not whole.strip(" /") or whole.endswith("/"):
         raise StorageError(
             f"{key!r} names no object.", remedy="type a key; List Bucket Contents shows them"
         )
     return whole
 
 
-def folder(prefix: str) -> str:
-    """Return a prefix so that a name can follow: with a slash at its end, none at its begin."""
-    prefix = prefix.strip().lstrip("/")
-    return prefix if not prefix or prefix.endswith("/") else prefix + "/"
+def save_prefix(profile: Profile, key_prefix: str) -> str:
+    """Return the folder to write into: the profile's prefix and the node's, or the node's alone."""
+    own = key_prefix.strip()
+    if own.startswith("s3://"):
+        own = "/" + full_key(profile, own)
+    return as_folder(own) if own.startswith("/") else profile.root + as_folder(own)
+
+
+def address(store: Store, key: str) -> str:
+    """Return the whole address of one object, for people."""
+    return store.url(object_key(store.profile, key))
 
 
 @dataclass(slots=True)

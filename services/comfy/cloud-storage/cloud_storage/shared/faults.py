@@ -54,7 +54,7 @@ _EXISTS = _Meaning(ExistsError, "{where} exists already.", "choose another name"
 _WRONG_KEY = _Meaning(
     AccessError,
     "Invalid access key. ({code})",
-    "check COMFY_S3_ACCESS_KEY, or access_key in the profile",
+    "check COMFY_S3_ACCESS_KEY, or access_key in the profile, and the region ({region})",
 )
 _WRONG_SECRET = _Meaning(
     AccessError,

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ProfileError
 from .profile_file import FIELDS, read_profiles
-from .providers import AWS, addressing_for, endpoint_for, find_provider
+from .providers import AWS, addressing_for, endpoint_for, find_provider, region_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,9 +46,20 @@ class Profile:
         """Return the name as a person knows it."""
         return self.name or "environment variables"
 
+    @property
+    def root(self) -> str:
+        """Return what keys begin with: the prefix with a slash at its end alone, or ""."""
+        return as_folder(self.path_prefix)
+
     def __str__(self) -> str:
         where = self.endpoint or "AWS"
         return f"{self.shown_name}: {self.provider} ({where}, {self.region}), bucket {self.bucket}"
+
+
+def as_folder(prefix: str) -> str:
+    """Return a prefix so that a name can follow: with a slash at its end, none at its begin."""
+    prefix = prefix.strip().lstrip("/")
+    return prefix if not prefix or prefix.endswith("/") else prefix + "/"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,6 +128,11 @@ class Profiles:
     ) -> tuple[Profile, Credentials]:
         base = self._from_env()
         source = self._named(name) if name else base
+        if name and not source:
+            raise ProfileError(
+                f"The profile {name!r} is empty.",
+                remedy="give it a provider, access_key, secret_key and bucket in profiles.json",
+            )
         if not (source or bucket):
             raise ProfileError(
                 "Cloud storage access key not configured: no COMFY_S3_ variable is set.",
@@ -125,7 +141,7 @@ class Profiles:
             )
         preset = find_provider(_agreed_provider(source, provider, name))
         endpoint_url = source.get("endpoint_url", "")
-        region = source.get("region", "") or preset.region
+        region = source.get("region", "") or region_of(endpoint_url) or preset.region
         keys = _credentials(source, name, on_aws=preset.name == AWS and not endpoint_url)
         chosen = bucket or source.get("bucket", "") or base.get("bucket", "")
         if not chosen:
@@ -214,24 +230,27 @@ def _credentials(source: Mapping[str, str], name: str, *, on_aws: bool) -> Crede
                 remedy="remove the keys or the field credentials: one source at a time",
             )
         return Credentials(kind=kind, aws_profile=source.get("aws_profile", ""))
+    token = source.get("session_token", "")
     for value, what in ((access, "access_key"), (secret, "secret_key")):
         if not value:
             raise ProfileError(
                 f"Cloud storage {what.replace('_', ' ')} not configured.",
                 remedy=_remedy(what, name),
             )
-        if not re.fullmatch(r"[!-~]+", value) or value[0] in "\"'" or value[-1] in "\"'":
-            raise ProfileError(
-                f"The {what} of {_place(name)} has a character that is in no key: "
-                "a quote around it, white space, or a letter of another alphabet.",
-                remedy="copy it again from the provider's page, without quotes",
-            )
-    return Credentials(
-        kind=STATIC,
-        access_key=access,
-        secret_key=secret,
-        session_token=source.get("session_token", ""),
-    )
+        _check_key(value, what, name)
+    if token:
+        _check_key(token, "session_token", name)
+    return Credentials(kind=STATIC, access_key=access, secret_key=secret, session_token=token)
+
+
+def _check_key(value: str, what: str, name: str) -> None:
+    """Raise `ProfileError`, which does not repeat it, for a key that no request could carry."""
+    if not re.fullmatch(r"[!-~]+", value) or value[0] in "\"'" or value[-1] in "\"'":
+        raise ProfileError(
+            f"The {what} of {_place(name)} has a character that is in no key: "
+            "a quote around it, white space, or a letter of another alphabet.",
+            remedy="copy it again from the provider's page, without quotes",
+        )
 
 
 def _bucket(name: str) -> str:

@@ -10,6 +10,7 @@ from .errors import ProfileError
 
 CUSTOM = "Custom"
 AWS = "AWS S3"
+AWS_HOST = "https://s3.{region}.amazonaws.com"
 SHORTEST_BUCKET = 3
 
 
@@ -95,6 +96,24 @@ def endpoint_for(
             remedy="set COMFY_S3_ACCOUNT_ID, or account_id in the profile",
         )
     return provider.endpoint.format(region=region, account_id=account_id)
+
+
+def region_of(endpoint_url: str) -> str:
+    """Return the region that an address of a known provider names, "" where it names none.
+
+    It is part of every signature, so the preset's would not do for another region's address.
+    """
+    try:
+        host = urlsplit(endpoint_url).hostname or ""
+    except ValueError:  # said in full where the address is checked
+        return ""
+    for template in (AWS_HOST, *(provider.endpoint for provider in PROVIDERS.values())):
+        before, named, after = urlsplit(template).netloc.partition("{region}")
+        if named and host.startswith(before) and host.endswith(after):
+            region = host[len(before) : len(host) - len(after)]
+            if region and "." not in region:
+                return region
+    return ""
 
 
 def addressing_for(provider: Provider, told: str) -> str:

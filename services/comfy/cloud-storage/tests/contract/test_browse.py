@@ -92,3 +92,59 @@ def test_an_address_as_the_nodes_show_it_is_a_key(
     assert listed.out[1] == "team/x.txt"
     with pytest.raises(Exception, match="s3://other/x.txt is not in bucket-"):
         execute("GeneratePresignedURL", key="s3://other/x.txt")
+
+
+def test_a_key_that_begins_with_a_slash_is_reached_by_two(
+    one_bucket: Bucket, execute: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFY_S3_PATH_PREFIX", "team")
+    for key in ("/odd.txt", "odd.txt"):
+        one_bucket.put(key, b"x")
+    asked = ["//odd.txt", f"s3://{one_bucket.name}//odd.txt", "/odd.txt"]
+    paths = [
+        execute("GeneratePresignedURL", key=key).out[0].partition("?")[0].split("/", 3)[3]
+        for key in asked
+    ]
+    assert paths == [f"{one_bucket.name}{end}" for end in ("//odd.txt", "//odd.txt", "/odd.txt")]
+    assert execute("ListBucketContents", prefix="//").out[1] == "/odd.txt"
+
+
+@pytest.mark.parametrize("node", ["LoadAudioFromCloud", "LoadModelFromCloud"])
+def test_a_bucket_s_address_names_no_object(
+    one_bucket: Bucket, execute: Callable[..., Any], node: str
+) -> None:
+    more = {"model_type": "checkpoints"} if node == "LoadModelFromCloud" else {}
+    with pytest.raises(Exception, match="names no object"):
+        execute(node, key=f"s3://{one_bucket.name}", **more)
+
+
+def test_an_object_that_cannot_be_read_is_named_with_its_prefix(
+    one_bucket: Bucket, execute: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMFY_S3_PATH_PREFIX", "team")
+    one_bucket.put("team/x.png", b"no picture")
+    told = f"s3://{one_bucket.name}/team/x.png cannot be read as an image"
+    for key in ("x.png", "/team/x.png", f"s3://{one_bucket.name}/team/x.png"):
+        with pytest.raises(Exception, match=told):
+            execute("LoadImageFromCloud", key=key)
+
+
+def test_a_key_that_may_not_delete_passes_the_connection_test(
+    one_bucket: Bucket, execute: Callable[..., Any]
+) -> None:
+    def refuse(request: Any, **_: Any) -> Any:
+        from botocore.awsrequest import AWSResponse  # only this answer needs it
+
+        class Raw:
+            def stream(self) -> Any:
+                yield b"<Error><Code>AccessDenied</Code></Error>"
+
+        return AWSResponse(request.url, 403, {}, Raw())
+
+    client = part("runtime").open_store(None).client()
+    client.meta.events.register("before-send.s3.DeleteObject", refuse)
+    (report,) = execute("TestCloudConnection", test_writing=True).out
+    (left,) = one_bucket.keys()
+    line = report.split("\n")[3]
+    assert line.startswith("wrote and read 74 B in ")
+    assert line.endswith(f"; this key may not delete, which no node needs: {left} stays")

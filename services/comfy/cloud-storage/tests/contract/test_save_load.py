@@ -238,7 +238,7 @@ def test_no_sound_is_named(
     assert one_bucket.keys() == []
 
 
-@pytest.mark.parametrize("codec", ["vp9", "av1"])
+@pytest.mark.parametrize("codec", ["auto", "vp9", "av1"])
 def test_a_film_of_odd_size_keeps_it(
     one_bucket: Bucket, execute: Callable[..., Any], codec: str
 ) -> None:
@@ -377,6 +377,30 @@ def test_a_batch_under_one_name_is_numbered(
     one_bucket: Bucket, execute: Callable[..., Any], images: torch.Tensor
 ) -> None:
     assert save(execute, images, filename="same").out[0] == [f"out/same_{n}.png" for n in range(3)]
+
+
+@pytest.mark.parametrize("name", ["家族　写真", "👨\u200d👩\u200d👧", "a\xa0b", "50% off+é"])
+def test_names_in_any_script(
+    bucket: Bucket, execute: Callable[..., Any], images: torch.Tensor, name: str
+) -> None:
+    (key,) = save(execute, images[:1], key_prefix="ü", filename=name).out[0]
+    assert key == f"ü/{name}.png"
+    assert bucket.keys() == [key]
+    assert execute("LoadImageFromCloud", key=key).out[0].shape == (1, 24, 40, 3)
+
+
+def test_a_folder_can_be_given_as_the_nodes_show_it(
+    one_bucket: Bucket,
+    execute: Callable[..., Any],
+    images: torch.Tensor,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COMFY_S3_PATH_PREFIX", "team")
+    given = [f"s3://{one_bucket.name}/a/b", f"s3://{one_bucket.name}", "/c/", "d"]
+    saved = [save(execute, images[:1], key_prefix=p, filename="x").out[0][0] for p in given]
+    assert saved == ["a/b/x.png", "x.png", "c/x.png", "team/d/x.png"]
+    with pytest.raises(Exception, match=r"s3://other/a is not in bucket-"):
+        save(execute, images, key_prefix="s3://other/a")
 
 
 @pytest.mark.parametrize(
