@@ -102,7 +102,7 @@ def lock_inputs(
     family = one_family(targets)
     node_lock = node_lock or NodeLock()
     packs = packs_of(service, nodes)
-    lines = node_lines(packs, pins, rules_of(service, targets.stand_ins, family, node_lock))
+    lines = node_lines(packs, pins, rules_of(service, targets, family, node_lock))
     return LockInputs(
         requirements={**requirements, **lines.requirements},
         family=family,
