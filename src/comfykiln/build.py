@@ -137,7 +137,7 @@ def _gather(
             mirror=options.git_mirror,
         )
     inputs = project.lock_inputs(plan.service, gathered.comfyui, gathered.nodes)
-    check_locks(plan.service, inputs)
+    check_locks(plan.service, inputs, project.package_index_build())
     return gathered
 
 

@@ -86,7 +86,8 @@ def check_lock(root: Path, image: str | None, git_mirror: str | None) -> None:
     project = Project(root=root)
     service = project.service(image)
     mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    locking.check_locks(service, lock_inputs(project, service, reach_of(project, mirror)))
+    inputs = lock_inputs(project, service, reach_of(project, mirror))
+    locking.check_locks(service, inputs, project.package_index_build())
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
 

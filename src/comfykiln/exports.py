@@ -101,7 +101,7 @@ def _nodes(plan: BuildPlan, gathered: Gathered) -> Iterator[ExportNode]:
     from comfykiln.exporting.records import ExportNode  # noqa: PLC0415  # as above
 
     family, held = plan.target.torch.requirements, gathered.nodes.lock
-    rules = rules_of(plan.service, plan.target.stand_ins, family, held)
+    rules = rules_of(plan.service, plan.target, family, held)
     lines = node_lines(gathered.nodes.packs, (), rules).requirements
     for node in gathered.nodes.git:
         if not node.pin.disabled:

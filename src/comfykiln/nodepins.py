@@ -76,7 +76,22 @@ def pins_of(service: Service, comfyui: ComfyUISpec | None = None) -> NodePins:
     environment = documents.read(service.snapshot).environment
     if comfyui:
         _require_same_comfyui(service, environment.comfyui, comfyui)
+    _require_free(service, environment.nodes)
     return from_environment(environment, str(service.snapshot))
+
+
+def _require_free(service: Service, nodes: Sequence[Node]) -> None:
+    """Raise `DocumentError` where a node wants the folder of a pack of this repository."""
+    own = {pack.name.casefold(): pack for pack in service.local_nodes}
+    taken = [node.name for node in nodes if node.name.casefold() in own]
+    if taken:
+        raise DocumentError(
+            f"{service.snapshot}: {len(taken)} node(s) want the folder of a pack that the image "
+            "has anyway",
+            faults=[f"{name}: {own[name.casefold()]} has this name" for name in taken],
+            remedy="take the node out of the snapshot (of a document: --leave-out), or the pack "
+            "out of `local_nodes:` in service.yaml",
+        )
 
 
 def from_environment(environment: Environment, source: str) -> NodePins:

@@ -160,7 +160,7 @@ def _resolution(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[s
     """Return every decision of people that bent the solve or the judgement, with its reason."""
     service = plan.service
     family, lock = plan.target.torch.requirements, gathered.nodes.lock
-    rules = rules_of(service, plan.target.stand_ins, family, lock)
+    rules = rules_of(service, plan.target, family, lock)
     lines = node_lines(gathered.nodes.packs, gathered.nodes.pins.packages, rules)
     stood_in = stand_ins_in(service.package_lock, plan.target.stand_ins)
     return {

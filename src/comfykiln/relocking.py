@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln import console, locking
+from comfykiln.errors import DocumentError
 from comfykiln.indexes import step_environment
 from comfykiln.locking.inputs import one_family
 from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
@@ -49,7 +50,7 @@ def relock(
     if reach.settings.ca_bundle:
         environment["SSL_CERT_FILE"] = str(reach.settings.ca_bundle)
     with (
-        _trees(nodes, reach, environment) as trees,
+        _trees(project, nodes, reach, environment) as trees,
         console.timed(f"solve the packages of {service.name}"),
     ):
         solved = locking.solve(
@@ -110,7 +111,7 @@ def _with_sources(
     upgrade: Sequence[str],
 ) -> NodeSet:
     """Resolve and obtain what lines of nodes want from git."""
-    rules = rules_of(service, project.targets.stand_ins, one_family(project.targets), NodeLock())
+    rules = rules_of(service, project.targets, one_family(project.targets), NodeLock())
     wanted = wanted_sources(packs_of(service, nodes.packs), rules)
     sources = resolve_sources(wanted, held.sources, upgrade, reach.mirror)
     for one in sources:
@@ -121,14 +122,30 @@ def _with_sources(
 
 @contextmanager
 def _trees(
-    nodes: NodeSet, reach: Reach, environment: Mapping[str, str]
+    project: Project, nodes: NodeSet, reach: Reach, environment: Mapping[str, str]
 ) -> Iterator[Mapping[str, Tree]]:
-    """Yield the address of each source, as the lines have it → its files on disk, meanwhile."""
+    """Yield the address of each source, as the lines have it → its files on disk, meanwhile.
+
+    Raises `DocumentError` for a repository of the torch family, which belongs to the target.
+    """
     with tempfile.TemporaryDirectory(prefix="kiln-sources-") as folder:
         trees: dict[str, Tree] = {}
         for number, source in enumerate(nodes.sources):
             place = Path(folder).resolve() / str(number)
             lay_out(source, place, reach.settings)
             path = place / source.locked.subdirectory
-            trees[source.locked.address] = Tree(name=package_name(path, environment), path=path)
+            name = package_name(path, environment)
+            if project.targets.is_accelerator_package(name):
+                raise _of_the_target(name, source.locked.url, nodes)
+            trees[source.locked.address] = Tree(name=name, path=path)
         yield trees
+
+
+def _of_the_target(name: str, url: str, nodes: NodeSet) -> DocumentError:
+    short = url.partition("://")[2]
+    asking = [one.directory for one in nodes.packs if short in (one.requirements or "")]
+    return DocumentError(
+        f"{', '.join(asking) or 'a node'}: git+{url} holds {name}, which belongs to the target",
+        remedy="drop the line, word for word and with a reason, below `drop:` in service.yaml "
+        "(with --from: in a file for --rules)",
+    )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import files
 from comfykiln.errors import NotPossibleError
+from comfykiln.locking.headers import bare
 from comfykiln.plan import BASE_PACKAGES, BUILDER_PACKAGES
 from comfykiln.staging_nodes import write_nodes, write_sources
 
@@ -103,23 +104,15 @@ def _write_locks(plan: BuildPlan, torch: TorchChoice, folder: Path) -> None:
     That is a lock of the torch build in use, or else the packages to hold while uv solves; a
     changed package then leaves a locked torch row as it is.
     """
-    packages = _bare(plan.service.package_lock)
+    packages = bare(plan.service.package_lock.read_text("utf-8"))
     files.write_text(folder / "packages" / "packages.txt", packages)
     lock = plan.service.torch_lock(torch.local_tag)
     if torch.index is None and lock.is_file():
-        files.write_text(folder / "torch" / "torch.txt", _bare(lock))
+        files.write_text(folder / "torch" / "torch.txt", bare(lock.read_text("utf-8")))
     else:
         files.write_text(folder / "torch" / "packages.txt", packages)
     choice = {"requirements": list(torch.requirements), "index": torch.index}
     files.write_bytes(folder / "torch" / "torch.json", files.canonical_json(choice))
-
-
-def _bare(lock: Path) -> str:
-    """Return a lock without its remarks: what is installed is then all that a step depends on."""
-    kept = ("# sdists: ", "# build: ")
-    lines = lock.read_text("utf-8").splitlines()
-    wanted = [line for line in lines if line.startswith(kept) or not line.lstrip().startswith("#")]
-    return "".join(f"{line}\n" for line in wanted)
 
 
 def _copy_uv(folder: Path) -> None:

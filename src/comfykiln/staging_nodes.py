@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from comfykiln import files
-from comfykiln.locking.lockfiles import stand_ins_in
+from comfykiln.locking.deplines import told_lines
+from comfykiln.locking.lockfiles import locked, stand_ins_in
+from comfykiln.locking.nodelines import normalized, rules_of
 from comfykiln.nodepins import https
 from comfykiln.origins.nodearchives import members_of
 from comfykiln.plan import source_files
@@ -57,11 +59,29 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
             for one in gathered.nodes.files
         ],
         "local": [pack.name for pack in service.local_nodes],
-        "accepted": sorted({*service.accepted, *service.drop, *stood_in}),
-        "from_git": [one.locked.url for one in gathered.nodes.sources],
+        "accepted": sorted(_accepted(service) | stood_in.keys()),
         "family": sorted(line.partition("==")[0] for line in gathered.torch.requirements),
+        "told": _told(service, target, gathered),
     }
     files.write_bytes(folder / "restore.json", files.canonical_json(plan))
+
+
+def _accepted(service: Service) -> set[str]:
+    """Return what `comfy node deps` may complain about: lines, and packages by both spellings."""
+    names = {*service.accepted, *service.drop}
+    return names | {normalized(name) for name in names}
+
+
+def _told(service: Service, target: Target, gathered: Gathered) -> dict[str, dict[str, str]]:
+    """Return the nodes' lines that comfy-cli cannot judge, by the nodes' folders."""
+    lock = gathered.nodes.lock
+    rules = rules_of(service, target, target.torch.requirements, lock)
+    have = locked(service.package_lock) if service.package_lock.is_file() else {}
+    versions = {normalized(name): version for name, version in have.items()}
+    named = {(one.url, one.ref, one.subdirectory): one.name for one in lock.sources}
+    return {
+        node.directory: told_lines(node, rules, versions, named) for node in gathered.nodes.packs
+    }
 
 
 def write_sources(sources: Sequence[GatheredSource], folder: Path) -> None:

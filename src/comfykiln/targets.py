@@ -42,8 +42,9 @@ class StandIn:
 class Target:
     """One accelerator: what its images hold beyond the others, and how they are run.
 
-    `stand_ins` maps the normalised name of a package to what is installed in its place; the map is
-    the same for all targets, since one lock serves them.
+    `stand_ins` maps the normalised name of a package to what is installed in its place,
+    `accelerator_packages` are patterns of names that belong to the torch row; both are the same
+    for all targets, since one lock serves them.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Target:
     run: tuple[str, ...]
     device_nodes: tuple[str, ...]
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
+    accelerator_packages: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,14 +90,23 @@ def load_targets(path: Path) -> Targets:
     """Read targets.yaml; raises `DocumentError` with every fault and its place."""
     raw = load_yaml(path, "targets")
     stand_ins = {name: StandIn(**one) for name, one in raw.get("stand_ins", {}).items()}
+    accelerator = tuple(raw["accelerator_packages"])
     return Targets(
-        by_name={name: _target(name, entry, stand_ins) for name, entry in raw["targets"].items()},
-        accelerator_packages=tuple(raw["accelerator_packages"]),
+        by_name={
+            name: _target(name, entry, stand_ins, accelerator)
+            for name, entry in raw["targets"].items()
+        },
+        accelerator_packages=accelerator,
         stand_ins=stand_ins,
     )
 
 
-def _target(name: str, entry: Mapping[str, Any], stand_ins: Mapping[str, StandIn]) -> Target:
+def _target(
+    name: str,
+    entry: Mapping[str, Any],
+    stand_ins: Mapping[str, StandIn],
+    accelerator_packages: tuple[str, ...],
+) -> Target:
     torch = entry["torch"]
     return Target(
         name=name,
@@ -113,4 +124,5 @@ def _target(name: str, entry: Mapping[str, Any], stand_ins: Mapping[str, StandIn
         run=tuple(entry["run"]),
         device_nodes=tuple(entry["device_nodes"]),
         stand_ins=stand_ins,
+        accelerator_packages=accelerator_packages,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.noderegistry import Registry, archive, published, registry
-from tests.support.nodes import HOST, Nodes, good
+from tests.support.nodes import HOST, Nodes, git, good
 
 from comfykiln import commands, engine, receipt, reverify
 from comfykiln.build import BuildOptions, Built, build
@@ -242,6 +242,60 @@ def test_a_package_from_git_is_built_from_its_commit(line: Line, nodes: Nodes) -
         built.ref, "/app/.venv/bin/uv", "pip", "freeze", "--no-cache", "-p", "/app/.venv"
     )
     assert f"kiln-thing @ git+https://{HOST}/nodes/thing@{commit}" in frozen
+
+
+def test_lines_that_comfy_cli_cannot_judge(line: Line, nodes: Nodes) -> None:
+    """A byte order mark, CRLF, hashes, a line that goes on, markers, ssh; a pyproject.toml alone.
+
+    `comfy node deps` calls each of these lines missing or unparseable, though the lock meets them.
+    """
+    project = '[project]\nname = "kiln-thing"\nversion = "3.1"\n'
+    commit = nodes.repository(
+        "thing", {"pyproject.toml": project, "kiln_thing.py": ""}, branch="main", listed=False
+    )
+    bare = nodes.mirrors / HOST / "nodes" / "thing.git"
+    subprocess.run(["git", "-C", bare, "update-ref", "refs/heads/main", commit], check=True)
+    digest = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
+    lines = (
+        "\ufeffpackaging",
+        f"six==1.17.0 --hash=sha256:{digest}",
+        "idna\\",
+        "  >=3",
+        "tomli ; python_version < '3.11'",
+        'pywin32==306; sys_platform == "win32"  # windows',
+        f"git+ssh://git@{HOST}/nodes/thing.git@main",
+        "Torch>=2",
+    )
+    nodes.repository("odd", good("KilnOdd") | {"requirements.txt": "\r\n".join(lines) + "\r\n"})
+    wanted = '["toml", "colorama; os_name == \'nt\'"]'
+    project = f'[project]\nname = "toml-only"\ndependencies = {wanted}\n'
+    nodes.repository("toml-only", good("KilnToml") | {"pyproject.toml": project})
+    nodes.write(line)
+    locked(line, nodes)
+    built = made(line, nodes)
+    packages = receipt.read(engine.client(), built.ref)["found"]["packages"]
+    asked = {"packaging", "six", "idna", "toml", "kiln-thing"}
+    assert asked <= {name.replace("_", "-") for name in packages}
+    assert not {"tomli", "pywin32", "colorama"} & packages.keys()
+
+
+def test_submodules_below_submodules_and_a_commit_on_no_branch(line: Line, nodes: Nodes) -> None:
+    deep = nodes.repository("deep", {"deep.py": "VALUE = 1\n"}, listed=False)
+    git(nodes.work / "deep", "checkout", "-q", deep)
+    nodes.repository("inner", {"inner.py": ""}, submodule="deep", listed=False)
+    inner = git(nodes.work / "inner", "rev-parse", "HEAD")
+    commit = nodes.repository("one", good("KilnOne"), submodule="inner")
+    bare = nodes.mirrors / HOST / "nodes" / "one.git"
+    git(bare, "update-ref", "refs/pull/1/head", commit)
+    orphan = git(bare, "commit-tree", f"{commit}^{{tree}}", "-m", "without a past")
+    git(bare, "update-ref", "refs/heads/trunk", orphan)
+    nodes.write(line)
+    built = made(line, nodes)
+    found = receipt.read(engine.client(), built.ref)["found"]["nodes"]["one"]
+    assert found["commit"] == commit
+    assert found["submodules"] == {"parts/inner": inner, "parts/inner/parts/inner": deep}
+    path = "/app/custom_nodes/one/parts/inner/parts/inner/deep.py"
+    assert shown(built.ref, "cat", path) == "VALUE = 1\n"
 
 
 def test_a_package_that_another_stands_in_for(line: Line, nodes: Nodes) -> None:

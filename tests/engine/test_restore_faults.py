@@ -44,6 +44,13 @@ for word in ("AUTHOR", "COMMITTER"):
     os.environ |= {f"GIT_{word}_NAME": "t", f"GIT_{word}_EMAIL": "t@kiln.invalid"}
 os.execvp("git", ["git", "commit", "-q", "--allow-empty", "-m", "newer"])
 """
+DAEMON = """\
+import os, time
+if os.fork():
+    os._exit(0)
+os.setsid()
+time.sleep(900)
+"""
 COMMIT = "git -C one -c user.name=t -c user.email=t@kiln.invalid commit -q --allow-empty -m newer"
 # clone, then, what the build says
 LIES = {
@@ -152,8 +159,28 @@ def test_a_node_that_wants_an_older_numpy(line: Line, nodes: Nodes) -> None:
             MOVING,
             "one: its install.py moved the checkout",
         ),
+        (DAEMON, "one: its install.py leaves processes behind: /app/.venv/bin/python install.py"),
+        (
+            "import os\nos.makedirs('/result/app/custom_nodes/two')\n",
+            "one: its install.py writes outside its folder: /result/app",
+        ),
+        (
+            "import os\nos.symlink('/app/comfy', '/app/custom_nodes/two')\n",
+            "one: its install.py writes outside its folder: /app/custom_nodes/two",
+        ),
+        (
+            "import socket\nsocket.create_connection(('192.0.2.1', 80), 5)\n",
+            "there is no network here",
+        ),
     ],
-    ids=["changes a package", "moves its own checkout"],
+    ids=[
+        "changes a package",
+        "moves its own checkout",
+        "leaves a daemon",
+        "writes what the row is taken from",
+        "makes a link to a folder",
+        "opens a connection",
+    ],
 )
 def test_an_install_script_that_undoes_what_is_pinned(
     line: Line, nodes: Nodes, script: str, said: str

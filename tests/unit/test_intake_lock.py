@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from comfykiln.errors import DriftError
+from comfykiln.errors import DocumentError, DriftError
 from comfykiln.intake import Difference, differences, tasks
 from comfykiln.locking import LockInputs
 from comfykiln.locking.conflicts import asker
@@ -123,6 +123,18 @@ def test_what_a_document_requires_is_solved_like_the_lines_of_a_node(
     assert packs_of(project.service("complete"), ()) == ()
     assert asker("nodes/.document.txt") == "the document"
     assert asker("nodes/a.txt") == "the node a"
+
+
+def test_a_node_that_wants_the_folder_of_a_pack_of_the_image(repository: Path) -> None:
+    path = repository / "services" / "comfy" / "core" / "production-snapshot.json"
+    snapshot = json.loads(path.read_text("utf-8"))
+    url = "https://kiln.invalid/o/Cloud-Storage"
+    snapshot["git_custom_nodes"] = {url: {"hash": COMMIT, "disabled": False}}
+    path.write_text(json.dumps(snapshot), "utf-8")
+    with pytest.raises(DocumentError) as error:
+        pins_of(Project(root=repository).service("core"))
+    pack = repository / "services" / "comfy" / "cloud-storage"
+    assert f"Cloud-Storage: {pack} has this name" in str(error.value)
 
 
 def test_the_pins_of_a_generated_service(repository: Path, tmp_path: Path) -> None:

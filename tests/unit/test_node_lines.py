@@ -11,6 +11,7 @@ from tests.support.wheelindex import serving, wheel
 
 from comfykiln.errors import DocumentError
 from comfykiln.locking import LockInputs, solve
+from comfykiln.locking.deplines import told_lines
 from comfykiln.locking.nodelines import Rules, node_lines, wanted_sources
 from comfykiln.locking.solving import Tree, package_name
 from comfykiln.services import Override, load_service
@@ -87,6 +88,92 @@ def test_lines_that_no_lock_can_hold_are_refused_with_their_place(
         node_lines([Pack("one", f"numpy\n{line}\n")], [], rules)
     assert "one/requirements.txt line 2" in str(error.value)
     assert said in str(error.value)
+
+
+OPTION = "--extra-index-url https://kiln.invalid/whl"
+
+
+def test_a_line_that_nobody_can_lock_is_dropped_word_for_word(rules: Rules) -> None:
+    """An option, a line that is no requirement, an address, each with its reason."""
+    wheel = "https://me:secret@kiln.invalid/thing-1-py3-none-any.whl"
+    reasons = dict.fromkeys((OPTION, "numpy = 1.2", wheel, "-r more.txt"), "the index has it")
+    told = replace(rules, service=replace(rules.service, drop=reasons))
+    one = Pack("one", f"{OPTION}  # torch\nnumpy = 1.2\n{wheel}\n-r more.txt\nscipy\n")
+    found = node_lines([one], [], told)
+    assert found.requirements == {"nodes/one.txt": "scipy\n"}
+    assert found.set_aside == (
+        f"one: {OPTION} (dropped: the index has it)",
+        "one: numpy = 1.2 (dropped: the index has it)",
+        "one: https://***@kiln.invalid/thing-1-py3-none-any.whl (dropped: the index has it)",
+        "one: -r more.txt (dropped: the index has it)",
+    )
+    with pytest.raises(DocumentError, match="drop the line, word for word and with a reason"):
+        node_lines([one], [], rules)
+
+
+def test_a_dropped_package_may_be_spelt_in_any_way(rules: Rules) -> None:
+    told = replace(rules, service=replace(rules.service, drop={"Some_Thing": "not needed here"}))
+    found = node_lines([Pack("one", "some.thing>=1\n")], ["some-thing==1"], told)
+    assert (found.requirements, found.constraints) == ({}, ())
+    assert found.set_aside == ("one: some.thing>=1 (dropped: not needed here)",)
+
+
+def test_torch_and_what_goes_with_it_belong_to_the_target_however_they_are_named(
+    rules: Rules,
+) -> None:
+    address = "https://kiln.invalid/whl"
+    lines = (
+        *("torch", "Torch >= 2.0", "TORCH==2.1.0+cu121", "torch[opt]~=2.1", "torch;os_name=='nt'"),
+        f"torch @ {address}/torch-2.1.0-cp310-cp310-linux_x86_64.whl",
+        f"{address}/torchvision-0.16.0%2Bcu121-cp310-cp310-linux_x86_64.whl",
+        *("xformers==0.0.23", "triton", "nvidia-cublas-cu12"),
+    )
+    told = replace(rules, accelerators=("torch", "xformers", "triton", "nvidia-*"))
+    found = node_lines([Pack("one", "\n".join(lines))], [], told)
+    assert found.requirements == {}
+    assert len(found.set_aside) == len(lines)
+    assert all("target" in line for line in found.set_aside)
+
+
+def test_a_password_in_a_line_is_not_shown(rules: Rules) -> None:
+    with pytest.raises(DocumentError) as error:
+        node_lines([Pack("one", "git+https://me:secret@kiln.invalid/o/r\n")], [], rules)
+    assert "secret" not in str(error.value)
+
+
+def test_what_comfy_cli_cannot_judge_is_told(rules: Rules) -> None:
+    """Markers, hashes, a line that goes on, repositories; a line that the lock does not meet."""
+    digest = "0" * 64
+    one = Pack(
+        "one",
+        "numpy>=2  # why\r\n"
+        f"scipy==1.0 --hash=sha256:{digest}\r\n"
+        "pillow\\\r\n  >=10\r\n"
+        "tomli ; python_version < '3.11'\r\n"
+        "pywin32==306; sys_platform == 'win32'\r\n"
+        "git+ssh://git@kiln.invalid/o/thing.git@main\r\n"
+        "torch>=2\r\nuseless==1\r\ncv-gpu\r\nother @ git+https://kiln.invalid/o/other\r\n"
+        "old<1\r\nabsent\r\n",
+        '[project]\ndependencies = ["colorama ; os_name == \'nt\'", "numpy<9"]\n',
+    )
+    have = {"numpy": "2.5", "scipy": "1.0", "pillow": "13.0", "cv": "5", "other": "2", "old": "3"}
+    named = {("https://kiln.invalid/o/thing", "main", ""): "thing"}
+    assert told_lines(one, rules, have, named) == {
+        "\ufeffnumpy>=2": "numpy",
+        "numpy>=2": "numpy",
+        f"scipy==1.0 --hash=sha256:{digest}": "scipy",
+        "pillow\\": "pillow",
+        ">=10": "pillow",
+        "tomli ; python_version < '3.11'": "",
+        "pywin32==306; sys_platform == 'win32'": "",
+        "git+ssh://git@kiln.invalid/o/thing.git@main": "thing",
+        "torch>=2": "",
+        "useless==1": "",
+        "cv-gpu": "cv",
+        "other @ git+https://kiln.invalid/o/other": "other",
+        "colorama ; os_name == 'nt'": "",
+        "numpy<9": "numpy",
+    }
 
 
 def test_a_stand_in_takes_the_place_of_what_comes_through_others(tmp_path: Path) -> None:

@@ -18,6 +18,14 @@ from comfykiln.restore.running import StepError
 if TYPE_CHECKING:
     from pathlib import Path
 
+# What the host says of lines that comfy-cli cannot judge: the package that meets each, "" for none.
+TOLD = {
+    "git+ssh://git@kiln.invalid/thing.git@main": "thing",
+    "gone==1 --hash=sha256:00": "gone",
+    "numpy<2": "numpy",
+    "tomli ; python_version < '3.11'": "",
+    "\ufeffnumpy": "numpy",
+}
 AUTHOR = ("-c", "user.name=Test", "-c", "user.email=test@kiln.invalid")
 
 
@@ -36,8 +44,8 @@ def plan(*nodes: GitNode, **further: object) -> RestorePlan:
         "beside": None,
         "local": (),
         "accepted": frozenset({"dropped"}),
-        "from_git": ("https://kiln.invalid/thing",),
         "family": frozenset({"torch"}),
+        "told": {"one": TOLD},
     }
     return RestorePlan(**{**values, **further})  # type: ignore[arg-type]  # values by name
 
@@ -195,11 +203,28 @@ def report(*lines: tuple[str, str, str]) -> str:
 
 def test_requirements_of_nodes_are_satisfied_or_accepted() -> None:
     fine = [("numpy", "satisfied", "2.5.5"), ("torch", "missing", ""), ("dropped", "missing", "")]
-    fine.append(("git+https://kiln.invalid/thing.git@main", "unparseable", ""))
-    judge_requirements(plan(), report(*fine))
-    with pytest.raises(StepError, match=r"one: git\+https://kiln.invalid/other is unparseable"):
-        judge_requirements(plan(), report(("git+https://kiln.invalid/other", "unparseable", "")))
-    with pytest.raises(StepError, match=r"one: numpy<2 is mismatch, found 2\.5\.5"):
-        judge_requirements(plan(), report(("numpy<2", "mismatch", "2.5.5")))
+    fine.append(("git+ssh://git@kiln.invalid/thing.git@main", "unparseable", ""))
+    fine.append(("\ufeffnumpy", "unparseable", ""))
+    fine.append(("tomli ; python_version < '3.11'", "missing", ""))
+    judge_requirements(plan(), report(*fine), {"numpy", "thing"})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("git+https://kiln.invalid/other", "unparseable", ""), "is unparseable, found nothing"),
+        (("gone==1 --hash=sha256:00", "unparseable", ""), "is unparseable, found nothing"),
+        (("tomli", "missing", ""), "is missing, found nothing"),
+        # The lock meets the line, but that is not what is on disk.
+        (("numpy<2", "mismatch", "2.5.5"), "is mismatch, found 2.5.5"),
+    ],
+)
+def test_a_requirement_that_is_not_met_is_named(line: tuple[str, str, str], said: str) -> None:
+    with pytest.raises(StepError) as error:
+        judge_requirements(plan(), report(line), {"numpy", "thing"})
+    assert str(error.value) == f"nodes ask for what is not installed:\n  one: {line[0]} {said}"
+
+
+def test_a_comfy_cli_that_reports_nothing_is_an_error() -> None:
     with pytest.raises(StepError, match="gave no report"):
-        judge_requirements(plan(), "Traceback\n")
+        judge_requirements(plan(), "Traceback\n", set())

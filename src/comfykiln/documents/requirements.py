@@ -231,15 +231,20 @@ def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
         faults.add(name, "reading.utf8", "no UTF-8", expected="UTF-8", remedy="save it as UTF-8")
         return []
     packages = []
-    for number, line in _logical_lines(text):
+    for number, line in logical_lines(text):
         place = f"{name} line {number}"
-        package = parse_line(_COMMENT.sub("", line), place, faults)
+        package = parse_line(without_comment(line), place, faults)
         if package:
             packages.append(package)
     return packages
 
 
-def _logical_lines(text: str) -> list[tuple[int, str]]:
+def without_comment(line: str) -> str:
+    """Return the line without the comment at its end; a `#` within a word begins none."""
+    return _COMMENT.sub("", line)
+
+
+def logical_lines(text: str) -> list[tuple[int, str]]:
     """Join lines that end in a backslash; return each with the number of its first line."""
     lines: list[tuple[int, str]] = []
     joining = False

@@ -117,7 +117,8 @@ def _is_locked(project: Project, service: Service, reach: Reach) -> bool:
     if not service.package_lock.is_file():
         return False
     try:
-        return locking.is_locked(service, relocking.lock_inputs(project, service, reach))
+        inputs = relocking.lock_inputs(project, service, reach)
+        return locking.is_locked(service, inputs, project.package_index_build())
     except DriftError:
         return False  # it holds other nodes
 

@@ -49,7 +49,22 @@ class LockInputs:
     @property
     def digest(self) -> str:
         """The sha256 of all inputs in canonical form; each lock file carries it."""
-        further = {
+        return files.sha256(
+            files.canonical_json(
+                {
+                    "requirements": dict(self.requirements),
+                    "family": list(self.family),
+                    "python": self.python,
+                    "platform": PLATFORM,
+                    **{name: value for name, value in self.further.items() if value},
+                }
+            )
+        )
+
+    @property
+    def further(self) -> dict[str, object]:
+        """The inputs beside requirements, family and Python; an empty one is none."""
+        return {
             "constraints": list(self.constraints),
             "overrides": list(self.overrides),
             "drop": list(self.drop),
@@ -58,17 +73,6 @@ class LockInputs:
             "stand_ins": dict(self.stand_ins),
             "nodes": _identities(self.node_lock),
         }
-        return files.sha256(
-            files.canonical_json(
-                {
-                    "requirements": dict(self.requirements),
-                    "family": list(self.family),
-                    "python": self.python,
-                    "platform": PLATFORM,
-                    **{name: value for name, value in further.items() if value},
-                }
-            )
-        )
 
 
 def lock_inputs(
@@ -102,7 +106,7 @@ def lock_inputs(
     family = one_family(targets)
     node_lock = node_lock or NodeLock()
     packs = packs_of(service, nodes)
-    lines = node_lines(packs, pins, rules_of(service, targets.stand_ins, family, node_lock))
+    lines = node_lines(packs, pins, rules_of(service, targets, family, node_lock))
     return LockInputs(
         requirements={**requirements, **lines.requirements},
         family=family,

@@ -7,6 +7,13 @@ from typing import TYPE_CHECKING
 
 from comfykiln import files
 from comfykiln.errors import DriftError
+from comfykiln.locking.headers import (
+    PART,
+    differences,
+    header,
+    is_as_written,
+    is_made_from,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +26,6 @@ if TYPE_CHECKING:
 
 ENTRY = re.compile(r"(?m)^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)")
 REPLACED = re.compile(r"^# in place of ([a-z0-9-]+): ([a-z0-9-]+)$", re.MULTILINE)
-INPUTS = re.compile(r"^# inputs: sha256:([0-9a-f]{64})$", re.MULTILINE)
 
 
 def split(text: str, targets: Targets) -> tuple[str, str]:
@@ -42,14 +48,13 @@ def write_locks(
     The header of the package lock says which packages are built from source, and with what.
     """
     shared, torch = split(solved.text, targets)
-    header = (
-        f"# Made by `./kiln lock --image {service.name}`: hashed, without addresses.\n"
-        f"# inputs: sha256:{inputs.digest}\n"
-    )
     built = f"# sdists: {' '.join(inputs.sdists)}\n" if inputs.sdists else ""
     built += f"# build: {' '.join(solved.build)}\n" if solved.build else ""
-    files.write_text(service.package_lock, header + built + _replaced(solved) + shared)
-    files.write_text(service.torch_lock(local), header + torch)
+    body = built + _replaced(solved) + shared
+    head = header(service.name, inputs, body, parts=True)
+    files.write_text(service.package_lock, head + body)
+    head = header(service.name, inputs, torch, parts=False)
+    files.write_text(service.torch_lock(local), head + torch)
 
 
 def _replaced(solved: Solved) -> str:
@@ -64,25 +69,48 @@ def previous(service: Service, local: str) -> str:
     return "".join(path.read_text("utf-8") for path in paths if path.is_file())
 
 
-def is_locked(service: Service, inputs: LockInputs) -> bool:
-    """Say whether the image has a lock that was made from these very inputs."""
-    if not service.package_lock.is_file():
-        return False
-    match = INPUTS.search(service.package_lock.read_text("utf-8"))
-    return match is not None and match[1] == inputs.digest
+def is_locked(service: Service, inputs: LockInputs, local: str) -> bool:
+    """Say whether the image has locks that were made from these very inputs, and are as made.
+
+    `local` names the torch build that is solved.
+    """
+    paths = (service.package_lock, service.torch_lock(local))
+    texts = [path.read_text("utf-8") for path in paths if path.is_file()]
+    return len(texts) == len(paths) and all(
+        is_made_from(text, inputs) and is_as_written(text) for text in texts
+    )
 
 
-def check_locks(service: Service, inputs: LockInputs) -> None:
-    """Raise `DriftError` when the committed lock was made from other inputs than today's."""
+def check_locks(service: Service, inputs: LockInputs, local: str) -> None:
+    """Raise `DriftError` when the committed locks were made from other inputs than today's.
+
+    Also when one is missing, or is not as it was written. `local` names the torch build that is
+    solved.
+    """
     command = f"`./kiln lock --image {service.name}`"
-    if not service.package_lock.is_file():
-        raise DriftError(f"{service.package_lock} does not exist", remedy=f"run {command}")
+    paths = (service.package_lock, service.torch_lock(local))
+    for path in paths:
+        if not path.is_file():
+            raise DriftError(f"{path} does not exist", remedy=f"run {command}")
     _check_pins(service, inputs, command)
-    match = INPUTS.search(service.package_lock.read_text("utf-8"))
-    if match is None or match[1] != inputs.digest:
+    for path in paths:
+        _check_lock(path, inputs, command)
+
+
+def _check_lock(path: Path, inputs: LockInputs, command: str) -> None:
+    text = path.read_text("utf-8")
+    if not is_made_from(text, inputs):
+        told = list(differences(text, inputs)) if PART.search(text) else []
+        shown = "".join(f"\n  {one}" for one in told) or (
+            " (requirements of ComfyUI, its Manager or a pack, the torch family, the Python)"
+        )
         raise DriftError(
-            f"{service.package_lock} was made from other inputs than the image has now "
-            "(requirements of ComfyUI, its Manager or a pack, the torch family, the Python)",
+            f"{path} was made from other inputs than the image has now{shown}",
+            remedy=f"run {command} and review the difference",
+        )
+    if not is_as_written(text):
+        raise DriftError(
+            f"{path} is not as it was made: its entries were changed by hand or by a merge",
             remedy=f"run {command} and review the difference",
         )
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
 from comfykiln.documents.faults import Faults
-from comfykiln.documents.requirements import line_of, parse_file, parse_line
-from comfykiln.errors import DocumentError
+from comfykiln.documents.requirements import file_name, line_of
+from comfykiln.documents.values import masked
+from comfykiln.locking.packlines import dropped_lines, packages_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from comfykiln.environment import Package
     from comfykiln.nodelock import NodeLock
     from comfykiln.services import Service
-    from comfykiln.targets import StandIn
+    from comfykiln.targets import StandIn, Target, Targets
 
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
@@ -64,12 +65,14 @@ def packs_of(service: Service, nodes: Sequence[NodePack]) -> tuple[NodePack, ...
 class Rules:
     """What decides about a line: the image's own decisions, the torch family, the stand-ins.
 
-    `commits` says what the refs of `git+` lines were resolved to.
+    `accelerators` are patterns of the names that belong to the torch row. `commits` says what the
+    refs of `git+` lines were resolved to.
     """
 
     service: Service
     family: Sequence[str]
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
+    accelerators: Sequence[str] = ()
     commits: Mapping[Wanted, str] = field(default_factory=dict)
 
     @property
@@ -84,10 +87,13 @@ class Rules:
 
     def reason_aside(self, package: Package) -> str:
         """Return why a line takes no part in the solve, '' where it does."""
-        name = normalized(package.name)
+        name = called(package)
         if name in self.torch:
             return "the torch family belongs to the target"
-        drop = self.service.drop
+        if name not in self.stand_ins and any(fnmatchcase(name, one) for one in self.accelerators):
+            return "it goes with the target's torch, which brings it where it needs it"
+        drop = {normalized(name): why for name, why in self.service.drop.items()}
+        drop |= self.service.drop
         return next(
             (f"dropped: {drop[key]}" for key in (name, line_of(package)) if key in drop), ""
         )
@@ -119,10 +125,11 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
     requirements: dict[str, str] = {}
     for node in nodes:
         lines = []
-        for package in _packages(node, faults):
+        aside += dropped_lines(node, rules.service.drop)
+        for _, package in packages_of(node, rules.service.drop, faults):
             reason = rules.reason_aside(package)
             if reason:
-                aside.append(f"{node.directory}: {line_of(package)} ({reason})")
+                aside.append(f"{node.directory}: {masked(line_of(package))} ({reason})")
             elif line := _line(package, rules, faults):
                 lines.append(line)
                 if one := rules.stand_ins.get(normalized(package.name)):
@@ -132,7 +139,7 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
             text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
             requirements[f"nodes/{node.directory}.txt"] = text
     faults.stop()
-    left_out = rules.torch | set(rules.service.drop) | rules.stand_ins.keys()
+    left_out = rules.torch | set(map(normalized, rules.service.drop)) | rules.stand_ins.keys()
     constraints = [pin for pin in pins if normalized(pin.partition("==")[0]) not in left_out]
     return NodeLines(
         requirements=requirements,
@@ -143,11 +150,17 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
 
 
 def rules_of(
-    service: Service, stand_ins: Mapping[str, StandIn], family: Sequence[str], lock: NodeLock
+    service: Service, target: Target | Targets, family: Sequence[str], lock: NodeLock
 ) -> Rules:
     """Return what decides about the lines of this image's nodes."""
     commits = {(one.url, one.ref, one.subdirectory): one.commit for one in lock.sources}
-    return Rules(service=service, family=family, stand_ins=stand_ins, commits=commits)
+    return Rules(
+        service=service,
+        family=family,
+        stand_ins=target.stand_ins,
+        accelerators=target.accelerator_packages,
+        commits=commits,
+    )
 
 
 def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[Wanted, list[str]]:
@@ -155,12 +168,18 @@ def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[Wanted, list
     found: dict[Wanted, list[str]] = {}
     faults = Faults(f"the requirements of the nodes of {rules.service.name}")
     for node in nodes:
-        for package in _packages(node, faults):
+        for _, package in packages_of(node, rules.service.drop, faults):
             named = normalized(package.name) in rules.overridden
             if package.source == "git" and not named and not rules.reason_aside(package):
-                found.setdefault(_wanted(package), []).append(node.directory)
+                found.setdefault(wanted_of(package), []).append(node.directory)
     faults.stop()
     return found
+
+
+def called(package: Package) -> str:
+    """Return the normalised name of a package; one without a name may be a wheel that says it."""
+    file = file_name(package.url or package.path or "")
+    return normalized(package.name or (file.partition("-")[0] if file.endswith(".whl") else ""))
 
 
 def normalized(name: str) -> str:
@@ -173,12 +192,12 @@ def _line(package: Package, rules: Rules, faults: Faults) -> str:
     one = rules.stand_ins.get(normalized(package.name))
     if package.source == "index":
         return line_of(replace(package, name=one.by) if one else package)
-    if normalized(package.name) in rules.overridden:
-        return package.name
+    if called(package) in rules.overridden:
+        return called(package)
     if package.source != "git":
         _refuse(package, faults, "is not from the package index, so no lock can hold its hash")
         return ""
-    commit = rules.commits.get(_wanted(package))
+    commit = rules.commits.get(wanted_of(package))
     if commit is None:
         _refuse(package, faults, "is not resolved to a commit by the lock: run `./kiln lock`")
         return ""
@@ -186,7 +205,8 @@ def _line(package: Package, rules: Rules, faults: Faults) -> str:
     return line_of(replace(package, url=_https(url), ref=commit))
 
 
-def _wanted(package: Package) -> Wanted:
+def wanted_of(package: Package) -> Wanted:
+    """Return what the line of a package from git asks for."""
     return _https(package.url or ""), package.ref or "", package.subdirectory or ""
 
 
@@ -196,34 +216,12 @@ def _https(url: str) -> str:
     return https(url)
 
 
-def _packages(node: NodePack, faults: Faults) -> Iterator[Package]:
-    """Yield what the node asks for, in its requirements.txt and in its pyproject.toml."""
-    name = node.directory
-    if node.requirements is not None:
-        yield from parse_file(node.requirements.encode(), f"{name}/requirements.txt", faults)
-    place = f"{name}/pyproject.toml"
-    for line in _dependencies(node.pyproject or "", place):
-        package = parse_line(line, f"{place} project.dependencies", faults)
-        if package:
-            yield package
-
-
-def _dependencies(text: str, place: str) -> list[str]:
-    try:
-        project = tomllib.loads(text).get("project", {})
-    except tomllib.TOMLDecodeError as error:
-        raise DocumentError(
-            f"{place} is not TOML: {error}", remedy="pin a commit that mends it"
-        ) from error
-    found = project.get("dependencies", []) if isinstance(project, dict) else []
-    return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []
-
-
 def _refuse(package: Package, faults: Faults, problem: str) -> None:
     faults.add(
         package.place,
         "requirement.source",
-        f"{line_of(package)!r} {problem}",
+        f"{masked(line_of(package))!r} {problem}",
         expected="a package of the index, or of a git repository over https",
-        remedy="override it by a released version, or drop the line, in service.yaml",
+        remedy="override it by a released version, or drop the line, in service.yaml "
+        "(with --from: in a file for --rules)",
     )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
 from comfykiln.restore.packages import APP, ENVIRONMENT
 from comfykiln.restore.running import StepError, output
+from comfykiln.restore.script import Ended, run_to_end
 
+SECONDS = 600
+RESULT = Path("/result")
 State = dict[str, tuple[int, int, int]]
+FOLDER = (0, 0, 0)
 
 
 def run_install_script(node: str, folder: Path, env: dict[str, str]) -> list[str]:
@@ -16,18 +21,17 @@ def run_install_script(node: str, folder: Path, env: dict[str, str]) -> list[str
 
     `node` is its name for messages; the changes are paths below its folder.
 
-    Raises `StepError` for a failure, for any change outside the node's own folder, and for a
-    checkout that is at another commit afterwards.
+    Raises `StepError` for a failure, for one that does not end, for processes that it leaves
+    behind, for any change outside the node's own folder, and for a checkout that is at another
+    commit afterwards.
     """
     before, pinned = _state(), _commits(folder, env)
-    status, said = output([str(ENVIRONMENT / "bin/python"), "install.py"], env=env, cwd=folder)
-    print(said, flush=True)
-    if status != 0:
-        raise StepError(
-            f"{node}: its install.py ended with status {status}; its output is above "
-            "(there is no network here: what it fetches must be gathered, or the node left out)"
-        )
-    changed = _difference(before, _state())
+    argv = [str(ENVIRONMENT / "bin/python"), "install.py"]
+    ended = run_to_end(argv, env=env, cwd=folder, seconds=SECONDS)
+    print(ended.text, flush=True)
+    _require_end(node, ended)
+    after = _state()
+    changed = _difference(before, after)
     inside = [path for path in changed if path.startswith(f"{folder}/")]
     outside = [path for path in changed if path not in inside]
     if outside:
@@ -36,8 +40,26 @@ def run_install_script(node: str, folder: Path, env: dict[str, str]) -> list[str
         )
     if _commits(folder, env) != pinned:
         raise StepError(f"{node}: its install.py moved the checkout:\n{_commits(folder, env)}")
-    made = [path.removeprefix(f"{folder}/") for path in inside]
+    made = [path.removeprefix(f"{folder}/") for path in inside if after.get(path) != FOLDER]
     return [path for path in made if ".git" not in path.split("/")]
+
+
+def _require_end(node: str, ended: Ended) -> None:
+    """Raise `StepError` unless the script came to a good end, and all that it started with it."""
+    if ended.status is None:
+        raise StepError(
+            f"{node}: its install.py did not end within {SECONDS} s; its output is above "
+            "(there is no terminal and no network here, should it wait for either)"
+        )
+    if ended.status != 0:
+        raise StepError(
+            f"{node}: its install.py ended with status {ended.status}; its output is above "
+            "(there is no network here: what it fetches must be gathered, or the node left out)"
+        )
+    if ended.left:
+        raise StepError(
+            f"{node}: its install.py leaves processes behind: {'; '.join(ended.left[:5])}"
+        )
 
 
 def _commits(folder: Path, env: dict[str, str]) -> str:
@@ -50,10 +72,14 @@ def _commits(folder: Path, env: dict[str, str]) -> str:
 
 
 def _state() -> State:
-    """Return size, time and mode of everything below /app but the environment, which is mounted."""
+    """Return size, time and mode of all below /app but the environment, which is mounted.
+
+    Also of /result, from which the row is taken afterwards. Of folders only that they are there.
+    """
     found: State = {}
-    for parent, folders, names in os.walk(APP):
+    for parent, folders, names in itertools.chain(os.walk(APP), os.walk(RESULT)):
         folders[:] = [name for name in folders if Path(parent) / name != ENVIRONMENT]
+        found |= {f"{parent}/{name}": FOLDER for name in folders}
         for name in names:
             path = Path(parent) / name
             stat = path.lstat()

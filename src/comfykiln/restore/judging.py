@@ -10,7 +10,7 @@ from comfykiln.restore.packages import normalized
 from comfykiln.restore.running import StepError, output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Mapping
     from pathlib import Path
 
     from comfykiln.restore.plans import GitNode, RestorePlan
@@ -73,26 +73,32 @@ def local_fault(pack: Path, custom_nodes: Path) -> str:
     return ""
 
 
-def judge_requirements(plan: RestorePlan, said: str) -> None:
+def judge_requirements(plan: RestorePlan, said: str, installed: Collection[str]) -> None:
     """Judge the report of `comfy --json node deps`: each line of each node, satisfied or accepted.
 
+    `installed` are the names of all packages, for lines that comfy-cli cannot read.
     Raises `StepError` that names node, line and what is installed.
     """
-    report = _report(said)
-    wrong = []
-    lines = 0
-    for pack in report:
-        for line in pack.get("requirements", []):
-            lines += 1
-            name = normalized(str(line.get("name") or ""))
-            known = {name, line["raw"]} & (plan.accepted | plan.family)
-            known |= {url for url in plan.from_git if f"git+{url}" in line["raw"]}
-            if line["status"] != "satisfied" and not known:
-                have = line.get("installed") or "nothing"
-                wrong.append(f"{pack['pack']}: {line['raw']} is {line['status']}, found {have}")
+    lines = [(pack["pack"], line) for pack in _report(said) for line in pack["requirements"]]
+    wrong = [
+        f"{node}: {line['raw']} is {line['status']}, found {line.get('installed') or 'nothing'}"
+        for node, line in lines
+        if line["status"] != "satisfied" and not _is_known(plan, node, line, installed)
+    ]
     if wrong:
         raise StepError("nodes ask for what is not installed:\n  " + "\n  ".join(wrong))
-    print(f"requirements: {lines} line(s) of nodes are satisfied or accepted", flush=True)
+    print(f"requirements: {len(lines)} line(s) of nodes are satisfied or accepted", flush=True)
+
+
+def _is_known(
+    plan: RestorePlan, node: str, line: Mapping[str, Any], installed: Collection[str]
+) -> bool:
+    """Say whether a line without satisfaction is accepted, not for this system, or met unread."""
+    name = normalized(str(line.get("name") or ""))
+    if {name, line["raw"]} & (plan.accepted | plan.family):
+        return True
+    met_by = plan.told.get(node, {}).get(line["raw"])
+    return met_by == "" or (line["status"] == "unparseable" and met_by in installed)
 
 
 def _report(said: str) -> list[dict[str, Any]]:

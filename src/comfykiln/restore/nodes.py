@@ -18,7 +18,7 @@ from comfykiln.restore.archives import place_files, unpack
 from comfykiln.restore.installing import run_install_script
 from comfykiln.restore.judging import judge, judge_requirements
 from comfykiln.restore.mirrors import TEMPLATE, complete, make_mirrors, write_config
-from comfykiln.restore.packages import APP, epoch
+from comfykiln.restore.packages import APP, epoch, installed_versions
 from comfykiln.restore.plans import cloned_from, read_plan
 from comfykiln.restore.running import StepError, output
 from comfykiln.restore.sealing import seal
@@ -71,7 +71,7 @@ def restore(path: Path) -> None:
         asked = pool.submit(_requirements, env) if plan.folders else None
         judge(plan, own, CUSTOM_NODES)
     if asked:
-        judge_requirements(plan, asked.result())
+        judge_requirements(plan, asked.result(), installed_versions())
     changes = {
         node.directory: run_install_script(node.directory, CUSTOM_NODES / node.directory, env)
         for node in plan.folders

@@ -99,8 +99,8 @@ class RestorePlan:
     """What `restore.json` says; all paths lie beside it.
 
     `files` lie in the folder `beside`, ComfyUI's own among them. `accepted` are packages that a
-    node may miss; `from_git` are the repositories of packages that the row below has built, whose
-    lines comfy-cli cannot read; `family` is the torch family, which this row does not see.
+    node may miss; `family` is the torch family, which this row does not see. `told` maps nodes to
+    lines that comfy-cli cannot judge by itself, each to the package that meets it, "" for none.
     """
 
     snapshot: Path
@@ -111,8 +111,8 @@ class RestorePlan:
     beside: Path
     local: tuple[Path, ...]
     accepted: frozenset[str]
-    from_git: tuple[str, ...]
     family: frozenset[str]
+    told: Mapping[str, Mapping[str, str]]
 
     @property
     def folders(self) -> tuple[GitNode | ArchiveNode, ...]:
@@ -132,8 +132,8 @@ def read_plan(path: Path) -> RestorePlan:
         beside=path.parent / "files",
         local=tuple(path.parent / "local" / name for name in raw["local"]),
         accepted=frozenset(raw["accepted"]),
-        from_git=tuple(raw["from_git"]),
         family=frozenset(raw["family"]),
+        told=raw["told"],
     )
 
 
