@@ -92,7 +92,9 @@ def needs(data: bytes, name: str, faults: Faults, *, path: str | None = None) ->
         node_map=tuple((one, found[by_type[one]].name) for one in types if one in by_type),
     )
     return Environment(
-        nodes=tuple(found.values()), models=models(nodes, name, faults), workflows=(workflow,)
+        nodes=tuple(found.values()),
+        models=models(nodes, document.objs("models") if form == "ui" else (), name, faults),
+        workflows=(workflow,),
     )
 
 

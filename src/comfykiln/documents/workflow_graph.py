@@ -51,21 +51,28 @@ def core_types() -> frozenset[str]:
 
 def count_nodes(document: Obj) -> int:
     """Return how many nodes a document of either form lists, whatever their shape."""
-    subgraphs = document.obj("definitions").members("subgraphs")
-    groups = document.obj("extra").obj("groupNodes")
-    owners = [*(one for one, _ in subgraphs), *(one for _, one, _ in groups)]
-    lists = [document.value.get("nodes"), *(Obj(one).value.get("nodes") for one in owners)]
+    owners = [document, *subgraphs(document), *(Obj(one) for _, one, _ in _groups(document))]
+    lists = [owner.value.get("nodes") for owner in owners]
     return sum(len(one) for one in lists if isinstance(one, list)) or len(document.value)
+
+
+def subgraphs(owner: Obj) -> list[Obj]:
+    """Return the definitions of subgraphs, those inside other definitions included."""
+    found = owner.obj("definitions").objs("subgraphs")
+    return [*found, *(inner for one in found for inner in subgraphs(one))]
+
+
+def _groups(document: Obj) -> Obj:
+    return document.obj("extra").obj("groupNodes")
 
 
 def ui_nodes(document: Obj) -> Iterator[GraphNode]:
     """Yield the nodes of a workflow as the editor saves it; instances of subgraphs are left out."""
-    subgraphs = document.obj("definitions").objs("subgraphs")
-    groups = document.obj("extra").obj("groupNodes")
-    made = {str(one.value.get("id")) for one in subgraphs}
+    inner, groups = subgraphs(document), _groups(document)
+    made = {str(one.value.get("id")) for one in inner}
     made |= {f"{prefix}{name}" for name, _, _ in groups for prefix in _GROUP_PREFIXES}
     owners = [("", document)]
-    owners += [(f"{one.value.get('id')}:", one) for one in subgraphs]
+    owners += [(f"{one.value.get('id')}:", one) for one in inner]
     owners += [(f"{name}:", groups.obj(name)) for name, _, _ in groups]
     for prefix, owner in owners:
         for node in owner.objs("nodes"):

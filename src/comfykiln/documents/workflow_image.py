@@ -19,9 +19,12 @@ PNG: Final = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNKS: Final = (b"tEXt", b"zTXt", b"iTXt", b"comf")
 _KEYS: Final = ("workflow", "prompt")
 """The editor's form tells packs and models, so it comes before the one the server ran."""
+_NO_GRAPH: Final = (b"", b"{}", b"null")
+"""What programs that talk to the server put where the editor's graph would be."""
 _MAX_CHUNKS: Final = 100_000
 _ASCII: Final = 2
 _ENTRY: Final = 12
+_LONGEST_KEY: Final = 32
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,7 +64,7 @@ def _embedded(file: BinaryIO, source: str) -> Embedded | None:
 
 def _chosen(texts: dict[str, bytes], container: str, source: str) -> Embedded:
     for key in _KEYS:
-        if key in texts:
+        if texts.get(key, b"").strip() not in _NO_GRAPH:
             return Embedded(data=texts[key], container=container)
     raise DocumentError(
         f"{source}: the {container} file holds no workflow",
@@ -145,16 +148,24 @@ def _exif_texts(data: bytes, source: str) -> Iterator[tuple[str, bytes]]:
     try:
         (start,) = struct.unpack_from(f"{order}I", tiff, 4)
         (count,) = struct.unpack_from(f"{order}H", tiff, start)
+        seen: set[str] = set()
         for index in range(count):
             entry = struct.unpack_from(f"{order}HHI", tiff, start + 2 + index * _ENTRY)
             (offset,) = struct.unpack_from(f"{order}I", tiff, start + 2 + index * _ENTRY + 8)
-            if entry[1] == _ASCII:
+            # Thousands of entries may name the same megabytes: only a key's first text is copied.
+            key = _exif_key(tiff[offset : offset + min(entry[2], _LONGEST_KEY)])
+            if entry[1] == _ASCII and key in _KEYS and key not in seen:
+                seen.add(key)
                 text = tiff[offset : offset + entry[2]].rstrip(b"\0")
-                key, _, value = text.partition(b":")
-                if key.decode("latin-1").strip().lower() in _KEYS:
-                    yield key.decode("latin-1").strip().lower(), _utf8(value)
+                yield key, _utf8(text.partition(b":")[2])
     except struct.error as error:
         _broken(source, f"its EXIF data ends early: {error}")
+
+
+def _exif_key(start: bytes) -> str:
+    """Return the word before the first colon, empty where there is none."""
+    key, colon, _ = start.partition(b":")
+    return key.decode("latin-1").strip().lower() if colon else ""
 
 
 def _bounded(file: BinaryIO, length: int, source: str) -> bytes:

@@ -11,7 +11,7 @@ from comfykiln.documents.values import DIGEST_LENGTHS, check_url, shown
 from comfykiln.environment import Digest, Model, ModelSource, ModelUse, WidgetUse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator, Sequence
 
     from comfykiln.documents.faults import Faults
     from comfykiln.documents.fields import Obj
@@ -20,20 +20,24 @@ if TYPE_CHECKING:
 _FILE = re.compile(r"[^\n\r\t]{1,300}\.(safetensors|sft|ckpt|pt|pth|bin|gguf|onnx)")
 
 
-def models(nodes: Iterable[GraphNode], workflow: str, faults: Faults) -> tuple[Model, ...]:
-    """Return the models of `properties.models`, one per file, with the widgets that name each."""
+def models(
+    nodes: Sequence[GraphNode], listed: Iterable[Obj], workflow: str, faults: Faults
+) -> tuple[Model, ...]:
+    """Return the models of `properties.models` and the graph's own list, one per file.
+
+    Each has the widgets that name it.
+    """
     found: dict[str, Model] = {}
     unsourced: dict[str, str] = {}
+    entries = [(one, node) for node in nodes for one in node.properties.objs("models")]
+    for entry, owner in (*entries, *((one, None) for one in listed)):
+        model = _model(entry, owner, workflow, faults)
+        if model is not None:
+            key = model.paths[0] if model.paths else model.filename
+            found[key] = _joined(found[key], model, faults) if key in found else model
     for node in nodes:
-        named = set()
-        for entry in node.properties.objs("models"):
-            model = _model(entry, node, workflow, faults)
-            if model is not None:
-                key = model.paths[0] if model.paths else model.filename
-                found[key] = _joined(found[key], model, faults) if key in found else model
-                named.add(model.filename)
-        for _, value in node.values:
-            if isinstance(value, str) and _FILE.fullmatch(value):
+        for value in _texts(node):
+            if _FILE.fullmatch(value):
                 unsourced.setdefault(value.replace("\\", "/").rpartition("/")[2], node.path)
     names = {model.filename for model in found.values()}
     if missing := {name: path for name, path in unsourced.items() if name not in names}:
@@ -42,7 +46,15 @@ def models(nodes: Iterable[GraphNode], workflow: str, faults: Faults) -> tuple[M
     return tuple(found.values())
 
 
-def _model(entry: Obj, node: GraphNode, workflow: str, faults: Faults) -> Model | None:
+def _texts(node: GraphNode) -> Iterator[str]:
+    """Yield the texts among a node's values, and in values that are maps (lists of LoRAs)."""
+    for _, value in node.values:
+        for one in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(one, str):
+                yield one
+
+
+def _model(entry: Obj, node: GraphNode | None, workflow: str, faults: Faults) -> Model | None:
     name, folder = str(entry.value["name"]), entry.text("directory")
     path = model_path(f"{folder}/{name}" if folder else name, f"{entry.path}.name", faults)
     url = entry.text("url")
@@ -50,7 +62,7 @@ def _model(entry: Obj, node: GraphNode, workflow: str, faults: Faults) -> Model 
         return None
     if path is None:
         return None
-    use = ModelUse(workflow=workflow, widgets=_widgets(node, name))
+    use = ModelUse(workflow=workflow, widgets=_widgets(node, name) if node else ())
     model = model_at(
         path,
         digests=_digests(entry, faults),

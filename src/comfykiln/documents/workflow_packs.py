@@ -77,6 +77,7 @@ class Packs:
 
     def _node(self, pack: _Pack) -> Node:
         pin = self._pin(pack)
+        pin = pin.lower() if pin and is_commit(pin.lower()) else pin
         commit = pin if is_commit(pin) else None
         version = pin if pin and commit is None and is_version(pin) else None
         is_short = pin is not None and commit is None and _SHORT_COMMIT.fullmatch(pin) is not None

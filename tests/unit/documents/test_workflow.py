@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,50 @@ def test_subgraphs_and_group_nodes_are_looked_into() -> None:
     assert [one.name for one in found.nodes] == ["deep", "grouped"]
     assert found.workflows[0].unresolved == ()
     assert [one.node_id for use in found.models[0].uses for one in use.widgets] == [f"{subgraph}:4"]
+
+
+def test_definitions_inside_definitions_are_looked_into() -> None:
+    inner = {"id": "in", "nodes": [node("Deeper", cnr_id="deeper", ver="2.0")]}
+    outer = {"id": "out", "nodes": [node("in")], "definitions": {"subgraphs": [inner]}}
+    found = environment(node("out"), definitions={"subgraphs": [outer]})
+    assert [(one.name, one.version) for one in found.nodes] == [("deeper", "2.0")]
+    assert found.workflows[0].unresolved == ()
+    broken = {**outer, "definitions": {"subgraphs": [{"id": "in", "nodes": [{}]}]}}
+    with pytest.raises(FaultyDocumentError) as caught:
+        parsed({"nodes": [], "definitions": {"subgraphs": [broken]}})
+    place = "$.definitions.subgraphs[0].definitions.subgraphs[0].nodes[0]"
+    assert [(one.path, one.rule) for one in caught.value.records] == [(place, "workflow.required")]
+
+
+def test_models_that_the_graph_itself_lists() -> None:
+    entry = {"name": "a.safetensors", "url": f"{URL}/a.safetensors", "directory": "vae"}
+    loader = node("VAELoader", 4, models=[entry], widgets_values=["a.safetensors"])
+    alone = environment(node("KSampler"), models=[entry])
+    assert alone.models == (
+        Model(
+            filename="a.safetensors",
+            paths=("models/vae/a.safetensors",),
+            category="vae",
+            sources=(ModelSource(url=f"{URL}/a.safetensors"),),
+            uses=(ModelUse(workflow="flow"),),
+        ),
+    )
+    both = environment(loader, models=[entry])
+    assert [[use.node_id for use in one.uses[0].widgets] for one in both.models] == [["4"]]
+
+
+def test_files_in_maps_of_values_are_named_too() -> None:
+    values = [{}, {"on": True, "lora": "style.safetensors", "strength": 1}]
+    loader = node("Power Lora Loader", cnr_id="rgthree-comfy", ver="1.0.0", widgets_values=values)
+    said = "named without an address to fetch it from: style.safetensors"
+    assert messages(loader) == [f"$.nodes[0]: {said} [workflow.unsourced-model]"]
+
+
+def test_a_commit_in_capitals_is_a_commit() -> None:
+    found = environment(node("Kj", aux_id="o/r", ver=COMMIT.upper()))
+    assert found.nodes == (
+        Node(name="r", source="git", url="https://github.com/o/r", commit=COMMIT),
+    )
 
 
 def test_the_form_that_the_server_runs() -> None:
@@ -385,6 +430,29 @@ def test_the_editors_form_goes_before_the_servers() -> None:
     assert workflow.parse(png((b"tEXt", b"prompt\0" + API)), "x.png").form == "api-in-png"
     animated = png((b"comf", b"prompt\0" + API))
     assert workflow.parse(animated, "x.png").form == "api-in-png"
+
+
+@pytest.mark.parametrize("nothing", [b"", b"{}", b"null", b" {} "])
+def test_an_empty_graph_beside_what_the_server_ran(nothing: bytes) -> None:
+    prompt = b'prompt\0{"1": {"class_type": "KSampler", "inputs": {}}}'
+    image = png((b"tEXt", b"workflow\0" + nothing), (b"tEXt", prompt))
+    assert workflow.parse(image, "x.png").form == "api-in-png"
+
+
+def exif(count: int, text: bytes) -> bytes:
+    """A WebP whose directory names one text `count` times."""
+    where = 10 + 12 * count
+    entry = struct.pack("<HHII", 0x010F, 2, len(text), where)
+    tiff = b"II*\0" + struct.pack("<IH", 8, count) + entry * count + text
+    return b"RIFF\0\0\0\0WEBPEXIF" + struct.pack("<I", len(tiff)) + tiff
+
+
+@pytest.mark.parametrize("key", [b"", b"workflow:"])
+def test_a_directory_that_names_megabytes_again_and_again(key: bytes) -> None:
+    started = time.process_time()
+    with pytest.raises(DocumentError):
+        workflow.parse(exif(65_535, key + b"x" * 9_000_000), "x.webp")
+    assert time.process_time() - started < 1
 
 
 def test_latin_letters_in_a_text_chunk_are_read_as_the_format_says() -> None:
