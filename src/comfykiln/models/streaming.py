@@ -136,7 +136,7 @@ class _Relay:
         try:
             read(
                 found.remote or described(found),
-                Sink(fd=nowhere),
+                Sink(fd=nowhere, keeps=False),
                 hasher=hasher,
                 settings=settings_for(found.size),
                 watch=Watch(cancelled=self._cancelled.is_set),

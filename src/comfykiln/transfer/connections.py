@@ -49,6 +49,7 @@ class Connections:
     def __init__(self, *, read_seconds: float = READ_SECONDS) -> None:
         self._read_seconds = read_seconds
         self._open: dict[tuple[str, str], http.client.HTTPConnection] = {}
+        self._latest: http.client.HTTPConnection | None = None
         self._aborted = False
 
     def get(self, request: Request) -> http.client.HTTPResponse:
@@ -66,6 +67,11 @@ class Connections:
             response.read()
             url, headers = redirected(url, target, headers)
         raise UnreachableError("The server redirects in a circle.", remedy="check the address")
+
+    def plain_socket(self) -> socket.socket | None:
+        """Return the socket of the latest answer, None where TLS or its end comes with it."""
+        sock = self._latest.sock if self._latest is not None else None
+        return sock if type(sock) is socket.socket else None
 
     def abort(self) -> None:
         """End every transfer of this thread at once."""
@@ -109,6 +115,7 @@ class Connections:
             connected: socket.socket | None = connection.sock
             if connected is not None:
                 connected.settimeout(self._read_seconds)
+        self._latest = connection
         connection.request("GET", target, headers=dict(headers))
         return connection.getresponse()
 

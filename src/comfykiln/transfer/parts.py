@@ -46,7 +46,7 @@ class Remote:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """How a transfer behaves. Memory is about `(workers + 2) * part_size` bytes.
+    """How a transfer behaves. Memory is at most about `(workers + 2) * part_size` bytes.
 
     A part that was under way when a program was killed is fetched again, so parts are no larger
     than a sixty-fourth of the object: with six workers nine tenths are kept.

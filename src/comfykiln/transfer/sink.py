@@ -24,7 +24,8 @@ class Sink:
     """Where the bytes go: `base` is the object's place in the file, `done` the parts it has.
 
     `mark` is told each part once it is written, from any thread but never twice at a time;
-    `restart` is told that nothing written so far counts.
+    `restart` is told that nothing written so far counts. What is written can be read back only
+    where the file `keeps` it.
     """
 
     fd: int
@@ -32,13 +33,22 @@ class Sink:
     done: frozenset[int] = frozenset()
     mark: Callable[[int], None] = _ignore
     restart: Callable[[], None] = _nothing
+    keeps: bool = True
     lock: threading.Lock = field(default_factory=threading.Lock)
+    # File systems write to one file one at a time; whoever waits for that there burns a core.
+    writing: threading.Lock = field(default_factory=threading.Lock)
 
     def write(self, view: memoryview, offset: int) -> None:
         """Write all of `view` at `offset` of the object."""
         while view:
-            written = self._write(view, self.base + offset)
+            with self.writing:
+                written = self._write(view, self.base + offset)
             view, offset = view[written:], offset + written
+
+    def splice(self, pipe: int, offset: int, count: int) -> int:
+        """Move up to `count` bytes from a pipe to `offset`; return how many. Linux alone."""
+        with self.writing:
+            return os.splice(pipe, self.fd, count, offset_dst=self.base + offset)
 
     def read(self, view: memoryview, offset: int) -> None:
         """Fill `view` with what lies at `offset` of the object; raise `EOFError` where it ends."""

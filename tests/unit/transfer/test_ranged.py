@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -25,6 +26,7 @@ from comfykiln.transfer.ranged import Watch, fetch
 from comfykiln.transfer.sink import Sink
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.support.faultserver import FaultServer
@@ -46,6 +48,14 @@ def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     from comfykiln.transfer import ranged, reader  # patched where it is used
 
     monkeypatch.setattr(ranged, "pause", lambda a, w: reader.pause(a, w) / 100)
+
+
+@pytest.fixture(autouse=True, params=["kernel", "buffer"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run every test where the kernel moves the bytes, and as on a system that cannot."""
+    if request.param == "buffer":
+        monkeypatch.delattr(os, "splice", raising=False)
+    return str(request.param)
 
 
 def brought(
@@ -77,6 +87,69 @@ def test_every_size_arrives_whole(faults: FaultServer, tmp_path: Path, size: int
     data = os.urandom(size)
     faults.add("/m", data)
     assert is_right(brought(tmp_path / "m", faults.remote("/m")), data)
+
+
+def test_the_kernel_moves_what_can_pass_this_program_by(
+    faults: FaultServer,
+    tmp_path: Path,
+    data: bytes,
+    way: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    moved: list[int] = []
+    monkeypatch.setattr(Sink, "splice", _noting(Sink.splice, moved))
+    faults.add("/m", data)
+    assert is_right(brought(tmp_path / "m", faults.remote("/m")), data)
+    # The first bytes of each answer come along with its headers.
+    assert 0.7 * len(data) < sum(moved) < len(data) if way == "kernel" else moved == []
+
+
+def _noting(splice: Callable[..., int], moved: list[int]) -> Callable[..., int]:
+    def noted(sink: Sink, pipe: int, offset: int, count: int) -> int:
+        moved.append(splice(sink, pipe, offset, count))
+        return moved[-1]
+
+    return noted
+
+
+@pytest.mark.parametrize("side", ["socket", "file"])
+def test_a_system_that_cannot_move_bytes_alone_does_it_by_hand(
+    faults: FaultServer,
+    tmp_path: Path,
+    data: bytes,
+    way: str,
+    side: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sandbox or a file system can refuse what the system as such knows."""
+    if way == "buffer":
+        return
+    splice = os.splice
+
+    def refused(source: int, target: int, count: int, **where: int) -> int:
+        if (side == "file") == ("offset_dst" in where):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        return splice(source, target, count, **where)
+
+    monkeypatch.setattr(os, "splice", refused)
+    faults.add("/m", data)
+    assert is_right(brought(tmp_path / "m", faults.remote("/m")), data)
+
+
+def test_what_cannot_be_read_back_is_hashed_on_its_way(faults: FaultServer, data: bytes) -> None:
+    faults.add("/m", data)
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    try:
+        made = fetch(
+            faults.remote("/m"),
+            Sink(fd=nowhere, keeps=False),
+            hasher=hashlib.sha256,
+            settings=SMALL,
+        )
+    finally:
+        os.close(nowhere)
+    assert made is not None
+    assert made.hexdigest() == hashlib.sha256(data).hexdigest()  # type: ignore[attr-defined]  # sha256 was given
 
 
 def test_w08_parts_are_asked_for_once_each_with_one_etag(

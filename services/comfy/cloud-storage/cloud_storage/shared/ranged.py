@@ -1,15 +1,14 @@
 # Generated from src/comfykiln/transfer: change it there, then run `invoke render`.
-"""The engine: many ranges at once into one file, hashed in order from memory, in bounded memory.
+"""The engine: many ranges at once into one file, hashed in order, in bounded memory.
 
-Workers read parts into a fixed set of buffers, writing each piece to its own offset as it comes.
-The calling thread hashes the buffers in order, reports progress and listens for a cancellation,
-so callbacks never run in two threads.
+Workers bring each piece to its own offset as it comes, never further ahead of the hash than there
+are buffers. The calling thread hashes the parts in order, from these or out of the page cache,
+reports progress and listens for a cancellation, so callbacks never run in two threads.
 """
 
 from __future__ import annotations
 
 import contextlib
-import mmap
 import os
 import queue
 import threading
@@ -19,15 +18,18 @@ from typing import TYPE_CHECKING
 
 from .connections import Connections
 from .errors import Cancelled, UnreachableError
+from .filling import Buffer, Filler
 from .parts import MIB, Hasher, Part, Remote, Settings, cut
-from .reader import Again, RangeIgnored, fill, open_whole, pause, read_part
+from .reader import Again, RangeIgnored, open_whole, pause, read_part
 
 if TYPE_CHECKING:
+    import http.client
     from collections.abc import Callable, Iterator
 
     from .sink import Sink
 
 TICK = 0.1
+READ_BACK = 4 * MIB
 JOIN_SECONDS = 2.0
 
 
@@ -115,10 +117,11 @@ class _Crew:
         self.todo = iter(self.missing)
         count = min(settings.workers, len(self.missing))
         self.workers = min(count, 1) if whole else count
-        self.buffers: queue.SimpleQueue[memoryview] = queue.SimpleQueue()
+        self.buffers: queue.SimpleQueue[Buffer] = queue.SimpleQueue()
         for _ in range(min(self.workers + 2, len(self.missing))):
-            self.buffers.put(memoryview(mmap.mmap(-1, min(part_size, remote.size))))
-        self.ready: dict[int, memoryview] = {}
+            self.buffers.put(Buffer())
+        self.back = Buffer()
+        self.ready: dict[int, Buffer] = {}
         self.finished = 0
         self.counts = [0] * self.workers  # each worker writes its own place alone
         self.news = threading.Condition()
@@ -160,16 +163,22 @@ class _Crew:
 
     def _hash(self, part: Part, hasher: Hasher, clock: _Clock) -> None:
         if part.index in self.sink.done:
-            for start in range(part.start, part.stop, MIB):
-                view = memoryview(bytearray(min(MIB, part.stop - start)))
-                self.sink.read(view, start)
-                hasher.update(view)
+            self._read_back(part, hasher)
         else:
             self._wait(lambda: part.index in self.ready, clock)
             buffer = self.ready.pop(part.index)
-            hasher.update(buffer[: part.size])
+            if buffer.filled:
+                hasher.update(buffer.view(part.size))
+            else:
+                self._read_back(part, hasher)
             self.buffers.put(buffer)
         clock.tick()
+
+    def _read_back(self, part: Part, hasher: Hasher) -> None:
+        for start in range(part.start, part.stop, READ_BACK):
+            view = self.back.view(min(READ_BACK, part.stop - start))
+            self.sink.read(view, start)
+            hasher.update(view)
 
     def _wait(self, ready: Callable[[], bool], clock: _Clock) -> None:
         seen, since = -1, time.monotonic()
@@ -187,21 +196,28 @@ class _Crew:
     def _work(self, number: int) -> None:
         connections = self.connections[number]
         sink = self.sink.duplicate()  # so that a late worker never writes into another file
+        filler = Filler(sink, lambda size: self._count(number, size))
         try:
             if self.whole:
-                self._bring_all(connections, sink)
+                self._bring_all(connections, filler)
             else:
                 for part, buffer in self._turns():
-                    self._bring(number, part, buffer, sink)
+                    self._bring(number, part, buffer, filler)
         except BaseException as error:  # noqa: BLE001  # the calling thread raises it
             with self.news:
                 self.error = self.error or error
                 self.news.notify_all()
         finally:
+            filler.close()
             os.close(sink.fd)
             connections.close()
 
-    def _turns(self) -> Iterator[tuple[Part, memoryview]]:
+    def _count(self, number: int, size: int) -> None:
+        if self.stop.is_set():
+            raise Cancelled("stopped")
+        self.counts[number] += size
+
+    def _turns(self) -> Iterator[tuple[Part, Buffer]]:
         """Yield the next part with a buffer; buffers go out in the order of the parts.
 
         So the part that the hash waits for always has one.
@@ -214,18 +230,21 @@ class _Crew:
                 return
             yield part, buffer
 
-    def _buffer(self) -> memoryview | None:
+    def _buffer(self) -> Buffer | None:
         while not self.stop.is_set():
             with contextlib.suppress(queue.Empty):
                 return self.buffers.get(timeout=TICK)
         return None
 
-    def _bring(self, number: int, part: Part, buffer: memoryview, sink: Sink) -> None:
-        before, view = self.counts[number], buffer[: part.size]
-        take = self._taker(number, part, sink)
+    def _bring(self, number: int, part: Part, buffer: Buffer, filler: Filler) -> None:
+        before, connections = self.counts[number], self.connections[number]
+
+        def fill(response: http.client.HTTPResponse) -> None:
+            filler.fill(response, connections.plain_socket(), part, buffer)
+
         for attempt in range(1, self.settings.attempts + 1):
             try:
-                read_part(self.connections[number], self.remote, part, view, take)
+                read_part(connections, self.remote, part, fill)
                 break
             except Again as again:
                 self.counts[number] = before
@@ -234,17 +253,17 @@ class _Crew:
                 self.stop.wait(pause(attempt, again.wait))
             if self.stop.is_set():
                 raise Cancelled("stopped")
-        self._publish(part, buffer, sink)
+        self._publish(part, buffer)
 
-    def _bring_all(self, connections: Connections, sink: Sink) -> None:
+    def _bring_all(self, connections: Connections, filler: Filler) -> None:
         with open_whole(connections, self.remote) as response:
             for part, buffer in self._turns():
-                fill(response, buffer[: part.size], self._taker(0, part, sink))
-                self._publish(part, buffer, sink)
+                filler.fill(response, connections.plain_socket(), part, buffer)
+                self._publish(part, buffer)
 
-    def _publish(self, part: Part, buffer: memoryview, sink: Sink) -> None:
+    def _publish(self, part: Part, buffer: Buffer) -> None:
         """Note that a part is written and hand its buffer on."""
-        sink.written(part.index)
+        self.sink.written(part.index)
         with self.news:
             if self.in_order:
                 self.ready[part.index] = buffer
@@ -252,15 +271,6 @@ class _Crew:
                 self.buffers.put(buffer)
             self.finished += 1
             self.news.notify_all()
-
-    def _taker(self, number: int, part: Part, sink: Sink) -> Callable[[memoryview, int], None]:
-        def take(piece: memoryview, place: int) -> None:
-            if self.stop.is_set():
-                raise Cancelled("stopped")
-            sink.write(piece, part.start + place)
-            self.counts[number] += len(piece)
-
-        return take
 
 
 class _Clock:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from .parts import Part, Remote
 
-# Small enough to be in the processor's cache still when it is written to the file.
-SLICE = 1 << 17
 OK, PARTIAL = 200, 206
 CHANGED = (412, 416)
 BUSY = (408, 425, 429, 500, 502, 503, 504)
@@ -48,17 +46,16 @@ def read_part(
     connections: Connections,
     remote: Remote,
     part: Part,
-    view: memoryview,
-    take: Callable[[memoryview, int], None],
+    fill: Callable[[http.client.HTTPResponse], None],
 ) -> None:
-    """Fill `view` with the bytes of `part`, handing each piece and its place in it to `take`.
+    """Ask for `part` and hand the answer to `fill` if it is that part of that object.
 
     Raises `Again` for what another attempt may mend, `RangeIgnored`, or a final `StorageError`.
     """
     response = _ask(connections, remote, f"bytes={part.start}-{part.stop - 1}")
     try:
         _accept(response, remote, part)
-        fill(response, view, take)
+        fill(response)
         _ended(response)
     except BaseException:
         response.close()
@@ -140,22 +137,6 @@ def _same_object(response: http.client.HTTPResponse, remote: Remote) -> None:
 
 def _bare(etag: str) -> str:
     return etag.removeprefix("W/").strip('"')
-
-
-def fill(
-    response: http.client.HTTPResponse, view: memoryview, take: Callable[[memoryview, int], None]
-) -> None:
-    """Read exactly `len(view)` bytes; raise `Again` where the answer ends or breaks before."""
-    done = 0
-    while done < len(view):
-        try:
-            got = response.readinto(view[done : done + SLICE])
-        except BROKEN as error:
-            raise Again(f"the connection broke ({type(error).__name__})") from None
-        if not got:
-            raise Again(f"the answer ended after {done} of {len(view)} bytes")
-        take(view[done : done + got], done)
-        done += got
 
 
 def _refuse(response: http.client.HTTPResponse, remote: Remote) -> None:
