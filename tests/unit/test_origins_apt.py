@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(
     shutil.which("apt-get") is None, reason="apt is what is asked; this host has none"
 )
-QUICK = Patience(probe=0.5, stall=0.5, total=1)
+QUICK = Patience(probe=0.5, stall=0.5, total=1)  # for hosts that do not answer
+PATIENT = Patience()
 DEB822 = """\
 Types: deb
 URIs: http://mirror.example/debian
@@ -144,7 +145,7 @@ def test_an_archive_that_answers_by_the_proxy_of_apt_is_taken() -> None:
     with site({"http://mirror.example/debian/dists/trixie/InRelease": Answer(status=502)}) as proxy:
         conf = CONF.format(proxy=proxy.url)
         sources = lines("http://mirror.example/debian trixie")
-        require_answer(sources, conf, IndexSettings(), QUICK)
+        require_answer(sources, conf, IndexSettings(), PATIENT)
         assert len(proxy.asked) == 1
         assert proxy.asked[0][1]["Range"] == "bytes=0-99"
 
@@ -152,7 +153,7 @@ def test_an_archive_that_answers_by_the_proxy_of_apt_is_taken() -> None:
 def test_a_host_that_apt_reaches_directly_is_asked_directly() -> None:
     with site({"/debian/dists/trixie/InRelease": Answer(body=b"Origin: Debian")}) as mirror:
         conf = CONF.format(proxy=closed()) + 'Acquire::http::Proxy::127.0.0.1 "DIRECT";\n'
-        require_answer(lines(f"{mirror.url}/debian trixie"), conf, IndexSettings(), QUICK)
+        require_answer(lines(f"{mirror.url}/debian trixie"), conf, IndexSettings(), PATIENT)
         assert mirror.paths == ["/debian/dists/trixie/InRelease"]
 
 
@@ -162,7 +163,7 @@ def test_a_silent_archive_is_told_in_time() -> None:
         sources = lines(f"{address.replace('//', '//me:canary@')}/debian trixie")
         with pytest.raises(UnavailableError) as caught:
             require_answer(sources, "", IndexSettings(), QUICK)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < PATIENT.probe
         assert caught.value.message.startswith(
             f"{address}/debian/dists/trixie/InRelease: no answer"
         )

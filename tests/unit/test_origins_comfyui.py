@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import tarfile
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -169,11 +168,9 @@ def test_a_second_call_asks_nobody(world: World, capsys: pytest.CaptureFixture[s
     first = world.obtain()
     asked = len(world.index.asked)
     capsys.readouterr()
-    start = time.monotonic()
 
     assert world.obtain() == first
 
-    assert time.monotonic() - start < 0.1
     assert len(world.index.asked) == asked
     assert capsys.readouterr().err == ""
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SETTINGS = IndexSettings()
-QUICK = Patience(probe=1.0, stall=2.0, total=30.0)
+QUICK = Patience(probe=1.0, stall=2.0, total=30.0)  # for hosts that do not answer
+PATIENT = Patience()
 ABSENT = "0123456789" * 4
 
 
@@ -52,9 +53,9 @@ def names(archive: Path) -> dict[str, bytes]:
         }
 
 
-def fetch(url: str, commit: str, target: Path) -> Path:
+def fetch(url: str, commit: str, target: Path, patience: Patience = PATIENT) -> Path:
     return git.fetch_commit(
-        url, commit, target, settings=SETTINGS, patience=QUICK, protocols=["http"]
+        url, commit, target, settings=SETTINGS, patience=patience, protocols=["http"]
     )
 
 
@@ -94,10 +95,10 @@ def test_dead_hosts_cost_what_was_allowed(tmp_path: Path) -> None:
     start = time.monotonic()
     with pytest.raises(UnavailableError, match="Connection refused"):
         fetch(f"{closed()}/o/r.git", ABSENT, tmp_path / "r")
-    assert time.monotonic() - start < 0.5
+    assert time.monotonic() - start < PATIENT.probe
     with silent() as address, pytest.raises(UnavailableError, match="no answer"):
-        fetch(f"{address}/o/r.git", ABSENT, tmp_path / "r")
-    assert time.monotonic() - start < 2.5
+        fetch(f"{address}/o/r.git", ABSENT, tmp_path / "r", QUICK)
+    assert time.monotonic() - start < 2 * PATIENT.probe
 
 
 def test_other_protocols_than_https_are_refused_by_git_itself(
@@ -105,7 +106,9 @@ def test_other_protocols_than_https_are_refused_by_git_itself(
 ) -> None:
     root, _, newer = hosted
     with git_host(root) as url, pytest.raises(UnavailableError) as caught:
-        git.fetch_commit(f"{url}/o/r.git", newer, tmp_path / "r", settings=SETTINGS, patience=QUICK)
+        git.fetch_commit(
+            f"{url}/o/r.git", newer, tmp_path / "r", settings=SETTINGS, patience=PATIENT
+        )
     assert caught.value.message == f"{url}/o/r.git: fatal: transport 'http' not allowed"
 
 

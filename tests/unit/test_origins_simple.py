@@ -13,7 +13,7 @@ from comfykiln.origins.simple import places_of, project_files
 if TYPE_CHECKING:
     from pathlib import Path
 
-QUICK = Patience(probe=1.0, stall=1.0, total=5.0)
+PATIENT = Patience()
 FILE = "some_thing-1.0.tar.gz"
 HTML = Answer(
     body=f"""<!DOCTYPE html><html><head><base href="/base/"></head><body>
@@ -36,7 +36,7 @@ JSON = Answer(
 
 def test_an_html_index_is_read() -> None:
     with site({"/simple/some-thing/": HTML}) as host:
-        found = project_files(f"{host.url}/simple", "Some_Thing", IndexSettings(), QUICK)
+        found = project_files(f"{host.url}/simple", "Some_Thing", IndexSettings(), PATIENT)
         accepted = host.asked[0][1]["Accept"]
     assert found == {
         FILE: f"{host.url}/files/{FILE}?token=x#sha256=00",
@@ -50,14 +50,14 @@ def test_an_html_index_is_read() -> None:
 
 def test_a_json_index_is_read() -> None:
     with site({"/simple/some-thing/": JSON}) as host:
-        found = project_files(f"{host.url}/simple/", "some.thing", IndexSettings(), QUICK)
+        found = project_files(f"{host.url}/simple/", "some.thing", IndexSettings(), PATIENT)
     assert found == {FILE: f"{host.url}/files/{FILE}"}
 
 
 def test_a_json_that_is_no_index_says_so() -> None:
     answer = Answer(body=b"{}", headers=JSON.headers)
     with site({"/simple/some-thing/": answer}) as host, pytest.raises(UnavailableError) as caught:
-        project_files(f"{host.url}/simple", "some-thing", IndexSettings(), QUICK)
+        project_files(f"{host.url}/simple", "some-thing", IndexSettings(), PATIENT)
     assert caught.value.message == (f"{host.url}/simple/some-thing/: is no simple index ('files')")
 
 
@@ -66,14 +66,14 @@ def test_an_index_in_a_folder_is_read(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / "index.html").write_text(f'<a href="{FILE}">{FILE}</a>')
     for index in (f"file://{tmp_path}/simple", f"{tmp_path}/simple"):
-        found = project_files(index, "some-thing", IndexSettings(), QUICK)
+        found = project_files(index, "some-thing", IndexSettings(), PATIENT)
         assert found == {FILE: f"file://{folder}/{FILE}"}
 
 
 def test_credentials_go_along_on_the_same_host_alone() -> None:
     with site({"/simple/some-thing/": HTML}) as host:
         index = host.with_login("me:pw") + "/simple"
-        found = project_files(index, "some-thing", IndexSettings(), QUICK)
+        found = project_files(index, "some-thing", IndexSettings(), PATIENT)
     assert found[FILE].startswith("http://me:pw@127.0.0.1:")
     assert found["some_thing-2.0+cpu-py3-none-any.whl"].startswith("https://elsewhere.example/")
 
@@ -89,7 +89,7 @@ def test_all_indexes_and_folders_are_looked_through_in_order(tmp_path: Path) -> 
             extra=(closed(), f"{two.url}/b"),
             find_links=(str(tmp_path / "none"), str(tmp_path)),
         )
-        found = list(places_of("some-thing", FILE, settings, QUICK))
+        found = list(places_of("some-thing", FILE, settings, PATIENT))
     assert found == [f"{two.url}/files/{FILE}", str(tmp_path / FILE)]
 
 
@@ -98,7 +98,7 @@ def test_where_nothing_is_found_every_place_is_told() -> None:
         dead = closed()
         settings = IndexSettings(default_index=f"{one.with_login('me:pw')}/a", extra=(dead,))
         with pytest.raises(UnavailableError) as caught:
-            list(places_of("some-thing", FILE, settings, QUICK))
+            list(places_of("some-thing", FILE, settings, PATIENT))
     assert caught.value.message == (
         f"{one.url}/a: has no {FILE}; {dead}/some-thing/: Connection refused"
     )
