@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from comfykiln import __version__
@@ -15,6 +16,7 @@ from comfykiln.documents.manifest_rules import PACKAGE_FILES
 from comfykiln.documents.requirements import line_of
 from comfykiln.documents.values import is_home_path, normal_name
 from comfykiln.environment import Metadata
+from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,6 +45,11 @@ def manifest_of(captured: Captured, packages: Packages) -> CapturedManifest:
     Raises `DocumentError` when something that it must hold is not there, or it is too large.
     """
     whole = captured.environment
+    if whole.torch.version is None and whole.system.python is not None:
+        raise DocumentError(
+            f"{captured.source}: torch is not installed there, and a manifest names its version",
+            remedy=f"install it first, or take a snapshot: ./kiln snapshot.save {captured.source}",
+        )
     chosen = tuple(one for one in whole.packages if _is_chosen(one, captured, packages))
     environment = replace(whole, packages=chosen, metadata=_metadata(captured))
     data = manifest.write(environment).data
@@ -76,10 +83,12 @@ def _metadata(captured: Captured) -> Metadata:
     now = datetime.now(UTC)
     if epoch := os.environ.get("SOURCE_DATE_EPOCH"):
         now = datetime.fromtimestamp(int(epoch), UTC)
+    is_folder = Path(captured.source).is_dir()
+    source = str(Path(captured.source).resolve()) if is_folder else captured.source
     return Metadata(
         generated_at=now.strftime("%Y-%m-%dT%H:%M:%SZ"),
         generator_version=__version__,
-        source_path=None if is_home_path(captured.source) else captured.source,
+        source_path=None if is_home_path(source) else source,
     )
 
 

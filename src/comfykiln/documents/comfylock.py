@@ -15,9 +15,10 @@ from comfykiln.documents.fields import Obj, put_extras
 from comfykiln.documents.kinds import Kind, Parsed, Written
 from comfykiln.documents.modelpaths import category_of, model_path
 from comfykiln.documents.reading import value as read_value
-from comfykiln.documents.snapshot import check_names, comfyui_of, read_body
+from comfykiln.documents.requirements import file_name
+from comfykiln.documents.snapshot import check_names, comfyui_of, read_below
 from comfykiln.documents.snapshotwriting import document_of
-from comfykiln.documents.values import DIGEST_LENGTHS, check_url
+from comfykiln.documents.values import DIGEST_LENGTHS, check_name, check_url, shown
 from comfykiln.environment import (
     ComfyUISpec,
     Credential,
@@ -34,6 +35,7 @@ _KEYS = {"basic", "basics", "auth", "models", "custom_nodes"}
 _MODEL_KEYS = {"model", "url", "paths", "hashes", "type"}
 _BASIC = "comfylock.basic"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_KIND_FOLDER = re.compile(r"models/[^/.]+")
 _DIGITS = re.compile(r"[0-9a-fA-F]{8,128}")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?")
 
@@ -44,11 +46,8 @@ def parse(data: bytes, source: str) -> Parsed:
     value = read_value(data, source)
     document = Obj(value)
     shape.check(value, "comfylock", faults)
-    nodes = document.obj("custom_nodes")
-    shape.check(
-        nodes.value, "snapshot", faults, path=nodes.path, rules="comfylock", definition="manager"
-    )
-    environment = _environment(document, read_body(nodes, faults), faults)
+    nodes = read_below(document.obj("custom_nodes"), faults, "comfylock")
+    environment = _environment(document, nodes, faults)
     check_names(environment.nodes, faults)
     faults.stop()
     return Parsed(
@@ -109,7 +108,12 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
         url = model.text("url")
         if url and not check_url(url, child(model.path, "url"), faults, ("https", "http", "s3")):
             continue
-        paths = _paths(model, faults)
+        paths = _paths(model, url, faults)
+        digests = tuple(_digests(model, faults))
+        if not url and not paths:
+            message = "it names neither an address nor a path: left out"
+            faults.note(model.path, "comfylock.model", message)
+            continue
         name = paths[0] if paths else (url or "").partition("?")[0]
         yield Model(
             filename=name.rstrip("/").rpartition("/")[2],
@@ -117,7 +121,7 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
             category=category_of(paths[0]) if paths else None,
             kind=model.text("type"),
             label=model.text("model"),
-            digests=tuple(_digests(model, faults)),
+            digests=digests,
             sources=(ModelSource(url=url),) if url else (),
             extras=model.extras(Kind.COMFYLOCK, _MODEL_KEYS),
             place=model.path,
@@ -141,13 +145,31 @@ def _digests(model: Obj, faults: Faults) -> Iterable[Digest]:
             yield Digest(algorithm=algorithm, value=digest.lower())
 
 
-def _paths(model: Obj, faults: Faults) -> tuple[str, ...]:
-    found = [
-        model_path(text, child(one.path, "path"), faults)
-        for one in model.objs("paths")
-        if (text := one.text("path"))
-    ]
+def _paths(model: Obj, url: str | None, faults: Faults) -> tuple[str, ...]:
+    """Return where the file goes; a path that is a folder's gets the name in the address."""
+    found = []
+    for one in model.objs("paths"):
+        text, place = one.text("path"), child(one.path, "path")
+        path = model_path(text, place, faults) if text else None
+        if text and path and (text.endswith("/") or _KIND_FOLDER.fullmatch(path)):
+            path = _inside(path, url, place, faults)
+        found.append(path)
     return tuple(path for path in found if path)
+
+
+def _inside(folder: str, url: str | None, place: str, faults: Faults) -> str | None:
+    """Return the place of a file below `folder`: the form's own examples name the folder alone."""
+    name = file_name(url or "")
+    if "." in name and check_name(name, place, faults):
+        return f"{folder}/{name}"
+    faults.add(
+        place,
+        "path.folder",
+        f"{shown(folder)} is a folder's path, and the address does not tell the file's name",
+        expected="a path such as models/checkpoints/x.safetensors",
+        remedy="add the file's name to it",
+    )
+    return None
 
 
 def _credentials(auth: Obj, faults: Faults) -> Iterable[Credential]:
@@ -185,7 +207,11 @@ def _model_value(model: Model) -> dict[str, Any]:
         "model": model.label or model.filename,
         "url": model.sources[0].url if model.sources else None,
         "paths": [{"path": path} for path in model.paths],
-        "hashes": [{"hash": one.value, "type": one.algorithm.upper()} for one in model.digests],
+        "hashes": [
+            {"hash": one.value, "type": one.algorithm.upper()}
+            for one in model.digests
+            if _DIGITS.fullmatch(one.value)  # what peers sample of a file need not be hex digits
+        ],
         "type": model.kind,
     }
     value = {key: one for key, one in value.items() if one}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents import shape
@@ -10,9 +12,10 @@ from comfykiln.documents.faults import Faults, child
 from comfykiln.documents.fields import Obj, put_extras
 from comfykiln.documents.kinds import Kind, Parsed, Written
 from comfykiln.documents.modelpaths import model_at, model_path
-from comfykiln.documents.reading import json_value, load
+from comfykiln.documents.reading import load
+from comfykiln.documents.reading import value as read_value
 from comfykiln.documents.requirements import line_of, parse_file
-from comfykiln.documents.snapshot import check_names, comfyui_of, pin_of
+from comfykiln.documents.snapshot import HASH_KEYS, check_names, comfyui_of, hash_of
 from comfykiln.documents.snapshotwriting import repository_of
 from comfykiln.documents.values import check_name, check_repository, check_url, directory_name
 from comfykiln.environment import (
@@ -35,7 +38,7 @@ WORKFLOWS = {"workflow.json": "ui", "workflow_api.json": "api"}
 MAX_ARCHIVE = 32 * 1024 * 1024
 _ZIP = b"PK\x03\x04"
 _KEYS = {"python", "comfyui", "models", "custom_nodes"}
-_NODE_KEYS = {"url", "commit_hash", "disabled"}
+_NODE_KEYS = {"url", *HASH_KEYS, "disabled"}
 _MODEL_KEYS = {"filename", "size", "sha256", "disabled", "source"}
 _SOURCE_KEYS = {
     "download_url": "url",
@@ -79,7 +82,7 @@ def parse(data: bytes, source: str) -> Parsed:
 def parse_files(files: Mapping[str, bytes], source: str) -> Parsed:
     """Return the pack whose files are given by name."""
     faults = Faults(source)
-    value = json_value(files[SNAPSHOT], source)
+    value = read_value(files[SNAPSHOT], source)
     shape.check(value, "comfypack", faults)
     document = Obj(value)
     requirements = files.get(REQUIREMENTS, b"")
@@ -89,7 +92,7 @@ def parse_files(files: Mapping[str, bytes], source: str) -> Parsed:
         nodes=tuple(_nodes(document, faults)),
         packages=tuple(parse_file(requirements, REQUIREMENTS, faults)),
         models=tuple(_models(document, faults)),
-        workflows=tuple(_workflows(files)),
+        workflows=tuple(_workflows(files, faults)),
         attachments=tuple(_attachments(files)),
         extras=document.extras(Kind.COMFYPACK, _KEYS),
     )
@@ -144,7 +147,7 @@ def _nodes(document: Obj, faults: Faults) -> Iterable[Node]:
         name = directory_name(url)
         if not check_name(name, path, faults):
             continue
-        commit, ref = pin_of(node, faults, "commit_hash")
+        commit, ref = hash_of(node, faults)
         yield Node(
             name=name,
             source="git",
@@ -188,13 +191,15 @@ def _source(source: Obj, faults: Faults) -> ModelSource | None:
     return ModelSource(url=url, **fields)
 
 
-def _workflows(files: Mapping[str, bytes]) -> Iterable[Workflow]:
+def _workflows(files: Mapping[str, bytes], faults: Faults) -> Iterable[Workflow]:
     """Return the pack's workflows as the workflow reader understands them."""
     from comfykiln.documents import workflow  # noqa: PLC0415  # packs without one need none
 
     for name in WORKFLOWS:
         if name in files:
-            yield from workflow.parse(files[name], name).environment.workflows
+            inner = Faults(faults.source)
+            yield from workflow.needs(files[name], PurePath(name).stem, inner).workflows
+            faults.records += [replace(one, path=f"{name} {one.path}") for one in inner.records]
 
 
 def _attachments(files: Mapping[str, bytes]) -> Iterable[Attachment]:

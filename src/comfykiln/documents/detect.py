@@ -107,12 +107,12 @@ def _by_other_keys(document: Mapping[str, Any]) -> Kind | None:
 
 
 def _is_lock(document: Mapping[str, Any]) -> bool:
-    """Tell a comfy-lock from a snapshot: it lists models, settings or credentials beside nodes."""
-    if not isinstance(document.get("custom_nodes"), dict | None):
-        return False
-    return any(key in document for key in ("basic", "basics", "auth")) or isinstance(
-        document.get("models"), list
-    )
+    """Tell a comfy-lock from the rest: it lists settings or credentials, or models beside nodes."""
+    if any(key in document for key in ("basic", "basics", "auth")):
+        return True
+    # Graphs have a list of models, too; so has a comfy-pack, whose nodes are a list.
+    other = "nodes" in document or not isinstance(document.get("custom_nodes"), dict | None)
+    return not other and isinstance(document.get("models"), list)
 
 
 def _is_workflow(document: Mapping[str, Any]) -> bool:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit, urlunsplit
 
+from comfykiln.documents.manifest_read import MOVING
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -141,8 +143,9 @@ def _unpack(node: Node) -> Iterator[Command]:
 
 def _managed(node: Node) -> Command:
     wanted = node.registry_id or node.url or node.name
-    if node.registry_id and node.version:
-        wanted = f"{node.registry_id}@{node.version}"
+    moving = node.ref if (node.ref or "").lower() in MOVING else None
+    if node.registry_id and (version := node.version or moving):
+        wanted = f"{node.registry_id}@{version}"
     argv = ("comfy", "--skip-prompt", "--workspace", ".", "node", "install", "--exit-on-fail")
     return Command(stage="node", argv=(*argv, wanted), why=f"{node.name}, by ComfyUI-Manager")
 

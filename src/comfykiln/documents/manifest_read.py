@@ -32,6 +32,8 @@ METHODS: dict[str, NodeSource] = {
     "local": "local",
     "managed": "registry",
 }
+MOVING = ("latest", "nightly")
+"""Versions of the registry that are other code tomorrow."""
 _ARCHITECTURES = {"aarch64": "arm64", "amd64": "x86_64"}
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 _TAG = re.compile(r"v?[0-9]+(\.[0-9]+)+([._+-]?[A-Za-z0-9.]+)?")
@@ -103,14 +105,15 @@ def _node(node: Obj) -> Node:
     url = node.text("url")
     managed = source == "registry" and "/" not in (url or "")
     identifier, _, version = (url or "").partition("@") if managed else ("", "", "")
+    moving = version if version.lower() in MOVING else None
     return Node(
         name=node.value["name"],
         source=source,
         url=None if managed else url,
-        ref=None if pinned else ref,
+        ref=moving or (None if pinned else ref),
         commit=(ref or "").lower() if pinned else None,
         registry_id=identifier or None,
-        version=version or None,
+        version=None if moving else version or None,
         fallback_url=node.text("fallback_url"),
         has_requirements=node.flag("has_requirements"),
         has_post_install=node.flag("has_post_install"),

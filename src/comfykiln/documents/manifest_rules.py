@@ -27,11 +27,17 @@ PLATFORMS = tuple(
 )
 PACKAGE_FILES = (".whl", ".tar.gz", ".zip")
 REGISTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9][A-Za-z0-9._+-]{0,49})?")
+_ARCHIVE = re.compile(r"(?i)\.(tar\.gz|tgz|zip)($|[?#])|/(zip|tar)(ball|\.gz)?/")
 _PACKAGE_KEY = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RUNS_CODE = re.compile(
-    r"(?i)PATH|(LD|DYLD)_.*|PYTHON(PATH|HOME|STARTUP|USERBASE)|BASH_ENV|ENV|IFS|SHELLOPTS|HOME"
+    r"(?i)PATH|(LD|DYLD|GIT)_.*|PYTHON(PATH|HOME|STARTUP|USERBASE|BREAKPOINT|WARNINGS|INSPECT)"
+    r"|BASH_ENV|ENV|IFS|SHELLOPTS|HOME|SSH_ASKPASS|PERL5(OPT|LIB|DB)|RUBYOPT|NODE_OPTIONS"
 )
+_LEADS_ELSEWHERE = re.compile(
+    r"(?i)(UV|PIP)_.*|(ALL|FTP|HTTPS?|NO)_PROXY|(SSL|CURL|REQUESTS)_.*(CERT|CA).*|CURL_HOME|NETRC"
+)
+"""What decides from where the commands fetch, and whom they trust."""
 
 
 def check(root: Obj, faults: Faults) -> None:
@@ -95,7 +101,9 @@ def _check_node_address(node: Obj, key: str, faults: Faults) -> None:
         case "git":
             values.check_repository(url, path, faults)
         case "archive":
-            values.check_url(url, path, faults, ("https", "http"))
+            if values.check_url(url, path, faults, ("https", "http")) and not _ARCHIVE.search(url):
+                message = f"{shown(url)} names no .tar.gz or .zip: a web page cannot be unpacked"
+                faults.note(path, "manifest.archive-url", message)
         case "local":
             _check_folder(url, path, faults)
         case "managed":
@@ -122,14 +130,15 @@ def _check_folder(text: str, path: str, faults: Faults) -> None:
 
 
 def _check_path(text: str, path: str, faults: Faults) -> bool:
-    """Check a path of the machine that wrote the manifest: no option, no control characters."""
-    if text.startswith("-") or re.search(r"[\x00-\x1f\x7f]", text) or text != text.strip():
+    """Check a path of the machine that wrote the manifest: no option, address or control."""
+    odd = text.startswith(("-", "~")) or "://" in text or text != text.strip()
+    if odd or re.search(r"[\x00-\x1f\x7f]", text):
         faults.add(
             path,
             "manifest.path",
             f"{shown(text)} is no usable path",
-            expected="a path without control characters or a dash at the start",
-            remedy="rename the folder, or write ./ before it",
+            expected="a path without control characters, no address, no dash or ~ at the start",
+            remedy="write the path itself; ./ before a dash; addresses belong to git_packages",
         )
         return False
     faults.note(
@@ -194,7 +203,8 @@ def check_packages(packages: Obj, faults: Faults) -> None:
     """Check a map of package names to exact versions; two spellings of one name are a fault."""
     first: dict[str, str] = {}
     for key, wanted, path in packages:
-        if not package_key(key):
+        found = package_key(key)
+        if found is None:
             faults.add(
                 path,
                 "manifest.package-name",
@@ -202,7 +212,7 @@ def check_packages(packages: Obj, faults: Faults) -> None:
                 expected='a name such as "numpy" or "foo[bar]"',
                 remedy="write what the package index calls it; the version is the value",
             )
-        elif (earlier := first.setdefault(values.normal_name(key), key)) != key:
+        elif (earlier := first.setdefault(values.normal_name(found[0]), key)) != key:
             faults.add(
                 path,
                 "manifest.duplicate-package",
@@ -227,9 +237,10 @@ def _add_inexact(wanted: str, path: str, faults: Faults) -> None:
 
 def _check_git_package(package: Obj, faults: Faults) -> None:
     url = package.value.get("url")
-    if isinstance(url, str) and url and not values.is_scp_address(url):
-        # uv refuses git://, and every scheme that runs a program is left out with it.
-        values.check_url(url, f"{package.path}.url", faults, ("https", "http", "ssh"))
+    # uv refuses git://, and every scheme that runs a program is left out with it.
+    schemes = ("https", "http", "ssh")
+    if isinstance(url, str) and url:
+        values.check_repository(url, f"{package.path}.url", faults, schemes)
     _check_ref(package, faults)
     ref = package.value.get("ref")
     if isinstance(ref, str) and re.search(r"[@#]", ref):
@@ -315,12 +326,15 @@ def check_variable(name: str, value: Any, path: str, faults: Faults) -> None:
     elif _RUNS_CODE.fullmatch(name):
         problem = f"{name} decides which programs and libraries run"
         remedy = "remove it: a document may not set it"
+    elif _LEADS_ELSEWHERE.fullmatch(name):
+        problem = f"{name} decides where packages and repositories come from"
+        remedy = "remove it: this machine's own settings count; indexes are index_urls"
     elif isinstance(value, str) and re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
         problem = f"the value of {name} holds a newline or control character"
         remedy = "write it on one line"
     else:
         return
-    expected = "a variable that changes no search path"
+    expected = "a variable that changes no search path and no source"
     faults.add(path, "manifest.environment", problem, expected=expected, remedy=remedy)
 
 

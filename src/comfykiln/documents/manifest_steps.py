@@ -243,6 +243,7 @@ def text(made: CommandPlan) -> str:
     """Return the plan for people: a shell script whose words are quoted, with a comment each."""
     lines = [
         f"# for {made.platform}; run in an empty folder, which becomes the ComfyUI folder",
+        "set -e  # the first command that fails ends it",
         *_preparation(made),
     ]
     for command in made.commands:

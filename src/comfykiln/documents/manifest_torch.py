@@ -66,7 +66,7 @@ def _check_pin(stated: Any, packages: Obj, faults: Faults) -> None:
         if normal_name(name) != "torch" or pinned is None:
             continue
         builds = {part.local for part in (stated, pinned) if part.local}
-        if pinned.base_version != stated.base_version or len(builds) > 1:
+        if version(pinned.base_version) != version(stated.base_version) or len(builds) > 1:
             faults.add(
                 path,
                 "manifest.torch-mismatch",

@@ -11,7 +11,7 @@ from comfykiln.documents.faults import Faults
 from comfykiln.documents.fields import put_extras
 from comfykiln.documents.kinds import Kind, Written
 from comfykiln.documents.manifest_members import minimal
-from comfykiln.documents.manifest_read import KIND
+from comfykiln.documents.manifest_read import KIND, MOVING
 from comfykiln.documents.manifest_rules import MAX_BYTES, PACKAGE_FILES, version
 from comfykiln.documents.manifest_torch import (
     PYTORCH_INDEX,
@@ -276,8 +276,15 @@ def _fits(node: Node) -> bool:
 
 def _address(node: Node) -> str | None:
     if node.source == "registry" and node.registry_id:
-        return f"{node.registry_id}@{node.version}" if node.version else node.registry_id
+        wanted = node.version or _moving(node)
+        return f"{node.registry_id}@{wanted}" if wanted else node.registry_id
     return node.url
+
+
+def _moving(node: Node) -> str | None:
+    """Return the moving version of a registry node, which stands behind its id."""
+    moves = node.source == "registry" and (node.ref or "").lower() in MOVING
+    return node.ref if moves else None
 
 
 def _node(node: Node) -> dict[str, Any]:
@@ -285,7 +292,7 @@ def _node(node: Node) -> dict[str, Any]:
         "name": node.name,
         "install_method": _METHODS[node.source],
         "url": _address(node),
-        "ref": node.commit or node.ref,
+        "ref": None if _moving(node) else node.commit or node.ref,
         "has_post_install": node.has_post_install,
         "has_requirements": node.has_requirements,
         "fallback_url": node.fallback_url,

@@ -20,7 +20,7 @@ def model_path(text: str, path: str, faults: Faults) -> str | None:
     `checkpoints/x.safetensors` and `models/checkpoints/x.safetensors` mean the same file.
     """
     clean = text.strip().removeprefix("./").replace("\\", "/").rstrip("/")
-    absolute = clean.startswith("/") or is_windows_path(clean)
+    absolute = clean.startswith(("/", "~/")) or is_windows_path(clean)
     if absolute or len(clean) > MAX_PATH or not clean:
         faults.add(
             path,
@@ -44,7 +44,8 @@ def category_of(path: str) -> str | None:
 
 def below_models(path: str) -> str:
     """Return a model path relative to `models/` where it lies there, else unchanged."""
-    return path.removeprefix("models/")
+    inner = path.removeprefix("models/")
+    return path if inner.partition("/")[0] in _ROOTS else inner
 
 
 def model_at(path: str, **fields: object) -> Model:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from comfykiln.documents import module_of
@@ -12,6 +12,7 @@ from comfykiln.documents.faults import child
 from comfykiln.documents.gitrefs import Resolved, mirror_of, resolve
 from comfykiln.documents.kinds import Kind
 from comfykiln.documents.reading import load
+from comfykiln.documents.snapshot import HASH_KEYS
 from comfykiln.documents.spans import Spans, apply, set_text, spans
 from comfykiln.documents.values import masked
 from comfykiln.environment import Environment, is_commit
@@ -92,9 +93,10 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     data = load(path)
     parsed = _parse(data, path)
     sites = list(_sites(parsed, mirrors))
-    answers = _ask_all(sites, mirrors)
+    answered = _ask_all(sites, mirrors)
     text = data.decode()
-    found = spans(text, yaml=_is_yaml(path, text)) if answers else {}
+    found = spans(text, yaml=_is_yaml(path, text)) if answered else {}
+    answers = [(_located(text, found, site), one) for site, one in answered]
     after = apply(text, [_edit(text, found, site, one.commit) for site, one in answers])
     _check(after, path, answers)
     return Pinned(
@@ -191,6 +193,19 @@ def _joined(failures: Sequence[tuple[Site, KilnError]]) -> KilnError:
 
 def _is_yaml(path: Path, text: str) -> bool:
     return path.suffix in (".yaml", ".yml") or text.lstrip()[:1] not in ("{", "[")
+
+
+def _located(text: str, found: Spans, site: Site) -> Site:
+    """Return the site at the key, and for ComfyUI in the map, where the document has the name."""
+    if site.before is None:
+        return site
+    keys = HASH_KEYS if site.key in HASH_KEYS else (site.key,)
+    owners = (site.path, "$") if site.key == "comfyui" else (site.path,)
+    for owner, key in ((owner, key) for owner in owners for key in keys):
+        span = found.get(child(owner, key))
+        if span and site.before in text[span.start : span.end]:
+            return replace(site, path=owner, key=key)
+    return site
 
 
 def _edit(text: str, found: Spans, site: Site, commit: str) -> tuple[int, int, str]:

@@ -22,6 +22,8 @@ MAX_BYTES = 10 * 1024 * 1024
 MAX_DEPTH = 64
 MAX_TOKENS = 300_000
 """Commas and opening brackets in a whole document: what bounds the memory that parsing takes."""
+MAX_KEY = 4_096
+"""Characters of a key: addresses and requirement lines have at most 2,048."""
 MAX_ITEMS = 10_000
 """Members of one list or map; real documents stay below a thousand."""
 
@@ -85,7 +87,8 @@ def json_value(data: bytes, source: str, *, max_items: int | None = MAX_ITEMS) -
     except RecursionError:
         _refuse_depth(source)
     except ValueError as error:
-        refuse(source, "$", "reading.number", str(error), expected="finite numbers of common size")
+        problem = "a whole number of thousands of digits" if "digits" in str(error) else str(error)
+        refuse(source, "$", "reading.number", problem, expected="finite numbers of common size")
     walk(result, source, max_items=max_items, duplicates=reader.duplicates)
     return result
 
@@ -137,13 +140,32 @@ def _containers(
     pairs = item.items() if isinstance(item, dict) else enumerate(item)
     found = []
     for key, member in pairs:
-        if isinstance(key, str) and not _clean(key):
-            _characters(faults, path, key)
+        if isinstance(key, str):
+            _check_key(key, path, faults)
         if isinstance(member, dict | list):
             found.append((member, child(path, key), depth + 1))
         elif isinstance(member, str) and not _clean(member):
             _check_leaf(member, child(path, key), faults)
     return found
+
+
+def _check_key(key: str, path: str, faults: Faults) -> None:
+    """Check a key, which would stand in the place of every fault below it."""
+    if len(key) > MAX_KEY:
+        _refuse_key(faults.source, path, key)
+    if not _clean(key):
+        _characters(faults, path, key)
+
+
+def _refuse_key(source: str, path: str, key: str) -> NoReturn:
+    refuse(
+        source,
+        path,
+        "reading.length",
+        f"a key of {len(key):,} characters, which begins {key[:40]!r}",
+        expected=f"keys of at most {MAX_KEY:,}",
+        remedy="remove what no build needs",
+    )
 
 
 def _check_length(item: Any, path: str, max_items: int | None, faults: Faults) -> None:

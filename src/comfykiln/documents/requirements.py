@@ -11,7 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
+from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.documents.fields import plain_json
+from comfykiln.documents.reading import decoded
 from comfykiln.documents.values import (
     CONTROLS,
     check_ref,
@@ -35,6 +37,8 @@ _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;,*@\[\]]+)")
 _NAMED_URL = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?\s*@\s*(\S+)(?:\s+;\s*(.+))?"
 )
+_PACKAGE_FILE = re.compile(r"[^\s;@=<>!~\[\]]+\.(whl|tar\.gz|zip)")
+"""A file of this folder or one below: pip and uv take a name with such an ending for one."""
 _VCS = re.compile(r"(?i)(git|hg|svn|bzr)\+")
 _EDITABLE = re.compile(r"(?:-e|--editable)[ =]\s*(.+)")
 _COMMENT = re.compile(r"(^|\s)#.*$")
@@ -76,7 +80,8 @@ def _other(line: str, path: str, faults: Faults) -> Package | None:
         return from_url(url, path, faults, name=name, extras=extras, marker=marker)
     if _VCS.match(line) or re.match(r"(?i)(https?|file):", line):
         return from_url(line, path, faults)
-    if line.startswith(("./", "../", "/", "~")) or is_windows_path(line):
+    is_path = line.startswith(("./", "../", "/", "~")) or _PACKAGE_FILE.fullmatch(line)
+    if is_path or is_windows_path(line):
         return Package(name="", source="local", path=line, place=path)
     return _pep508(line, path, faults)
 
@@ -226,9 +231,9 @@ def _split(extras: str | None) -> tuple[str, ...]:
 def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
     """Return the packages of a requirements file; `name` begins the place of each fault."""
     try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError:
-        faults.add(name, "reading.utf8", "no UTF-8", expected="UTF-8", remedy="save it as UTF-8")
+        text = decoded(data, name)
+    except FaultyDocumentError as error:
+        faults.records += [replace(one, path=f"{name} {one.path}") for one in error.records]
         return []
     packages = []
     for number, line in logical_lines(text):

@@ -2,7 +2,8 @@
 
 Interprets the part of Draft 2020-12 that our schemas use, because importing a full validator takes
 longer than all other work on a document; a test holds it against `jsonschema`.
-Patterns match the whole text, in ASCII. Keywords of ours: `x-rule`, `x-expected`, `x-remedy`.
+Patterns match the whole text, in ASCII. Keywords of ours: `x-rule`, `x-expected`, `x-remedy`,
+`x-secret` (the value is not shown).
 """
 
 from __future__ import annotations
@@ -100,7 +101,8 @@ class _Checker:
         remedy = ""
         if isinstance(value, int | float) and "string" in types:
             remedy = "put quotes around it"
-        self.add(path, schema, "type", f"{shown(value)} is {_word(value)}", expected, remedy)
+        what = "a value (not shown)" if schema.get("x-secret") else shown(value)
+        self.add(path, schema, "type", f"{what} is {_word(value)}", expected, remedy)
         return False
 
     def scalar(self, value: Any, schema: Schema, path: str) -> None:

@@ -39,7 +39,10 @@ if TYPE_CHECKING:
 
 NODE_KEYS = ("git_custom_nodes", "cnr_custom_nodes", "file_custom_nodes")
 _KEYS = {"comfyui", *NODE_KEYS, "pips", "models", "downloads"}
-_GIT_KEYS = {"url", "hash", "commit_hash", "branch", "name", "disabled", "state"}
+HASH_KEYS = ("hash", "commit_hash", "commit", "ref")
+"""Where a node's commit or branch stands: the spec of the map form names no key."""
+_BELOW = {"comfyui", "pips", *NODE_KEYS}
+_GIT_KEYS = {"url", *HASH_KEYS, "branch", "name", "disabled", "state"}
 _NOTHING = {"", "unknown", "-", "none", "null"}
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
 _RELEASE = re.compile(r"v?[0-9]+(\.[0-9]+)+([.-][0-9A-Za-z.-]+)?")
@@ -80,14 +83,15 @@ def as_yaml(written: Written) -> Written:
 
 def form_of(document: Any) -> str:
     """Return which form of a snapshot a value is."""
-    if not isinstance(document, dict) or any(key in document for key in NODE_KEYS):
+    if not isinstance(document, dict):
+        return "manager"
+    nodes = document.get("custom_nodes")
+    if isinstance(nodes, dict) and "snapshot_json" not in document:
+        return "nested" if _BELOW & nodes.keys() else "map"
+    if any(key in document for key in NODE_KEYS):
         return "manager"
     if "snapshot_json" in document:
         return "launcher"
-    nodes = document.get("custom_nodes")
-    if isinstance(nodes, dict):
-        inner = {"comfyui", "pips", *NODE_KEYS}
-        return "nested" if not nodes or inner & nodes.keys() else "map"
     return "map" if "custom_nodes" in document else "manager"
 
 
@@ -107,17 +111,45 @@ def read_body(body: Obj, faults: Faults) -> Environment:
     )
 
 
+def read_below(nodes: Obj, faults: Faults, rules: str) -> Environment:
+    """Return what stands below `custom_nodes` of another kind: a snapshot, or a map of addresses.
+
+    Ids of rules begin with `rules`.
+    """
+    is_map = bool(nodes.value) and not _BELOW & nodes.value.keys()
+    definition = "gitNodes" if is_map else "manager"
+    shape.check(
+        nodes.value, "snapshot", faults, path=nodes.path, rules=rules, definition=definition
+    )
+    return (
+        Environment(nodes=tuple(_git_nodes(nodes, faults))) if is_map else read_body(nodes, faults)
+    )
+
+
 def _nested(document: Obj, faults: Faults) -> Environment:
+    """Return both levels as one: pips and ComfyUI may stand beside `custom_nodes`."""
     inner = read_body(document.obj("custom_nodes"), faults)
-    return replace(inner, extras=(*inner.extras, *document.extras(Kind.SNAPSHOT, {"custom_nodes"})))
+    outer = read_body(document, faults)
+    told = {one.comfyui.wanted for one in (inner, outer)} - {None}
+    if len(told) > 1:
+        problem = f"ComfyUI is {outer.comfyui.wanted} here and {inner.comfyui.wanted} below"
+        faults.add("$.comfyui", "snapshot.comfyui", problem, remedy="keep one of them")
+    return replace(
+        inner,
+        comfyui=inner.comfyui if inner.comfyui.wanted else outer.comfyui,
+        nodes=(*inner.nodes, *outer.nodes),
+        packages=(*inner.packages, *outer.packages),
+        models=(*inner.models, *outer.models),
+        extras=(*inner.extras, *document.extras(Kind.SNAPSHOT, {*_KEYS, "custom_nodes"})),
+    )
 
 
 def _map(document: Obj, faults: Faults) -> Environment:
-    return Environment(
-        comfyui=comfyui_of(document, "comfyui", faults),
-        nodes=tuple(_git_nodes(document.obj("custom_nodes"), faults)),
-        packages=tuple(_packages(document.obj("pips"), faults)),
-        models=tuple(_models(document, faults)),
+    """Return the map of addresses, and what a snapshot's own keys say beside it."""
+    beside = read_body(document, faults)
+    return replace(
+        beside,
+        nodes=(*_git_nodes(document.obj("custom_nodes"), faults), *beside.nodes),
         extras=document.extras(Kind.SNAPSHOT, {*_KEYS, "custom_nodes"}),
     )
 
@@ -171,6 +203,15 @@ def pin_of(body: Obj, faults: Faults, *keys: str) -> tuple[str | None, str | Non
     return None, text if check_ref(text, child(body.path, key), faults) else None
 
 
+def hash_of(node: Obj, faults: Faults) -> tuple[str | None, str | None]:
+    """Return the commit and the moving name of a node, whatever the key; two must agree."""
+    said = {key: text.lower() for key in HASH_KEYS if (text := node.text(key))}
+    if len(set(said.values())) > 1:
+        problem = " and ".join(f"{key} is {shown(text)}" for key, text in said.items())
+        faults.add(node.path, "snapshot.hash", problem, expected="one", remedy="keep one of them")
+    return pin_of(node, faults, *HASH_KEYS)
+
+
 def _git_nodes(nodes: Obj, faults: Faults) -> Iterable[Node]:
     for address, value, path in nodes:
         node = Obj(value, path)
@@ -192,7 +233,7 @@ def _is_address(text: str) -> bool:
 
 
 def _git_node(node: Obj, name: str, url: str, faults: Faults) -> Node:
-    commit, ref = pin_of(node, faults, "hash", "commit_hash")
+    commit, ref = hash_of(node, faults)
     _, branch = pin_of(node, faults, "branch")
     state = node.text("state")
     return Node(
@@ -260,8 +301,15 @@ def _package(key: str, text: str, path: str, faults: Faults) -> Package | None:
     if not is_package_name(name) or (version and not is_version(version)):
         faults.add(path, "requirement.format", f"{shown(key)} is no package", expected="a name")
         return None
-    if is_version(text) and not version:
+    if is_version(text) and version in ("", text):
         return Package(name=name, version=text, place=path)
+    if not version and text[0] in "=<>!~":
+        return parse_line(f"{name}{text}", path, faults)
+    if ":" not in text and not text.startswith("-"):
+        problem = f"{shown(text)} is neither a version nor an address"
+        expected = 'a version such as "1.26.4", an address, or an empty text'
+        faults.add(path, "requirement.format", problem, expected=expected)
+        return None
     return from_url(text, path, faults, name=name, version=version or None)
 
 

@@ -28,7 +28,7 @@ def document_of(environment: Environment) -> dict[str, Any]:
         "comfyui": environment.comfyui.wanted,
         "git_custom_nodes": dict(_git_nodes(environment.nodes)),
         "cnr_custom_nodes": {
-            node.registry_id: node.version or node.ref
+            node.registry_id: node.version or _moving(node)
             for node in environment.nodes
             if node.source == "registry" and node.registry_id
         },
@@ -50,6 +50,11 @@ def document_of(environment: Environment) -> dict[str, Any]:
         document["models"] = models
     put_extras(document, environment.extras, Kind.SNAPSHOT)
     return document
+
+
+def _moving(node: Node) -> str | None:
+    """Return a moving version that the registry knows; branches and short commits are none."""
+    return node.ref if (node.ref or "").lower() in ("latest", "nightly") else None
 
 
 def _git_nodes(nodes: Iterable[Node]) -> Iterable[tuple[str, dict[str, Any]]]:

@@ -24,12 +24,16 @@ DIGEST_LENGTHS = {"sha256": 64, "blake3": 64, "autov1": 8, "autov2": 10, "autov3
 CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u200b\u202a-\u202e\u2066-\u2069\ufeff"
 _CONTROL = re.compile(f"[{CONTROLS}]")
 _SEPARATOR = re.compile(r"[/\\]")
+_NO_FILE = re.compile(r'[<>:"|?*]|\.$')
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
-_REF_BAD = re.compile(rf"[ {CONTROLS}~^:?*\[\\]|\.\.|@\{{|//|/\.|\.lock(/|$)")
+_REF_BAD = re.compile(rf"[ {CONTROLS}~^:?*\[\\]|\.\.|@\{{|//|/\.|\.lock(/|$)|^@$")
 _SCP = re.compile(r"(?:[A-Za-z0-9_][\w.-]*@)(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[\w.~][^\s:]*)")
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _SECRET_QUERY = re.compile(
-    r"(?i)([?&](?:token|access_token|api_key|apikey|key|password|sig|signature|x-amz-[a-z-]+)=)[^&#\s]+"
+    r"(?i)([?&](?:token|access_token|api_key|apikey|key|password|sig|signature|x-amz-[a-z-]+)=)(?!\$\{\w+\})[^&#\s]+"
+)
+_GITHUB_PAGES = frozenset(
+    {"actions", "archive", "blob", "commit", "commits", "issues", "pull", "raw", "releases", "tree"}
 )
 _CASELESS_HOSTS = frozenset({"github.com", "gitlab.com", "codeberg.org", "bitbucket.org"})
 _PACKAGE_NAME = re.compile(r"(?i)[a-z0-9]([a-z0-9._-]*[a-z0-9])?")
@@ -40,10 +44,16 @@ _WINDOWS_PATH = re.compile(r"(?i)(file:/{2,3})?[a-z]:[\\/]")
 
 def shown(value: object) -> str:
     """Return `value` for a message: quoted, credentials masked, control characters spelt out."""
-    text = masked(value) if isinstance(value, str) else repr(value)
+    text = masked(value if isinstance(value, str) else _as_json(value))
     if len(text) > 100:  # noqa: PLR2004  # one line of a terminal
         text = f"{text[:97]}…"
     return repr(text) if isinstance(value, str) else text
+
+
+def _as_json(value: object) -> str:
+    import json  # noqa: PLC0415  # faulty documents only
+
+    return json.dumps(value, ensure_ascii=False, default=repr)
 
 
 def masked(text: str) -> str:
@@ -77,6 +87,7 @@ def check_name(text: str, path: str, faults: Faults) -> bool:
         ("name.newline", bool(_CONTROL.search(text)), "a newline or control character"),
         ("name.separator", bool(_SEPARATOR.search(text)), "a path separator"),
         ("name.reserved", text in (".", "..") or text != text.strip(), "no name of a folder"),
+        ("name.reserved", bool(_NO_FILE.search(text)), "no name of a folder on Windows"),
         ("name.reserved", bool(_WINDOWS_DEVICE.fullmatch(text)), "the name of a Windows device"),
         ("name.dash", text.startswith("-"), "a dash at the start, which reads as an option"),
         ("name.length", len(text.encode(errors="replace")) > MAX_NAME, "a name too long"),
@@ -133,14 +144,41 @@ def is_scp_address(text: str) -> bool:
     return len(text) <= MAX_URL and _SCP.fullmatch(text) is not None
 
 
-def check_repository(text: str, path: str, faults: Faults) -> bool:
-    """Check a git repository's URL: https, http, git, ssh or `git@host:path`; none that runs."""
+def check_repository(
+    text: str,
+    path: str,
+    faults: Faults,
+    schemes: Iterable[str] = ("https", "http", "ssh", "git"),
+) -> bool:
+    """Check a git repository's URL: one of `schemes` or `git@host:path`; none that runs."""
     if is_scp_address(text):
         return True
-    if " " in text.strip():
+    if " " in text.strip() and "::" not in text:
         faults.add(path, "url.control", f"{shown(text)}: a space", remedy="write it as %20")
         return False
-    return check_url(text, path, faults, ("https", "http", "ssh", "git"))
+    if not check_url(text, path, faults, schemes):
+        return False
+    if problem := _no_repository(text):
+        faults.add(
+            path,
+            "url.format",
+            f"{shown(text)}: {problem}",
+            expected="the address that git clones",
+            remedy="write the address alone, such as https://github.com/owner/repository",
+        )
+    return not problem
+
+
+def _no_repository(text: str) -> str:
+    """Return why a valid address cannot be a repository's, empty where it can."""
+    parts = urlsplit(text)
+    if parts.fragment or parts.query:
+        return "what follows # or ? belongs to a page"
+    names = [one for one in parts.path.split("/") if one]
+    if not names:
+        return "it names no repository"
+    is_page = parts.hostname == "github.com" and not _GITHUB_PAGES.isdisjoint(names[2:3])
+    return "a page of GitHub" if is_page else ""
 
 
 def _text_problem(text: str) -> tuple[str, str] | None:
@@ -149,8 +187,8 @@ def _text_problem(text: str) -> tuple[str, str] | None:
         ("url.length", len(text) > MAX_URL, f"{len(text)} characters"),
         ("url.dash", text.startswith("-"), "a dash at the start, which reads as an option"),
         ("url.control", bool(_CONTROL.search(text)), "control characters"),
-        ("url.control", text != text.strip(), "white space around it"),
         ("url.transport", "::" in text.partition("/")[0], "a transport that runs a program"),
+        ("url.control", text != text.strip(), "white space around it"),
     ):
         if bad:
             return rule, problem

@@ -117,7 +117,8 @@ class _Builder:
         try:
             value = build(yaml.ScalarNode(tag, event.value))
         except ValueError as error:
-            self.refuse(event, "reading.number", str(error), "put it in quotes")
+            problem = "a number of thousands of digits" if "digits" in str(error) else str(error)
+            self.refuse(event, "reading.number", problem, "put it in quotes")
         if isinstance(value, float) and not math.isfinite(value):
             self.refuse(event, "reading.number", "a number that is not finite", "write a number")
         return value

@@ -277,7 +277,7 @@ def hostile_record(change: Any) -> bytes:
     ("key", "value", "rule"),
     [
         ("name", "../../etc", "name.separator"),
-        ("url", "ext::sh -c x", "url.control"),
+        ("url", "ext::sh -c x", "url.transport"),
         ("ref", "--upload-pack=x", "ref.dash"),
         ("commit", "-x", "ref.dash"),
         ("identifier", "-x", "name.dash"),

@@ -426,6 +426,27 @@ def test_nothing_is_written_when_something_required_is_missing(
     assert list(tmp_path.glob("m*")) == []
 
 
+def test_without_torch_there_is_no_manifest(folder: Path, tmp_path: Path) -> None:
+    (site,) = folder.glob(".venv/lib/python3.*/site-packages")
+    for path in (site / "torch", *site.glob("torch-*.dist-info")):
+        shutil.rmtree(path)
+    with pytest.raises(DocumentError) as caught:
+        manifest_capture(str(folder), out=str(tmp_path / "m.json"))
+    assert caught.value.message == (
+        f"{folder}: torch is not installed there, and a manifest names its version"
+    )
+    assert caught.value.remedy.endswith(f"./kiln snapshot.save {folder}")
+
+
+def test_a_relative_source_is_named_by_its_whole_path(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    manifest_capture(folder.name, out=str(tmp_path / "m.json"))
+    written = json.loads((tmp_path / "m.json").read_bytes())
+    assert written["metadata"]["source_path"] == str(folder)
+
+
 def test_the_probe_inside_a_container_finds_the_same(folder: Path) -> None:
     """Images run it from standard input, by whatever Python they have."""
     script = Path(capture_probe.__file__).read_text("utf-8")

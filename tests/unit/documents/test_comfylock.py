@@ -167,6 +167,9 @@ def test_what_is_written() -> None:
             "$.models[0].hashes[0].hash",
             "comfylock.hash",
         ),
+        ("models: [{paths: [{path: ~/x.pt}]}]", "$.models[0].paths[0].path", "path.absolute"),
+        ("models: [{paths: [{path: checkpoints}]}]", "$.models[0].paths[0].path", "path.folder"),
+        ("basic: {}\ncustom_nodes: [{url: 'https://h/r'}]", "$.custom_nodes", "comfylock.type"),
         ("auth: {h: hf_abcdef}", "$.auth.h", "comfylock.credential"),
         ("auth: {'a b': '${X}'}", '$.auth["a b"]', "comfylock.host"),
         (
@@ -180,6 +183,39 @@ def test_each_fault_has_its_place_and_rule(text: str, path: str, rule: str) -> N
     with pytest.raises(FaultyDocumentError) as caught:
         parse(text.encode(), "comfy-lock.yaml")
     assert [(fault.path, fault.rule) for fault in caught.value.records] == [(path, rule)]
+
+
+def test_a_folder_is_completed_by_the_files_name() -> None:
+    text = "models: [{url: 'https://h/x/a%20b.pt?download=true', paths: [{path: models/vae/}]}]"
+    (model,) = parse(text.encode(), "comfy-lock.yaml").environment.models
+    assert (model.filename, model.paths, model.category) == (
+        "a b.pt",
+        ("models/vae/a b.pt",),
+        "vae",
+    )
+
+
+def test_a_model_of_which_nothing_is_known_is_told() -> None:
+    found = parse(b"models: [{model: SD15}, {}]", "comfy-lock.yaml")
+    assert found.environment.models == ()
+    assert [(note.path, note.rule) for note in found.notes] == [
+        ("$.models[0]", "comfylock.model"),
+        ("$.models[1]", "comfylock.model"),
+    ]
+
+
+def test_nodes_as_a_map_of_addresses() -> None:
+    text = f"basic: {{}}\ncustom_nodes: {{'{KJNODES.url}': {{commit: {KJNODES.commit}}}}}"
+    assert parse(text.encode(), "comfy-lock.yaml").environment.nodes == (KJNODES,)
+
+
+@pytest.mark.parametrize("value", ["12345678", "{token: hf_abcdef}", "[hf_abcdef]"])
+def test_a_credential_of_another_type_is_not_shown(value: str) -> None:
+    with pytest.raises(FaultyDocumentError) as caught:
+        parse(f"auth: {{h: {value}}}".encode(), "comfy-lock.yaml")
+    (fault,) = caught.value.records
+    assert (fault.path, fault.rule) == ("$.auth.h", "comfylock.type")
+    assert fault.problem.startswith("a value (not shown) is ")
 
 
 def test_a_credential_in_the_document_is_not_repeated() -> None:

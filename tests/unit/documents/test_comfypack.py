@@ -221,3 +221,21 @@ def test_what_is_no_pack_is_said(tmp_path: Path, data: bytes, problem: str) -> N
     path.write_bytes(data)
     with pytest.raises(DocumentError, match=problem):
         read(path)
+
+
+def test_the_snapshot_specs_words_for_a_commit() -> None:
+    commit = "4bfd08cead1a98bacb93ed5b0defb896c20cee57"
+    data = json.dumps({"custom_nodes": [{"url": "https://h/r", "hash": commit}]}).encode()
+    (node,) = parse(data, "snapshot.json").environment.nodes
+    assert node.commit == commit
+
+
+def test_a_broken_workflow_is_a_fault_of_the_pack(tmp_path: Path) -> None:
+    (tmp_path / "snapshot.json").write_text('{"custom_nodes": [{"url": "ext::x"}]}')
+    (tmp_path / "workflow.json").write_text("{broken")
+    with pytest.raises(FaultyDocumentError) as caught:
+        read(tmp_path)
+    assert [(fault.path, fault.rule) for fault in caught.value.records] == [
+        ("$.custom_nodes[0].url", "url.transport"),
+        ("workflow.json line 1 column 2", "reading.syntax"),
+    ]

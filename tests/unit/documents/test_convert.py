@@ -187,3 +187,34 @@ def _note_used(value: Any, used: dict[type, set[str]]) -> None:
             if inner != field.default:
                 used.setdefault(type(value), set()).add(field.name)
             _note_used(inner, used)
+
+
+def test_sampled_digits_that_are_no_hex_digits_stay_in_exports() -> None:
+    """The specification's own example of a download intent has `hash = "abc123..."`."""
+    digests = (Digest(algorithm="sampled-blake3", value="abc123..."),)
+    model = Model(filename="m.pt", paths=("models/vae/m.pt",), category="vae", digests=digests)
+    converted = convert(Environment(models=(model,)), Kind.COMFYLOCK)
+    assert [str(note) for note in converted.losses] == [
+        "models[].digests: left out: sampled-blake3 (models/vae/m.pt) [convert.left-out]"
+    ]
+
+
+@pytest.mark.parametrize("kind", [Kind.SNAPSHOT, Kind.COMFYLOCK])
+@pytest.mark.parametrize(
+    ("ref", "lost"),
+    [
+        ("main", ["nodes[].ref: not kept: p [convert.lost]"]),
+        ("abc1234", ["nodes[].ref: not kept: p [convert.lost]"]),
+        ("nightly", []),
+    ],
+)
+def test_a_branch_is_no_version_of_the_registry(kind: Kind, ref: str, lost: list[str]) -> None:
+    pack = Node(name="p", source="registry", registry_id="p", ref=ref)
+    converted = convert(Environment(nodes=(pack,)), kind)
+    assert [str(note) for note in converted.losses] == lost
+
+
+def test_a_folder_of_models_inside_models_keeps_its_place() -> None:
+    model = Model(filename="m.pt", paths=("models/models/m.pt",), category="models")
+    environment = Environment(models=(model,))
+    assert convert(environment, Kind.SNAPSHOT).losses == ()

@@ -68,6 +68,9 @@ FAULTS = [
             ("-rf", "name.dash"),
             ("a\nb", "name.newline"),
             ("nul", "name.reserved"),
+            ("a:b", "name.reserved"),
+            ("what?", "name.reserved"),
+            ("pack.", "name.reserved"),
             ("a" * 256, "name.length"),
             ("", "manifest.length"),
         )
@@ -85,13 +88,16 @@ FAULTS = [
     *(
         (f"custom_nodes/{index}/url", url, f"$.custom_nodes[{index}].url", rule)
         for index, url, rule in (
-            (0, "ext::sh -c touch%20x", "url.control"),
+            (0, "ext::sh -c touch%20x", "url.transport"),
             (0, "ext::sh", "url.transport"),
             (0, "file:///etc", "url.transport"),
             (0, "-u", "url.dash"),
             (0, "ssh://-oProxyCommand=x/y", "url.dash"),
             (1, "git://github.com/a/b.tar.gz", "url.transport"),
             (1, "/srv/a.tar.gz", "url.transport"),
+            (0, "https://github.com/o/r/tree/main", "url.format"),
+            (0, "https://github.com/o/r#readme", "url.format"),
+            (0, "https://github.com/", "url.format"),
             (2, "nodes/by-copy", "manifest.local-url"),
             (2, "file:///srv/nodes", "manifest.local-url"),
             (3, "--pre", "manifest.registry-id"),
@@ -101,6 +107,7 @@ FAULTS = [
     # F12
     ("custom_nodes/0/ref", "--upload-pack=x", "$.custom_nodes[0].ref", "ref.dash"),
     ("custom_nodes/0/ref", "a..b", "$.custom_nodes[0].ref", "ref.format"),
+    ("custom_nodes/0/ref", "@", "$.custom_nodes[0].ref", "ref.format"),
     # F13, F14
     (
         "custom_nodes/0/has_post_install",
@@ -167,6 +174,7 @@ FAULTS = [
         for key, value, rule in (
             ("url", "git://github.com/a/b", "url.transport"),
             ("url", "git+https://github.com/a/b", "url.transport"),
+            ("url", "https://github.com/a/b#egg=c", "url.format"),
             ("ref", "a@b", "ref.format"),
             ("subdirectory", "../x", "manifest.subdirectory"),
             ("subdirectory", "/x", "manifest.subdirectory"),
@@ -177,6 +185,19 @@ FAULTS = [
     # F20, F21
     ("dependencies/editable/0/path", "--pre", "$.dependencies.editable[0].path", "manifest.path"),
     ("dependencies/editable/0/path", "a\nb", "$.dependencies.editable[0].path", "manifest.path"),
+    ("dependencies/editable/0/path", "~/dev/x", "$.dependencies.editable[0].path", "manifest.path"),
+    (
+        "dependencies/local_packages/0/path",
+        "https://h/six-1.16.0-py3-none-any.whl",
+        "$.dependencies.local_packages[0].path",
+        "manifest.path",
+    ),
+    (
+        "dependencies/packages/opencv-python",
+        "4.8.0.74",
+        "$.dependencies.packages.opencv-python",
+        "manifest.duplicate-package",
+    ),
     (
         "dependencies/local_packages/0/path",
         "six",
@@ -220,6 +241,11 @@ FAULTS = [
             ("PATH", "/x", ".PATH", "manifest.environment"),
             ("LD_PRELOAD", "x.so", ".LD_PRELOAD", "manifest.environment"),
             ("PYTHONPATH", "x", ".PYTHONPATH", "manifest.environment"),
+            ("GIT_SSH_COMMAND", "touch x", ".GIT_SSH_COMMAND", "manifest.environment"),
+            ("UV_DEFAULT_INDEX", "https://h/s", ".UV_DEFAULT_INDEX", "manifest.environment"),
+            ("pip_index_url", "https://h/s", ".pip_index_url", "manifest.environment"),
+            ("https_proxy", "http://h", ".https_proxy", "manifest.environment"),
+            ("REQUESTS_CA_BUNDLE", "x", ".REQUESTS_CA_BUNDLE", "manifest.environment"),
             ("A", "x\nRUN y", ".A", "manifest.environment"),
             ("A;B", "x", '["A;B"]', "manifest.environment"),
             ("A", 1, ".A", "manifest.type"),
@@ -235,6 +261,10 @@ def test_a_broken_rule_is_told_with_its_place(path: str, value: Any, place: str,
 
 ACCEPTED: list[tuple[str, Any, tuple[str, ...]]] = [
     ("system_info/torch_version", "2.1.0", ()),
+    ("system_info/torch_version", "2.1+cu121", ()),
+    ("custom_nodes/1/url", "https://github.com/o/r", ("manifest.archive-url",)),
+    ("custom_nodes/1/url", "https://api.github.com/repos/o/r/tarball/main", ()),
+    ("custom_nodes/1/url", "https://codeload.github.com/o/r/tar.gz/main", ()),
     ("system_info/comfyui_version", "abc1234", ()),
     ("system_info/comfyui_version", "master", ()),
     ("system_info/cuda_version", "11.8", ("manifest.cuda-mismatch",)),

@@ -58,8 +58,9 @@ def example(name: str) -> Environment:
 
 def lines(environment: Environment, where: str = LINUX, **options: str) -> list[str]:
     """The commands as a person sees them, without the comments."""
-    made = text(plan(environment, where, **options))
-    return [line for line in made.splitlines() if not line.startswith("#")]
+    _, stop, *others = text(plan(environment, where, **options)).splitlines()
+    assert stop == "set -e  # the first command that fails ends it"
+    return [line for line in others if not line.startswith("#")]
 
 
 def test_the_cpu_example() -> None:
@@ -304,9 +305,8 @@ def test_a_local_file_whose_name_tells_no_package_needs_no_hash() -> None:
 def test_text_and_json_are_the_same_commands() -> None:
     made = plan(manifest.parse(encoded(whole()), "m.json").environment, LINUX)
     data: Any = as_data(made)
-    shown = [
-        line for line in text(made).splitlines() if not line.startswith(("#", "printf", "exp"))
-    ]
+    apart = ("#", "set -e ", "printf", "exp")
+    shown = [line for line in text(made).splitlines() if not line.startswith(apart)]
     read_back = [shlex.split(line) for line in shown]
     assert read_back == [
         [
@@ -577,7 +577,7 @@ def test_no_value_becomes_an_option_a_word_or_a_line_of_its_own(place: str, valu
         command.stage for command in harmless.commands if command.stage not in STAGES_THAT_VARY
     ]
     assert not any(word.startswith("--x") for one in made.commands for word in one.argv)
-    lines_of = [line for line in text(made).split("\n") if not line.startswith("#")]
+    lines_of = [line for line in text(made).split("\n") if not line.startswith(("#", "set -e "))]
     assert len(lines_of) == len(made.files) + len(made.variables) + len(made.commands)
     for line, command in zip(lines_of[-len(made.commands) :], made.commands, strict=True):
         words = [*command.argv]

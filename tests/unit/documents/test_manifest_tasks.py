@@ -82,7 +82,7 @@ def test_commands_for_people_and_what_to_know_about_them(
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://example.org/simple")
     manifest_tasks.manifest_commands(CPU, platform="linux-x86_64")
     said = capsys.readouterr()
-    assert said.out.splitlines()[3:7] == [
+    assert said.out.splitlines()[4:8] == [
         "# venv: the exact Python",
         "uv venv --python 3.11.7",
         "# packages: the pinned packages",

@@ -35,6 +35,16 @@ BARE = Environment(
 )
 
 
+@pytest.mark.parametrize("version", ["latest", "nightly"])
+def test_a_moving_version_of_the_registry_is_no_pin(version: str) -> None:
+    data = encoded(changed("custom_nodes/3/url", f"by-id@{version}"))
+    found = manifest.parse(data, "m.json").environment
+    node = found.nodes[3]
+    assert (node.registry_id, node.version, node.ref) == ("by-id", None, version)
+    written = manifest.write(found)
+    assert manifest.parse(written.data, "m.json").environment == found
+
+
 def minimized(document: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(manifest.minimize(encoded(document), "m.json"))
     return found

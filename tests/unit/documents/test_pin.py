@@ -198,6 +198,23 @@ def test_yaml_keeps_its_form_and_comments(
     )
 
 
+@pytest.mark.parametrize("key", ["hash", "commit", "commit_hash", "ref"])
+def test_the_name_is_replaced_where_it_stands(
+    mirrors: Path, commits: list[str], tmp_path: Path, key: str
+) -> None:
+    path = tmp_path / "snapshot.json"
+    text = json.dumps({"comfyui": "main", "custom_nodes": {URL: {"url": URL, key: "main"}}})
+    path.write_text(text)
+    assert pin(path, mirrors).after == text.replace('"main"', f'"{commits[2]}"')
+
+
+def test_comfyui_beside_nested_nodes(mirrors: Path, commits: list[str], tmp_path: Path) -> None:
+    path = tmp_path / "snapshot.json"
+    text = json.dumps({"custom_nodes": {"git_custom_nodes": {}}, "comfyui": "main"})
+    path.write_text(text)
+    assert pin(path, mirrors).after == text.replace('"main"', f'"{commits[2]}"')
+
+
 def test_a_comfy_pack_and_line_ends_of_windows(
     mirrors: Path, commits: list[str], tmp_path: Path
 ) -> None:

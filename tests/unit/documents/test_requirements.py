@@ -110,6 +110,23 @@ def test_a_line_that_could_do_more_is_refused(line: str, rule: str) -> None:
     assert [fault.rule for fault in faults.records] == [rule]
 
 
+@pytest.mark.parametrize("line", ["wheels/six-1.16.0-py3-none-any.whl", "six-1.16.0.tar.gz"])
+def test_a_file_of_this_folder_is_a_local_package(line: str) -> None:
+    faults = Faults("x")
+    package = parse_line(line, "$", faults)
+    assert package == Package(name="", source="local", path=line)
+    assert line_of(package) == line
+    assert not faults.records
+
+
+def test_a_file_with_a_byte_order_mark_is_told() -> None:
+    faults = Faults("x")
+    assert parse_file(b"\xef\xbb\xbfa==1\n", "requirements.txt", faults) == []
+    assert [(one.path, one.rule) for one in faults.records] == [
+        ("requirements.txt line 1 column 1", "reading.bom")
+    ]
+
+
 def test_a_file_with_comments_and_continuations() -> None:
     faults = Faults("x")
     text = (

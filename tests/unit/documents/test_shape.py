@@ -49,6 +49,7 @@ UNDERSTOOD = {
     "x-expected",
     "x-remedy",
     "x-rule",
+    "x-secret",
 }
 
 

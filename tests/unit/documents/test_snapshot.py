@@ -276,7 +276,7 @@ X = f'$.git_custom_nodes["{PACK}x"]'
         ({"git_custom_nodes": {f"{PACK}x": "abc"}}, [f"{X} snapshot.node"]),
         (
             {"git_custom_nodes": {"ext::sh -c id": {}}},
-            ['$.git_custom_nodes["ext::sh -c id"] url.control'],
+            ['$.git_custom_nodes["ext::sh -c id"] url.transport'],
         ),
         (
             {"git_custom_nodes": {"file:///etc/x": {}}},
@@ -295,6 +295,13 @@ X = f'$.git_custom_nodes["{PACK}x"]'
             ['$.git_custom_nodes["https://g/a"] name.case'],
         ),
         (node(url=f"{PACK}y"), [f"{X}.url snapshot.url"]),
+        (node(hash="main", commit=PIN), [f"{X} snapshot.hash"]),
+        ({"pips": {"a": "latest"}}, ["$.pips.a requirement.format"]),
+        ({"pips": {"a==1": "2"}}, ['$.pips["a==1"] requirement.format']),
+        (
+            {"comfyui": "v1.0", "custom_nodes": {"comfyui": "v1.1"}},
+            ["$.comfyui snapshot.comfyui"],
+        ),
         ({"cnr_custom_nodes": {"a b": "1"}}, ['$.cnr_custom_nodes["a b"] snapshot.registry-id']),
         ({"cnr_custom_nodes": {"a": 1.5}}, ["$.cnr_custom_nodes.a snapshot.version"]),
         ({"cnr_custom_nodes": {"a": ">=1"}}, ["$.cnr_custom_nodes.a snapshot.version"]),
@@ -315,7 +322,7 @@ X = f'$.git_custom_nodes["{PACK}x"]'
         ({"pips": {"-r x.txt": ""}}, ['$.pips["-r x.txt"] requirement.option']),
         ({"pips": {"a==1 --pre": ""}}, ['$.pips["a==1 --pre"] requirement.format']),
         ({"pips": {"a==1\nb==2": ""}}, ['$.pips["a==1\\nb==2"] requirement.format']),
-        ({"pips": {"a": "git+ext::sh -c id"}}, ["$.pips.a url.control"]),
+        ({"pips": {"a": "git+ext::sh -c id"}}, ["$.pips.a url.transport"]),
         ({"pips": {"a": "git+file:///etc"}}, ["$.pips.a url.transport"]),
         ({"pips": {"a": "hg+https://h/r"}}, ["$.pips.a requirement.format"]),
         ({"pips": {"a": "git+https://h/r@--x"}}, ["$.pips.a ref.dash"]),
@@ -427,3 +434,58 @@ def test_nodes_of_other_kinds_are_written_where_git_has_them() -> None:
         "https://github.com/o/c": {"hash": "dev", "disabled": False},
         "https://github.com/o/e": {"hash": None, "disabled": False},
     }
+
+
+PIPS = (Package(name="numpy", version="1.26.4"),)
+
+
+@pytest.mark.parametrize("key", ["hash", "commit_hash", "commit", "ref"])
+def test_the_spec_names_no_key_for_the_commit(key: str) -> None:
+    document = {"comfyui": "v0.30.0", "custom_nodes": {f"{PACK}x": {key: PIN}}, "pips": {}}
+    assert parse(json.dumps(document).encode(), "s.json").environment == Environment(
+        comfyui=ComfyUISpec(version="v0.30.0"), nodes=(git("x", commit=PIN),)
+    )
+
+
+@pytest.mark.parametrize(
+    ("document", "form", "nodes"),
+    [
+        ({"custom_nodes": {}}, "map", ()),
+        (
+            {"custom_nodes": {f"{PACK}x": {"hash": PIN}}, "cnr_custom_nodes": {"y": "1.0"}},
+            "map",
+            (git("x", commit=PIN), registry("y", version="1.0")),
+        ),
+        (
+            {"custom_nodes": {f"{PACK}x": {}}, "git_custom_nodes": {f"{PACK}y": {}}},
+            "map",
+            (git("x"), git("y")),
+        ),
+        (
+            {"custom_nodes": {"git_custom_nodes": {f"{PACK}x": {}}}},
+            "nested",
+            (git("x"),),
+        ),
+    ],
+)
+def test_what_stands_beside_the_nodes_counts(
+    document: dict[str, Any], form: str, nodes: tuple[Node, ...]
+) -> None:
+    whole = {**document, "comfyui": "v0.30.0", "pips": {"numpy": "1.26.4"}}
+    parsed = parse(json.dumps(whole).encode(), "s.json")
+    assert parsed.form == form
+    assert parsed.environment == Environment(
+        comfyui=ComfyUISpec(version="v0.30.0"), nodes=nodes, packages=PIPS
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "package"),
+    [
+        ("==1.26.4", PIPS[0]),
+        (">=1.26", Package(name="numpy", specifier=">=1.26")),
+    ],
+)
+def test_versions_with_a_comparison(value: str, package: Package) -> None:
+    document = {"git_custom_nodes": {}, "pips": {"numpy": value}}
+    assert parse(json.dumps(document).encode(), "s.json").environment.packages == (package,)

@@ -111,7 +111,7 @@ def test_a_ref_is_a_git_ref_and_never_an_option(ref: str, rule: str) -> None:
         ("git://example.org/r", ""),
         ("https://codeberg.org/o/r", ""),
         ("https://user:token@example.org/r", ""),
-        ("ext::sh -c touch% pwned", "url.control"),
+        ("ext::sh -c touch% pwned", "url.transport"),
         ("ext::sh", "url.transport"),
         ("EXT::sh", "url.transport"),
         ("fd::17", "url.transport"),
