@@ -8,7 +8,7 @@ from . import compat
 from .fingerprints import digest, seen
 from .runtime import object_key
 from .shared.download import download
-from .shared.errors import ChangedError, DamagedError, UnreachableError
+from .shared.errors import ChangedError, DamagedError, MissingError, UnreachableError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,6 +38,15 @@ def bring(store: Store, key: str, task: Task) -> Path:
             if kept is None:
                 raise
             return kept
+        except MissingError as error:
+            lines = len(whole.splitlines())
+            if lines == 1:
+                raise
+            raise MissingError(
+                f"The key has {lines} lines, and no such object exists.",
+                remedy="give it one line of List Bucket Contents",
+                code=error.code,
+            ) from None
         except ChangedError:
             if attempt == ATTEMPTS:
                 raise

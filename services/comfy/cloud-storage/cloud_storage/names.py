@@ -7,14 +7,16 @@ import unicodedata
 import uuid
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .shared.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 TOKEN = re.compile(r"%([A-Za-z_]+)(?::([^%]*))?%")
+OF_A_NODE = re.compile(r"%([^%.:/]+)\.([^%.:/]+)%")
+NOT_IN_NAMES = re.compile(r'[/\\:*?"<>|\x00-\x1f\x7f]')
 COUNTER = "counter"
 LONGEST_KEY = 1024
 STRANGE = ("Cc", "Cs", "Zl", "Zp")
@@ -103,6 +105,27 @@ class Naming:
         for part, code in DATE_PARTS:
             pattern = pattern.replace(part, self.now.strftime(code))
         return pattern
+
+
+def with_values_of_nodes(text: str, prompt: Mapping[str, Any] | None) -> str:
+    """Replace `%node.widget%` by what is typed there, as ComfyUI's own nodes for saving do.
+
+    A node is named by its title or its class. Raises `StorageError` where nothing is typed.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        for node in (prompt or {}).values():
+            value = node["inputs"].get(match[2])
+            names = (node.get("_meta", {}).get("title"), node["class_type"])
+            if match[1] in names and value is not None and not isinstance(value, (list, dict)):
+                return NOT_IN_NAMES.sub("_", str(value))
+        raise StorageError(
+            f"{match[0]} in the name stands for nothing: no node {match[1]!r} of the graph has "
+            f"a {match[2]!r} that is typed in.",
+            remedy="name a node by its title or its class, for example %KSampler.seed%",
+        )
+
+    return OF_A_NODE.sub(replaced, text)
 
 
 def has_strange_character(text: str) -> bool:

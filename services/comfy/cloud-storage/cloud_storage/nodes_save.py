@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from . import compat
 from .fingerprints import NotWired, of_place
-from .names import Naming
+from .names import Naming, with_values_of_nodes
 from .runtime import Task, in_thread, open_store, profile_input, save_prefix
 from .saving import Batch, Item, Saved, outcome
 from .shared.errors import StorageError
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 AUDIO_FORMATS = ["flac", "mp3", "opus", "wav"]
 AUDIO_BITRATES = ["auto", "64k", "96k", "128k", "192k", "320k"]
 TOKENS = (
-    "Tokens: %date%, %date:yyyy-MM-dd%, %time%, %uuid%, %counter%, %batch_num%, %width%, %height%."
+    "Tokens: %date%, %date:yyyy-MM-dd%, %time%, %uuid%, %counter%, %batch_num%, %width%, %height%, "
+    "%KSampler.seed%."
 )
 LONGEST_SHARE_HOURS = 168
 
@@ -80,6 +81,11 @@ class _Save(io.ComfyNode):
         told = {"prompt": cls.hidden.prompt} if cls.hidden.prompt else {}
         return {**told, **(cls.hidden.extra_pnginfo or {})}
 
+    @classmethod
+    def filled(cls, *texts: str) -> list[str]:
+        """Return prefix and name with the values that they take from other nodes."""
+        return [with_values_of_nodes(text, cls.hidden.prompt) for text in texts]
+
 
 class SaveImageToCloud(_Save):
     """Upload every image of a batch."""
@@ -125,6 +131,7 @@ class SaveImageToCloud(_Save):
         if not len(images):
             raise StorageError("There are no images to save.", remedy="check what is connected")
         metadata = cls.metadata()
+        key_prefix, filename = cls.filled(key_prefix, filename)
 
         def maker(image: Any) -> Callable[[], bytes]:
             return lambda: encode(image, format, quality, metadata)
@@ -189,6 +196,7 @@ class SaveVideoToCloud(_Save):
 
         check(format, codec)
         metadata = cls.metadata()
+        key_prefix, filename = cls.filled(key_prefix, filename)
 
         def work(task: Task) -> tuple[Store, list[Saved]]:
             store = open_store(profile)
@@ -261,6 +269,7 @@ class SaveAudioToCloud(_Save):
                 remedy="check what is connected; a video may have no sound",
             )
         metadata = cls.metadata()
+        key_prefix, filename = cls.filled(key_prefix, filename)
         waveforms, rate = audio["waveform"], int(audio["sample_rate"])
 
         def maker(waveform: Any) -> Callable[[], bytes]:

@@ -148,3 +148,11 @@ def test_a_key_that_may_not_delete_passes_the_connection_test(
     line = report.split("\n")[3]
     assert line.startswith("wrote and read 74 B in ")
     assert line.endswith(f"; this key may not delete, which no node needs: {left} stays")
+
+
+def test_a_whole_listing_is_no_key(one_bucket: Bucket, execute: Callable[..., Any]) -> None:
+    for name in ("a.png", "b.png"):
+        one_bucket.put(name, b"x")
+    listed = execute("ListBucketContents", prefix="").out[1]
+    with pytest.raises(Exception, match="The key has 2 lines, and no such object exists"):
+        execute("LoadImageFromCloud", key=listed)

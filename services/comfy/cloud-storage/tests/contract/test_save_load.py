@@ -373,6 +373,41 @@ def test_tokens_of_names(bucket: Bucket, execute: Callable[..., Any], images: to
         save(execute, images, filename="%seed%")
 
 
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("%EmptyImage.width%x%My size.height%", "8x4_.png"),
+        ("%Nothing.seed%", "%Nothing.seed% in the name stands for nothing"),
+        ("%SaveImageToCloud.images%", "no node 'SaveImageToCloud' of the graph has a 'images'"),
+    ],
+)
+def test_names_take_values_of_other_nodes(
+    one_bucket: Bucket, comfy: Comfy, name: str, told: str
+) -> None:
+    Source.things["4/"] = torch.rand(1, 4, 8, 3)
+    graph = {
+        "0": {"class_type": "EmptyImage", "inputs": {"width": 8}},
+        "1": {"class_type": "Source", "inputs": {"name": "4/", "height": "4/"}},
+        "2": {
+            "class_type": "SaveImageToCloud",
+            "inputs": {
+                "images": ["1", 0],
+                "key_prefix": "",
+                "filename": name,
+                "format": "png",
+                "quality": 90,
+            },
+        },
+    }
+    graph["1"]["_meta"] = {"title": "My size"}
+    ran = comfy.run(graph)
+    if ran.success:
+        assert one_bucket.keys() == [told]
+    else:
+        assert told in ran.message
+        assert one_bucket.keys() == []
+
+
 def test_a_batch_under_one_name_is_numbered(
     one_bucket: Bucket, execute: Callable[..., Any], images: torch.Tensor
 ) -> None:
