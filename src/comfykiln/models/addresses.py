@@ -113,7 +113,8 @@ def check_address(url: str, path: str, faults: Faults, *, pinned: bool) -> bool:
     `pinned` says that the sha256 is known: only then may bytes come over an open line.
     """
     scheme = url.partition(":")[0].lower()
-    if has_credentials(url):
+    # The @ of hf:// stands before a revision, and what is before it may be a repository alone.
+    if has_credentials(url.replace("@", "/") if scheme == "hf" else url):
         faults.add(
             path,
             "models.credential",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,8 @@ def fetch(
     if models not in CHOICES:
         raise DocumentError(f"--models is {models!r}", remedy=f"use {' or '.join(CHOICES)}")
     wanted = _wanted(root, image, only, models)
+    if to is not None:
+        _require_folder(to, wanted)
     with shown() as bars:
         result = bring(wanted, shown=bars)
     placed = _placed(wanted, result, Path(to)) if to else {}
@@ -125,25 +128,52 @@ def _services(root: Path, image: str | None) -> list[ImageFolder]:
     ]
 
 
+def _require_folder(to: str, wanted: Sequence[LockedModel]) -> None:
+    """Raise `DocumentError` unless `to` names a folder that can hold each model at its place."""
+    if not to.strip():
+        raise DocumentError("--to is empty", remedy="name a folder, or leave --to out")
+    places: dict[str, LockedModel] = {}
+    clashes = [
+        f"{model.destination}: {model.name} and {places[model.destination].name}"
+        for model in wanted
+        if places.setdefault(model.destination, model) is not model
+    ]
+    if clashes:
+        raise DocumentError(
+            f"{len(clashes)} place(s) below {to} are for two different files",
+            faults=clashes,
+            remedy="fetch for one image at a time: --image",
+        )
+
+
 def _wanted(root: Path, image: str | None, only: str, models: str) -> list[LockedModel]:
     from comfykiln.models.lockfile import load_lock  # noqa: PLC0415
 
-    every = {
-        (model.destination, model.sha256): model
-        for service in _services(root, image)
-        for model in load_lock(service)
-    }
-    chosen = [m for m in every.values() if models == "all" or m.criticality == "required"]
+    locked = [(one.name, m) for one in _services(root, image) for m in load_lock(one)]
     names = {name.strip() for name in only.split(",") if name.strip()}
-    if not names:
-        return chosen
-    unknown = names - {model.name for model in every.values()}
-    if unknown:
-        known = ", ".join(sorted({model.name for model in every.values()})) or "none"
-        raise DocumentError(
-            f"--only: no model {', '.join(sorted(unknown))}", remedy=f"locked are: {known}"
-        )
-    return [model for model in every.values() if model.name in names]
+    known = {model.name for _, model in locked}
+    if unknown := ", ".join(sorted(names - known)):
+        there = ", ".join(sorted(known)) or "none"
+        raise DocumentError(f"--only: no model {unknown}", remedy=f"locked are: {there}")
+    wanted = [
+        (name, model)
+        for name, model in locked
+        if model.name in names
+        or (not names and (models == "all" or model.criticality == "required"))
+    ]
+    return _named_apart(wanted)
+
+
+def _named_apart(chosen: Sequence[tuple[str, LockedModel]]) -> list[LockedModel]:
+    """Return each file once, with its image behind a name that another file has too."""
+    every: dict[tuple[str, str], tuple[str, LockedModel]] = {}
+    for image, model in chosen:
+        every.setdefault((model.destination, model.sha256), (image, model))
+    count = Counter(model.name for _, model in every.values())
+    return [
+        model if count[model.name] == 1 else replace(model, name=f"{model.name} ({image})")
+        for image, model in every.values()
+    ]
 
 
 def _placed(wanted: Sequence[LockedModel], result: FetchResult, folder: Path) -> dict[str, str]:

@@ -157,8 +157,7 @@ def _civitai(source: ModelSource, environ: Mapping[str, str], sha256: str) -> Fo
     chosen = chosen or next((one for one in files if one.get("primary")), files[0])
     endpoint = environ.get("CIVITAI_ENDPOINT", "").rstrip("/") or CIVITAI_ENDPOINT
     # Only path and query are the hub's to choose: the token goes to no other host.
-    told = urlsplit(str(chosen.get("downloadUrl") or f"/api/download/models/{number}"))
-    url = f"{endpoint}{told.path}{'?' + told.query if told.query else ''}"
+    url = f"{endpoint}{_path_of(chosen.get('downloadUrl'), number)}"
     found = _on_web(source.url, url, _civitai_headers(source, url, environ), environ)
     return Found(
         size=found.size,
@@ -166,6 +165,17 @@ def _civitai(source: ModelSource, environ: Mapping[str, str], sha256: str) -> Fo
         sha256=_civitai_sha256(chosen),
         version=str(answer.get("id") or number),
     )
+
+
+def _path_of(told: object, number: int) -> str:
+    """Return path and query of the hub's download address; its usual one where it tells none."""
+    try:
+        parts = urlsplit(told) if isinstance(told, str) else None
+    except ValueError:
+        parts = None
+    if parts is None or not parts.path.startswith("/"):  # anything else would lengthen the host
+        return f"/api/download/models/{number}"
+    return f"{parts.path}{'?' + parts.query if parts.query else ''}"
 
 
 def _civitai_sha256(entry: Mapping[str, Any]) -> str:

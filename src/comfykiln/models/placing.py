@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
@@ -45,10 +46,11 @@ def place(model: LockedModel, folder: Path) -> Path:
             _copy(source, target)
             files.write_bytes(_record(target), _state(target, model.sha256))
     except OSError as error:
-        part_path(target).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # as the first one, where the folder is none
+            part_path(target).unlink(missing_ok=True)
         raise NotPossibleError(
             f"{target} cannot be written: {error.strerror}",
-            remedy="free some space there, or name another folder",
+            remedy="make room for it there, or name another folder",
         ) from error
     return target
 

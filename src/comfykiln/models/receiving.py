@@ -46,7 +46,7 @@ class Received:
 def receive(
     found: Found, destination: str, *, sha256: str, layer: str, settings: Settings, watch: Watch
 ) -> Received:
-    """Bring a found file into the store and note its layer's digest.
+    """Bring a found file into the store, and note its layer's digest if it was computed.
 
     `sha256` ("" if nobody knows it) is what the content must have, `layer` the layer's digest at
     `destination` where models.lock has it: then only one hash is computed. Raises `StorageError`.
@@ -111,8 +111,11 @@ class _Landing:
     def note(self, done: Downloaded) -> None:
         """Note the verified file before it has its name, so that nobody reads it again."""
         part = part_path(self.target)
-        layer = self._hash.layer() if isinstance(self._hash, FileAndLayer) else self._layer
-        layers = {layer_key(self._destination): layer} if layer else {}
+        # The digest of models.lock is used and not noted: nobody has computed it here, and what is
+        # noted wrong would come back into every lock.
+        layers = {}
+        if isinstance(self._hash, FileAndLayer):
+            layers = {layer_key(self._destination): self._hash.layer()}
         self.sha256 = done.sha256
         store.note(self.sha256, layers, path=part)
         if not self._pinned and self.remote.etag:

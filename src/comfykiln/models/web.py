@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ATTEMPTS = 3
 ADDRESS_SECONDS = 600.0
 PAGE_LIMIT = 4 << 20
+LONGEST_REASON = 200
 # Below an exabyte: what is longer is no size, and too many digits are no number to Python.
 _LENGTH = re.compile(r"[0-9]{1,18}")
 OK, PARTIAL, EMPTY = 200, 206, 416
@@ -184,7 +185,7 @@ def _refuse(response: http.client.HTTPResponse, url: str, *, empty: bool = False
         raise _BusyError(status, response.getheader("Retry-After", ""))
     if status in (401, 403):
         raise AccessError(
-            f"Access denied to {redacted(url)} (status {status}).",
+            f"Access denied to {redacted(url)} (status {status}{_said(response)}).",
             remedy="name the variable with a valid token in `auth`, or set the hub's own",
         )
     if status in (404, 410):
@@ -192,6 +193,13 @@ def _refuse(response: http.client.HTTPResponse, url: str, *, empty: bool = False
     raise UnreachableError(
         f"{redacted(url)} answers with status {status}.", remedy="check the address"
     )
+
+
+def _said(response: http.client.HTTPResponse) -> str:
+    """Return why the hub refuses, such as a licence that is to be accepted on its website."""
+    words = response.getheader("X-Error-Message", "")
+    line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
+    return f": {line[:LONGEST_REASON]}" if line else ""
 
 
 def _size(response: http.client.HTTPResponse, url: str) -> int:

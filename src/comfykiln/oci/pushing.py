@@ -111,11 +111,27 @@ class Push:
         more = f" and {len(layer.files) - 3} more" if len(layer.files) > 3 else ""  # noqa: PLR2004  # those named
         started = time.monotonic()
         blob = Blob(digest=layer.digest, size=layer.size, open_at=open_at)
-        done = self.there(blob.digest, blob.size) or self.send(blob)
+        done = self.there(blob.digest, blob.size) or self._sent(blob, names)
         rate = f", {layer.size / MB / max(time.monotonic() - started, 0.001):.0f} MB/s"
         console.note(
             f"{names}{more}: {done}{rate if done == 'sent' else ''} ({layer.size / MB:.1f} MB)"
         )
+
+    def _sent(self, blob: Blob, names: str) -> str:
+        """Send a layer of models, and say what is wrong where its digest is not that of its bytes.
+
+        The digest came from models.lock, which spares reading a file only to hash it.
+        """
+        try:
+            return self.send(blob)
+        except KilnError as error:
+            if "DIGEST_INVALID" not in error.message:
+                raise
+            raise KilnError(
+                error.message,
+                remedy=f"models.lock has a wrong layer digest of {names}: ./kiln models.lock "
+                "--upgrade NAME, and commit it",
+            ) from error
 
     def there(self, digest: str, size: int) -> str:
         """Return why the blob need not be sent: there already, or mounted now; '' when it must."""

@@ -427,3 +427,62 @@ def test_a_name_alone_asks_for_its_source(repository: Path, image: Path) -> None
     assert image.exists()
     with pytest.raises(DocumentError, match="no source given for the vae"):
         commands.add_source(repository, "core", "the vae", None)
+
+
+@pytest.fixture
+def two_images(repository: Path, image: Path, faults: FaultServer) -> dict[str, bytes]:
+    """The images core and complete, each with another file called `the vae` at one place."""
+    files = {"core": VAE, "complete": safetensors(30_000, seed=7)}
+    for name, data in files.items():
+        faults.add(f"/{name}", data)
+        path = repository / f"services/comfy/{name}/models.yaml"
+        path.write_text(
+            f"models:\n  - name: the vae\n    destination: vae/v.safetensors\n"
+            f"    sources: [{faults.url}/{name}]\n"
+        )
+    assert image.exists()
+    commands.lock(repository, None, "", check=False)
+    return files
+
+
+@pytest.mark.usefixtures("two_images")
+def test_two_images_with_one_name_for_two_files_get_both(
+    repository: Path,
+    two_images: dict[str, bytes],
+    faults: FaultServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COMFYKILN_STORE", str(repository / "another-store"))
+    faults.objects["/complete"].always = "status 404"
+    with pytest.raises(KilnError, match=r"1 model\(s\) cannot be had: the vae \(complete\)"):
+        commands.fetch(repository, None, None, "", "all", as_json=False)
+    faults.objects["/complete"].always = ""
+    capsys.readouterr()
+    commands.fetch(repository, None, None, "the vae", "all", as_json=False)
+    out = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in out[:2]] == ["the vae (complete)", "the vae (core)"]
+    assert all(store.verified(sha256(data)) for data in two_images.values())
+
+
+@pytest.mark.usefixtures("two_images")
+def test_two_files_for_one_place_of_a_folder_are_refused(
+    repository: Path, tmp_path: Path, two_images: dict[str, bytes]
+) -> None:
+    folder = tmp_path / "volume"
+    with pytest.raises(DocumentError) as caught:
+        commands.fetch(repository, None, str(folder), "", "all", as_json=False)
+    assert list(caught.value.faults) == ["vae/v.safetensors: the vae (core) and the vae (complete)"]
+    assert not folder.exists()
+    commands.fetch(repository, "core", str(folder), "", "all", as_json=False)
+    assert (folder / "vae/v.safetensors").read_bytes() == two_images["core"]
+
+
+@pytest.mark.usefixtures("vae", "lora", "image")
+def test_a_folder_that_is_none_is_told(repository: Path, tmp_path: Path) -> None:
+    commands.lock(repository, "core", "", check=False)
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DocumentError, match="--to is empty"):
+        commands.fetch(repository, "core", " ", "", "all", as_json=False)
+    with pytest.raises(NotPossibleError, match=r"cannot be written: (Not a directory|File exists)"):
+        commands.fetch(repository, "core", str(tmp_path / "file"), "", "all", as_json=False)

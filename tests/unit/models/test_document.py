@@ -265,3 +265,10 @@ models:
             "expected https://… or http://…; use the https address [url.transport]"
         ),
     ]
+
+
+def test_a_repository_without_an_owner_is_no_credential() -> None:
+    text = one(sources=f'["hf://gpt2@{COMMIT}/model.safetensors"]')
+    (entry,) = parse(text.encode(), "models.yaml")
+    assert [source.url for source in entry.sources] == [f"hf://gpt2@{COMMIT}/model.safetensors"]
+    assert "holds a credential" in faults_of(one(sources='["hf://o/r@main/x?token=abc"]'))[0]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support import faultserver
 from tests.support.modelfiles import locked, safetensors, sha256
+from tests.support.sites import Answer, site
 
 from comfykiln.models import store
 from comfykiln.models.fetching import fetch
@@ -257,3 +258,27 @@ def test_a_redirect_takes_no_login_to_another_host(
     assert "Authorization" not in found.remote.request().headers
     assert "canary" not in repr(found)
     assert (logins(first), logins(second)) == ({"Bearer canary"}, {""})
+
+
+@pytest.mark.parametrize(
+    "told", [".evil.example/x", "@evil.example/x", "55", 5, "http://[::", "", None, "x:1"]
+)
+def test_civitai_never_lengthens_the_host_that_gets_the_token(
+    told: object, faults: FaultServer, civitai: tuple[Object, Object]
+) -> None:
+    version = {"id": 7, "files": [{"primary": True, "downloadUrl": told}]}
+    faults.add("/api/v1/model-versions/7", json.dumps(version).encode())
+    found = find(ModelSource(url="civitai:7"), os.environ)
+    assert found.size == len(DATA)
+    assert logins(civitai[0]) == {"Bearer civitai-canary"}
+
+
+def test_why_the_hub_refuses_is_told() -> None:
+    words = "Access to owner/repo is restricted\x1b[31m. Accept its licence on the website."
+    answer = Answer(status=403, headers={"X-Error-Message": words})
+    with site({"/m": answer}) as running, pytest.raises(AccessError) as caught:
+        find(ModelSource(url=f"{running.url}/m"), {})
+    assert caught.value.message == (
+        f"Access denied to {running.url}/m (status 403: Access to owner/repo is restricted "
+        "[31m. Accept its licence on the website.)."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,10 +12,12 @@ from tests.support.modelfiles import layer_of, safetensors, sha256
 from comfykiln.errors import DocumentError, DriftError, KilnError
 from comfykiln.models import hashing, store
 from comfykiln.models.document import read_models
+from comfykiln.models.fetching import fetch
 from comfykiln.models.layers import layer_digest
 from comfykiln.models.lockfile import checked_lock, lock_path, write_lock
 from comfykiln.models.locking import lock_models
 from comfykiln.oci.layers import LAYER_FORMAT
+from comfykiln.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -257,3 +260,18 @@ def test_a_lock_with_the_marks_of_a_merge_is_drift(faults: FaultServer, tmp_path
         "take one side of it (git checkout --ours models.lock, or --theirs), then run "
         "./kiln models.lock"
     )
+
+
+@pytest.mark.usefixtures("small", "large")
+def test_a_wrong_layer_digest_of_the_lock_does_not_come_back(
+    faults: FaultServer, tmp_path: Path
+) -> None:
+    pinned = f"name: large\n    sha256: {sha256(LARGE)}"
+    models = described(tmp_path, two(faults).replace("name: large", pinned))
+    right = made(models)[0].layer
+    path = lock_path(models)
+    path.write_text(path.read_text().replace(right, f"sha256:{'1' * 64}"))
+    store.path_of(sha256(LARGE)).unlink()
+    shutil.rmtree(Store.of_user().root / "models")
+    assert fetch(checked_lock(models)).failed == ()
+    assert lock_models(models, upgrade=["large"]).models[0].layer == right

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,6 +49,20 @@ def test_models_are_sent_once_and_mounted_elsewhere(model_files: Files, tmp_path
             assert state.manifests[f"{name}:t"] == image.manifest_bytes
         total = sum(layer.size for layer in model_files.layers)
         assert state.received == total + 2 * len(image.config_bytes)
+
+
+def test_a_wrong_layer_digest_of_the_lock_is_told_as_such(
+    model_files: Files, tmp_path: Path
+) -> None:
+    wrong = replace(model_files.layers[0], digest=f"sha256:{'1' * 64}")
+    with ociregistry.serve() as (address, state):
+        with pytest.raises(KilnError, match="DIGEST_INVALID") as caught:
+            push_to(address, tmp_path / "seen").models([wrong], model_files.contents)
+        assert caught.value.remedy == (
+            f"models.lock has a wrong layer digest of {wrong.files[0].path}: "
+            "./kiln models.lock --upgrade NAME, and commit it"
+        )
+        assert state.blobs == {}
 
 
 def test_the_name_comes_last(model_files: Files, tmp_path: Path) -> None:
