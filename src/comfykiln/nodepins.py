@@ -173,9 +173,14 @@ def _git_fault(node: Node) -> str:
     return ""
 
 
+def is_exact(version: str | None) -> bool:
+    """Say whether a version of the registry is one; `latest` and the like are names that move."""
+    return version is not None and version.lower() not in {"latest", "nightly", "unknown"}
+
+
 def _registry_fault(node: Node) -> str:
-    if node.version is None:
-        return f"{node.ref or 'its version'} moves; write an exact version"
+    if not is_exact(node.version):
+        return f"{node.ref or node.version or 'its version'} moves; write an exact version"
     return "the Manager is a package" if "comfyui-manager" in node.name.lower() else ""
 
 

@@ -13,6 +13,8 @@ from tests.support.manifests import whole
 from tests.support.peers import comfydock, comfygit, packed
 
 from comfykiln import commands, files
+from comfykiln.documents import Kind, write
+from comfykiln.environment import Attachment, ComfyUISpec, Environment, Node
 from comfykiln.errors import DocumentError
 from comfykiln.intake import Difference, Taken, Wanted, folder, take, tasks
 from comfykiln.models.document import load_models
@@ -63,6 +65,26 @@ def nodes_of(found: Taken) -> list[tuple[str, str, str | None, str | None]]:
 
 def messages(found: Taken) -> list[str]:
     return [str(one) for one in found.notes]
+
+
+def test_versions_that_move_and_folders_that_are_taken(repository: Path, tmp_path: Path) -> None:
+    """All that stands in the way is told before anything is written."""
+    nodes = [
+        {"name": "Cloud-Storage", "install_method": "git", "url": f"{GITHUB}/a", "ref": COMMIT},
+        *(
+            {"name": name, "install_method": "managed", "url": f"{name}@{version}"}
+            for name, version in (("one", "latest"), ("two", "nightly"), ("three", "1.0.0"))
+        ),
+    ]
+    said = refused(repository, manifest(tmp_path / "m.json", custom_nodes=nodes))
+    assert said.splitlines()[1:-1] == [
+        (
+            "  $.custom_nodes[0]: Cloud-Storage: the image has its own pack in this folder; "
+            "leave it out"
+        ),
+        "  $.custom_nodes[1]: one: latest: no exact version; write one",
+        "  $.custom_nodes[2]: two: nightly: no exact version; write one",
+    ]
 
 
 def test_a_snapshot_becomes_a_service(repository: Path, tmp_path: Path) -> None:
@@ -389,6 +411,30 @@ def test_an_export_brings_its_nodes_code_and_its_lock(repository: Path, tmp_path
     assert "aiohttp" in " ".join(found.packages.required)
     assert "checkpoints/sd_xl_base_1.0.safetensors" in [one.destination for one in found.models]
     assert any(one.startswith("workflows: ") for one in messages(found))
+
+
+def test_an_export_of_an_image_with_the_own_pack_brings_no_second_one(
+    repository: Path, tmp_path: Path
+) -> None:
+    names = ("cloud-storage", "mine")
+    environment = Environment(
+        name="again",
+        comfyui=ComfyUISpec(version="v0.30.0"),
+        nodes=tuple(Node(name=name, source="development") for name in names),
+        attachments=tuple(
+            Attachment(path=f"dev_nodes/{name}/__init__.py", data=b"") for name in names
+        ),
+    )
+    source = tmp_path / "e.tar.gz"
+    source.write_bytes(write(environment, Kind.EXPORT).data)
+    found = taken(repository, source)
+    assert [one.name for one in found.nodes] == ["mine"]
+    assert [one for one in messages(found) if "own pack" in one] == [
+        (
+            "cloud-storage: cloud-storage: left out: the image has its own pack in this folder "
+            "[from.node]"
+        )
+    ]
 
 
 def test_a_development_node_without_code_is_refused(repository: Path, tmp_path: Path) -> None:

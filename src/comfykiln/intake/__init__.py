@@ -7,7 +7,7 @@ What comes out is a folder `.kiln/from/<image>/` with the files that `services/c
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfykiln.datafiles import load_yaml
 from comfykiln.documents import read
@@ -20,7 +20,7 @@ from comfykiln.project import DEFAULT_IMAGE
 from comfykiln.services import service_names
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from comfykiln.documents.kinds import Parsed
     from comfykiln.origins.records import ComfyUISpec
@@ -51,6 +51,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
         shipped=_shipped(ground.comfyui),
         leave_out=leave_out,
         repositories=own.get(folder.REPOSITORIES, {}),
+        packs=_packs(folder.joined(usual, own)),
     )
     found = packages.sort_out(parsed.environment, parsed.kind, project.targets, leave_out)
     faults += [*chosen.faults, *found.faults]
@@ -120,6 +121,11 @@ def _beside(wanted: Wanted) -> Path | None:
     if wanted.ref is not None or not path.exists():
         return None
     return (path if path.is_dir() else path.parent).absolute()
+
+
+def _packs(rules: Mapping[str, Any]) -> set[str]:
+    """Return the folders of the packs that every image from a document has."""
+    return {path.rstrip("/").rpartition("/")[2].casefold() for path in rules["local_nodes"]}
 
 
 def _shipped(comfyui: ComfyUISpec) -> set[str]:

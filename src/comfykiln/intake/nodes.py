@@ -13,7 +13,7 @@ from comfykiln.documents.faults import Note
 from comfykiln.documents.manifest_nodes import LAST
 from comfykiln.documents.values import masked, normal_name, repository_key
 from comfykiln.exporting.devnodes import Collected, collect
-from comfykiln.nodepins import fetchable, https
+from comfykiln.nodepins import fetchable, https, is_exact
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -48,12 +48,13 @@ def choose(
     shipped: Collection[str],
     leave_out: Collection[str],
     repositories: Mapping[str, str],
+    packs: Collection[str] = (),
 ) -> Chosen:
     """Decide over every node of the document; faults are collected, each with its place.
 
     `beside` is the folder that the document lies in, where the code of local nodes is looked for.
     `shipped` are the files below ComfyUI's own custom_nodes, `repositories` maps ids of the
-    registry to addresses.
+    registry to addresses, `packs` are folders of packs that the image has anyway.
     """
     chosen = Chosen()
     folders: dict[str, Node] = {}
@@ -63,6 +64,11 @@ def choose(
             _tell(chosen, node, "left out, as --leave-out says")
         elif normal_name(node.name) == _MANAGER or _MANAGER in (node.url or "").lower():
             _tell(chosen, node, "left out: the image has ComfyUI-Manager as a package")
+        elif node.name.casefold() in packs and node.source == "development":
+            # As exports of this toolkit's own images have it.
+            _tell(chosen, node, "left out: the image has its own pack in this folder")
+        elif node.name.casefold() in packs:
+            _fault(chosen, node, "the image has its own pack in this folder", "leave it out")
         elif other := folders.get(node.name.casefold()):
             _clash(node, other, chosen)
         else:
@@ -155,9 +161,10 @@ def _take_registry(node: Node, chosen: Chosen) -> None:
         problem = f"only the registry knows the repository of {node.commit[:12]}"
         remedy = f"name it in a file of --rules: `repositories: {{{node.registry_id}: https://…}}`"
         _fault(chosen, node, problem, remedy)
-    elif node.version is None:
+    elif not is_exact(node.version):
         chosen.unpinned = chosen.unpinned or node.url is not None
-        _fault(chosen, node, f"{node.ref or 'it names none'}: no exact version", "write one")
+        named = node.ref or node.version or "it names none"
+        _fault(chosen, node, f"{named}: no exact version", "write one")
     else:
         chosen.nodes.append(_plain(node))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from comfykiln.locking.inputs import LockInputs
     from comfykiln.process import ProgramError
@@ -17,6 +17,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What uv 0.11 says when it is not the requirements that are at fault.
 NETWORK = re.compile(r"(?i)failed to fetch|error sending request|connection|dns error|timed out")
 UNSOLVABLE = re.compile(r"No solution found")
+ABSENT = re.compile(r"was not found in the package registry|there is no version of")
 NO_WHEEL = re.compile(r"no wheels? |no usable wheels|building from source is disabled|only-binary")
 
 
@@ -39,11 +40,21 @@ def conflict(inputs: LockInputs, error: ProgramError) -> KilnError:
         else ""
     )
     return DocumentError(
-        f"the packages contradict each other; uv says:\n{said}\n  who asks for what:",
+        f"{_headline(error.output, told)}; uv says:\n{said}\n  who asks for what:",
         faults=told or ["no pack asks for these packages itself: they come through others"],
         remedy="drop one of the packs from the snapshot, pin a commit of it that asks for less, "
-        f"or decide in service.yaml with a reason (`overrides:`, `drop:`){wheel}",
+        f"or decide in service.yaml with a reason (`overrides:`, `drop:`){wheel}; "
+        "of a document: --leave-out, or these keys in a file for --rules",
     )
+
+
+def _headline(output: str, told: Sequence[str]) -> str:
+    """Return what is wrong: a package that cannot be had contradicts nobody."""
+    if ABSENT.search(output):
+        return "a package or version that is asked for is not on the package index"
+    if NO_WHEEL.search(output) and len(told) == 1:
+        return "a package that is asked for has no wheel for this Python and platform"
+    return "the packages contradict each other"
 
 
 def _claims(inputs: LockInputs, output: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.restore.archives import archive_faults, file_faults
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 def judge(plan: RestorePlan, own: set[str], custom_nodes: Path) -> None:
     """Raise `StepError` that names every node that is not on disk as the plan says."""
-    wrong = [fault for node in plan.git for fault in git_faults(node, custom_nodes)]
+    with ThreadPoolExecutor() as pool:
+        found_in_git = pool.map(lambda node: list(git_faults(node, custom_nodes)), plan.git)
+        wrong = [fault for faults in found_in_git for fault in faults]
     wrong += [fault for pack in plan.local if (fault := local_fault(pack, custom_nodes))]
     wrong += [fault for node in plan.archives for fault in archive_faults(node, custom_nodes)]
     wrong += file_faults(plan, custom_nodes)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.restore.archives import place_files, unpack
+from comfykiln.restore.asking import ask_requirements
 from comfykiln.restore.installing import run_install_script
 from comfykiln.restore.judging import judge, judge_requirements
 from comfykiln.restore.mirrors import TEMPLATE, complete, make_mirrors, write_config
@@ -41,12 +42,6 @@ FAILURE_SIGNS = re.compile(
 # True here and harmless: this row must not depend on the target's torch, so none is in reach.
 EXPECTED = "ERROR:root:[ComfyUI-Manager] PyTorch is not installed"
 
-# comfy-cli asks `python -m pip list`, and the environment holds no pip: uv answers in its place.
-PIP_LIST = """\
-import os, sys
-os.execvp("uv", ["uv", "pip", "list", "--quiet", "--format", "json", "--python", sys.executable])
-"""
-
 
 def restore(path: Path) -> None:
     """Restore the snapshot, add the local packs, judge by state, keep only this row's files."""
@@ -56,8 +51,9 @@ def restore(path: Path) -> None:
     own = {entry.name for entry in CUSTOM_NODES.iterdir()}
     make_mirrors(plan.mirrors)
     env = _comfy_environment(plan)
-    run_comfy_restore(plan, env)
     with ThreadPoolExecutor() as pool:
+        asked = pool.submit(ask_requirements, plan, TREE, env) if plan.folders else None
+        run_comfy_restore(plan, env)
         done = [
             pool.submit(complete, node, CUSTOM_NODES / node.directory, env) for node in plan.git
         ]
@@ -68,7 +64,6 @@ def restore(path: Path) -> None:
         for pack in plan.local:
             shutil.copytree(pack, CUSTOM_NODES / pack.name)
         place_files(plan, CUSTOM_NODES)
-        asked = pool.submit(_requirements, env) if plan.folders else None
         judge(plan, own, CUSTOM_NODES)
     if asked:
         judge_requirements(plan, asked.result(), installed_versions())
@@ -112,16 +107,6 @@ def failure_of(status: int, text: str) -> str:
     if status:
         return f"status {status}"
     return f"it printed {sign.group(0)!r}" if sign else ""
-
-
-def _requirements(env: dict[str, str]) -> str:
-    """Return what `comfy node deps` says of every line of the nodes' requirements."""
-    argv = ["comfy", "--skip-prompt", "--json", "--workspace", str(APP), "node", "deps"]
-    stand_in = Path("/tmp/pip-stand-in/pip")  # noqa: S108  # a build stage has one user
-    stand_in.mkdir(parents=True)
-    (stand_in / "__main__.py").write_text(PIP_LIST, "utf-8")
-    _, said = output(argv, env={**env, "PYTHONPATH": str(stand_in.parent)}, cwd=CUSTOM_NODES)
-    return said
 
 
 def _comfy_environment(plan: RestorePlan) -> dict[str, str]:

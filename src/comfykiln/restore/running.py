@@ -50,6 +50,17 @@ def run(
         raise StepError(f"`{' '.join(argv)}` ended with status {status}; its output is above")
 
 
+def content(argv: Sequence[str], *, env: Mapping[str, str] | None = None) -> bytes:
+    """Run `argv` and return the bytes it prints; a status other than 0 is a `StepError`."""
+    done = subprocess.run(
+        list(argv), env=_joined(env), check=False, stdin=subprocess.DEVNULL, capture_output=True
+    )
+    if done.returncode:
+        said = done.stderr.decode("utf-8", "replace").strip()
+        raise StepError(f"`{' '.join(argv)}` ended with status {done.returncode}: {said}")
+    return done.stdout
+
+
 def output(
     argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: Path | None = None
 ) -> tuple[int, str]:
