@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import invoke
 
 from comfykiln import console
-from comfykiln.errors import KilnError
+from comfykiln.errors import KilnError, NotPossibleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,8 +66,23 @@ def _caught(function: Callable[P, None]) -> Callable[P, None]:
             raise invoke.Exit(code=0) from error
         except OSError as error:
             raise invoke.Exit(f"error: {_told(error)}", KilnError.exit_code) from error
+        except RuntimeError as error:
+            if _has_home():
+                raise
+            raise invoke.Exit(f"error: {_HOMELESS}", _HOMELESS.exit_code) from error
 
     return wrapped
+
+
+_HOMELESS = NotPossibleError(
+    "this user has no home folder, and HOME names none",
+    remedy="set HOME to a folder of yours: what is fetched is kept below it",
+)
+
+
+def _has_home() -> bool:
+    """Tell whether there is a home folder: a user of a container may be in no list of users."""
+    return os.path.expanduser("~") != "~"  # noqa: PTH111  # pathlib's raises what is judged here
 
 
 def _told(error: OSError) -> KilnError:
