@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import os
@@ -95,6 +96,12 @@ def _told(error: OSError) -> KilnError:
             f"{error}", remedy="look at what the engine or server says; `./kiln doctor` asks both"
         )
     place = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return KilnError(
+            f"{place}{error.strerror}",
+            remedy="free space for the store (~/.cache/comfykiln, or COMFYKILN_STORE), for TMPDIR "
+            "and for this folder",
+        )
     return KilnError(
         f"{place}{error.strerror or error}",
         remedy="look at the file's owner, its mode and the free space beside it",
