@@ -8,7 +8,6 @@ import re
 import shlex
 import shutil
 import tarfile
-import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -122,7 +121,7 @@ def _kept(note: Path, store: Store) -> Rootfs | None:
 
 def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
     _require_tools()
-    disk.require_room(Path(tempfile.gettempdir()), ROOM, "bootstrapping a base", ", or set TMPDIR")
+    _require_room()
     sources, network = work / "sources.list", work / "00kiln-network"
     known, conf = apt.debian_sources(spec.suite), apt.network_conf(settings)
     apt.require_answer(known, conf, settings, patience_of(os.environ))
@@ -139,6 +138,14 @@ def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
         raise UnavailableError(f"mmdebstrap {spec.suite} failed:\n    {detail}") from error
     _add_dev(tar)
     return tar
+
+
+def _require_room() -> None:
+    """Raise `NotPossibleError` when the folder that mmdebstrap works in is missing or too full."""
+    folder = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  # the place mmdebstrap takes
+    if not folder.is_dir():
+        raise NotPossibleError(f"TMPDIR: there is no folder {folder}", remedy="name one, or none")
+    disk.require_room(folder, ROOM, "bootstrapping a base", ", or set TMPDIR")
 
 
 def _add_dev(tar: Path) -> None:
