@@ -133,6 +133,8 @@ def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
         process.stream(command(spec, sources, network, tar), lines.append, env=_environment())
     except process.ProgramError as error:
         faults = [line for line in lines if line.startswith(("E:", "Err:"))] or lines[-5:]
+        if any("chroot mode" in line for line in faults):
+            faults.append("for another user than root it needs the package uidmap")
         # An address may hold a password.
         detail = re.sub(r"//[^/@\s]+@", "//", "\n    ".join(faults))
         raise UnavailableError(f"mmdebstrap {spec.suite} failed:\n    {detail}") from error
