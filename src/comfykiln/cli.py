@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import os
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import invoke
 
 from comfykiln import console
-from comfykiln.errors import KilnError
+from comfykiln.errors import KilnError, NotPossibleError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -66,8 +67,23 @@ def _caught(function: Callable[P, None]) -> Callable[P, None]:
             raise invoke.Exit(code=0) from error
         except OSError as error:
             raise invoke.Exit(f"error: {_told(error)}", KilnError.exit_code) from error
+        except RuntimeError as error:
+            if _has_home():
+                raise
+            raise invoke.Exit(f"error: {_HOMELESS}", _HOMELESS.exit_code) from error
 
     return wrapped
+
+
+_HOMELESS = NotPossibleError(
+    "this user has no home folder, and HOME names none",
+    remedy="set HOME to a folder of yours: what is fetched is kept below it",
+)
+
+
+def _has_home() -> bool:
+    """Tell whether there is a home folder: a user of a container may be in no list of users."""
+    return os.path.expanduser("~") != "~"  # noqa: PTH111  # pathlib's raises what is judged here
 
 
 def _told(error: OSError) -> KilnError:
@@ -80,6 +96,12 @@ def _told(error: OSError) -> KilnError:
             f"{error}", remedy="look at what the engine or server says; `./kiln doctor` asks both"
         )
     place = f"{error.filename}: " if error.filename else ""
+    if error.errno == errno.ENOSPC:
+        return KilnError(
+            f"{place}{error.strerror}",
+            remedy="free space for the store (~/.cache/comfykiln, or COMFYKILN_STORE), for TMPDIR "
+            "and for this folder",
+        )
     return KilnError(
         f"{place}{error.strerror or error}",
         remedy="look at the file's owner, its mode and the free space beside it",

@@ -48,7 +48,13 @@ def _tools(machine: Machine) -> Iterator[Finding]:
             yield ok(name, dotted(version))
         else:
             yield missing(name, f"{name} is not installed", f"install {name}")
-    if machine.mmdebstrap:
+    if machine.mmdebstrap and not machine.newuidmap:
+        yield limited(
+            "mmdebstrap",
+            "works for root alone here: base images come from docker.io only",
+            "install uidmap, or build as root",
+        )
+    elif machine.mmdebstrap:
         yield ok("mmdebstrap", "base images can be made from Debian packages, with no registry")
     else:
         yield limited(
@@ -164,7 +170,7 @@ def _build(need: Needs, machine: Machine, missing_ids: set[str]) -> Finding:
     name = f"build.{need.target}"
     reached = {reach.name for reach in machine.reach if not reach.fault}
     lacking = sorted(missing_ids & BUILD_NEEDS)
-    if not machine.mmdebstrap and REGISTRY not in reached:
+    if not (machine.mmdebstrap and machine.newuidmap) and REGISTRY not in reached:
         lacking.append(f"a base image ({REGISTRY} or mmdebstrap)")
     if need.git_host not in reached and not need.sdist:
         lacking.append(f"ComfyUI ({need.git_host})")

@@ -29,6 +29,16 @@ def bytes_needed(torch_gigabytes: float, *, rebuild: bool, further: float = 0) -
     return REBUILD_BYTES if rebuild else COPIES * content
 
 
+def require_room(folder: Path, needed: int, what: str, otherwise: str) -> None:
+    """Raise `NotPossibleError` when `folder` has fewer than `needed` bytes free for `what`."""
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise NotPossibleError(
+            f"{folder} has {free / GB:.1f} GB free, {what} needs about {needed / GB:.1f} GB",
+            remedy=f"free space there{otherwise}",
+        )
+
+
 def require_space(engine: Engine, needed: int) -> None:
     """Raise `NotPossibleError` when the engine's data root has fewer than `needed` bytes free.
 
@@ -37,9 +47,5 @@ def require_space(engine: Engine, needed: int) -> None:
     root = Path(engine.data_root)
     if not root.is_dir():
         return
-    free = shutil.disk_usage(root).free
-    if free < needed:
-        raise NotPossibleError(
-            f"{root} has {free / GB:.1f} GB free, the build needs about {needed / GB:.1f} GB",
-            remedy="free space (`docker builder prune`, `docker image prune`), or move that folder",
-        )
+    otherwise = " (`docker builder prune`, `docker image prune`), or move that folder"
+    require_room(root, needed, "the build", otherwise)

@@ -75,6 +75,7 @@ class Machine:
     uv: Version
     images: tuple[str, ...]  # names with tags of those the engine has
     mmdebstrap: bool
+    newuidmap: bool  # or root, who needs none: mmdebstrap works in a namespace of users
     apt: bool
     devices: Devices
     reach: tuple[Reach, ...]
@@ -106,6 +107,7 @@ def read_machine(
         uv=version_of(_ask([uv_program(), "--version"])),
         images=tuple(_ask(IMAGES).split()) if not complaint else (),
         mmdebstrap=shutil.which("mmdebstrap") is not None,
+        newuidmap=os.geteuid() == 0 or shutil.which("newuidmap") is not None,
         apt=shutil.which("apt-get") is not None,
         devices=read_devices(),
         reach=reach_origins(addresses, environ, settings, bundle),

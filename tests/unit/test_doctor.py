@@ -10,7 +10,7 @@ import pytest
 
 from comfykiln import doctor
 from comfykiln.diagnosis import judge
-from comfykiln.findings import State, missing
+from comfykiln.findings import State, limited, missing
 from comfykiln.machine import (
     Devices,
     Engine,
@@ -64,6 +64,7 @@ GOOD = Machine(
     uv=(0, 13, 8),
     images=(),
     mmdebstrap=True,
+    newuidmap=True,
     apt=True,
     devices=Devices(),
     reach=reached(*HOSTS),
@@ -126,6 +127,19 @@ def test_a_machine_with_package_mirrors_alone() -> None:
     )
     assert report["build.cuda"].text == "core alone, as most custom nodes come from github.com"
     assert report["build.rocm"].text == ("not from here, for want of: torch (download.pytorch.org)")
+
+
+def test_mmdebstrap_without_uidmap_is_for_root_alone() -> None:
+    machine = replace(GOOD, newuidmap=False, reach=reached("package-index"))
+    report = judge(machine, NEEDS)
+    assert report["mmdebstrap"] == limited(
+        "mmdebstrap",
+        "works for root alone here: base images come from docker.io only",
+        "install uidmap, or build as root",
+    )
+    assert report["build.cpu"].text == (
+        "not from here, for want of: a base image (docker.io or mmdebstrap)"
+    )
 
 
 def test_no_engine() -> None:

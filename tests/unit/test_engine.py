@@ -113,6 +113,18 @@ def test_a_disk_too_small_is_refused_before_the_build(tmp_path: Path) -> None:
         disk.require_space(small, 10**15)
 
 
+def test_a_folder_without_room_is_named_with_what_to_do(tmp_path: Path) -> None:
+    disk.require_room(tmp_path, 1, "bootstrapping a base", ", or set TMPDIR")
+    with pytest.raises(NotPossibleError) as error:
+        disk.require_room(tmp_path, 10**15, "bootstrapping a base", ", or set TMPDIR")
+    found, sep, rest = str(error.value).partition(" GB free, ")
+    assert found.startswith(f"{tmp_path} has ")
+    assert sep + rest == (
+        " GB free, bootstrapping a base needs about 1000000.0 GB\n"
+        "  → free space there, or set TMPDIR"
+    )
+
+
 def test_a_data_root_on_another_machine_cannot_be_judged(tmp_path: Path) -> None:
     elsewhere = engine.Engine(
         version="26.1.5",

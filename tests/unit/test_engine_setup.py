@@ -83,7 +83,7 @@ def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
             "no Docker engine answers here, and KILN_SETUP=never forbids to set one up:",
             (
                 "install these packages from Debian 13 (docs/setup.md has the pins): docker.io "
-                "docker-cli docker-buildx docker-compose mmdebstrap ca-certificates; start "
+                "docker-cli docker-buildx docker-compose mmdebstrap uidmap ca-certificates; start "
                 "dockerd; or allow ./kiln to do it"
             ),
         ),
@@ -93,7 +93,7 @@ def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
             "no Docker engine answers here, and KILN_SETUP=never forbids to set one up:",
             (
                 "install these packages: docker.io docker-buildx docker-compose-v2 mmdebstrap "
-                "ca-certificates; start dockerd; or allow ./kiln to do it"
+                "uidmap ca-certificates; start dockerd; or allow ./kiln to do it"
             ),
         ),
         (

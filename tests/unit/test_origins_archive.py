@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import resource
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -130,6 +132,19 @@ def test_a_damaged_archive_says_so(tmp_path: Path) -> None:
         with pytest.raises(KilnError) as caught:
             extract(archive, tmp_path, PINNED)
         assert caught.value.message.startswith("pkg-1.tar.gz is a damaged archive: ")
+
+
+def test_a_disk_without_room_is_not_the_archives_fault(tmp_path: Path) -> None:
+    archive = packed(tmp_path / "a.tgz", GOOD)
+    target = tmp_path / "out"
+    target.mkdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+    try:
+        with pytest.raises(OSError, match=f"Errno {errno.EFBIG}"):
+            extract(archive, target, PINNED)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def corrected(tmp_path: Path, old: str, new: str) -> None:

@@ -140,6 +140,15 @@ def test_the_folder_dev_is_there_once_whichever_mmdebstrap_made_it(
         assert sorted(archive.getnames()) == [".", "./bin", "./dev"]
 
 
+def test_a_folder_of_temporary_files_that_is_not_there_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "none"))
+    with pytest.raises(NotPossibleError) as caught:
+        bootstrap._require_room()
+    assert str(caught.value) == f"TMPDIR: there is no folder {tmp_path}/none\n  → name one, or none"
+
+
 def test_a_new_pin_or_other_packages_make_a_new_base() -> None:
     others = [
         replace(SPEC, ref=SPEC.ref.replace("a" * 64, "b" * 64)),

@@ -72,6 +72,16 @@ def test_what_is_given_wrong_is_said_before_an_engine_is_wanted(
     assert said in err
 
 
+def test_without_a_home_folder_it_says_to_name_one(tmp_path: Path) -> None:
+    # As for a user in no list of users: the home folder cannot be told.
+    code, err, _ = task(tmp_path, "lock.check", HOME="~")
+    assert code == 3
+    assert err == (
+        "error: this user has no home folder, and HOME names none\n"
+        "  → set HOME to a folder of yours: what is fetched is kept below it\n"
+    )
+
+
 def test_a_remote_engine_that_is_silent_is_never_replaced(tmp_path: Path) -> None:
     code, err, _ = task(
         tmp_path,

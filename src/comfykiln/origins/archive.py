@@ -62,8 +62,8 @@ def extract(archive: TreeArchive, target: Path, pinned: Mapping[str, PinnedFile]
                 else:
                     _write(target / name, data, pinned[name].mode)
     except (tarfile.TarError, EOFError, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.filename:
-            raise
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's fault, not the archive's
         raise KilnError(
             f"{archive.title} is a damaged archive: {error}",
             remedy="remove the file and start again; it is fetched anew",

@@ -10,9 +10,10 @@ import shutil
 import tarfile
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, files, process
+from comfykiln import console, disk, files, process
 from comfykiln.download import UnavailableError, patience_of
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.origins import apt
@@ -20,7 +21,6 @@ from comfykiln.origins.archive import pieces
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from comfykiln.indexes import IndexSettings
     from comfykiln.origins.records import BaseSpec
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 # Every file of the root file system is at most this old, in seconds.
 EPOCH = 1_760_000_000
+# Bytes of the folder that mmdebstrap unpacks into, packages and lists included; measured: 0.4 GB.
+ROOM = 600_000_000
 # Counted up when the recipe below changes what comes out.
 RECIPE = 3
 # What the slim images of Debian go without.
@@ -119,6 +121,7 @@ def _kept(note: Path, store: Store) -> Rootfs | None:
 
 def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
     _require_tools()
+    _require_room()
     sources, network = work / "sources.list", work / "00kiln-network"
     known, conf = apt.debian_sources(spec.suite), apt.network_conf(settings)
     apt.require_answer(known, conf, settings, patience_of(os.environ))
@@ -130,11 +133,21 @@ def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
         process.stream(command(spec, sources, network, tar), lines.append, env=_environment())
     except process.ProgramError as error:
         faults = [line for line in lines if line.startswith(("E:", "Err:"))] or lines[-5:]
+        if any("chroot mode" in line for line in faults):
+            faults.append("for another user than root it needs the package uidmap")
         # An address may hold a password.
         detail = re.sub(r"//[^/@\s]+@", "//", "\n    ".join(faults))
         raise UnavailableError(f"mmdebstrap {spec.suite} failed:\n    {detail}") from error
     _add_dev(tar)
     return tar
+
+
+def _require_room() -> None:
+    """Raise `NotPossibleError` when the folder that mmdebstrap works in is missing or too full."""
+    folder = Path(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108  # the place mmdebstrap takes
+    if not folder.is_dir():
+        raise NotPossibleError(f"TMPDIR: there is no folder {folder}", remedy="name one, or none")
+    disk.require_room(folder, ROOM, "bootstrapping a base", ", or set TMPDIR")
 
 
 def _add_dev(tar: Path) -> None:

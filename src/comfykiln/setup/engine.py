@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 LOCK = Path("/run/comfykiln-setup.lock")
-EXTRA = ("mmdebstrap", "ca-certificates")  # base images without a registry; TLS to registries
+# Base images without a registry, for other users than root too; TLS to registries.
+EXTRA = ("mmdebstrap", "uidmap", "ca-certificates")
 PACKAGES = {
     "debian": ("docker.io", "docker-cli", "docker-buildx", "docker-compose", *EXTRA),
     "ubuntu": ("docker.io", "docker-buildx", "docker-compose-v2", *EXTRA),
