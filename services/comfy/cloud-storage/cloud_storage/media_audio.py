@@ -71,7 +71,7 @@ def decode(path: Path, label: str) -> dict[str, Any]:
 
     Raises `DamagedError` where there is none; `label` names the file.
     """
-    pieces = []
+    pieces: list[Any] = []
     try:
         with av.open(str(path)) as container:
             if not container.streams.audio:
