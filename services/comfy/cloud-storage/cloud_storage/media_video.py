@@ -12,7 +12,7 @@ import numpy as np
 from comfy_api.latest import InputImpl, Types
 
 from . import compat
-from .shared.errors import StorageError
+from .shared.errors import Cancelled, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,7 +160,7 @@ def _write_webm(
         sound = _sound_stream(output, parts.audio)
         for image in parts.images:
             if stopped():
-                break
+                raise Cancelled("The save was cancelled.")
             array = (image[..., :3].clamp(0, 1) * 255).byte().cpu().numpy()
             output.mux(picture.encode(av.VideoFrame.from_ndarray(array, format="rgb24")))
         output.mux(picture.encode(None))

@@ -117,9 +117,24 @@ class Batch:
         return frozenset(found) if len(found) < PAGE else None
 
     def _save(self, index: int, start: int, present: frozenset[str] | None) -> Saved:
+        self._go_on()
+        body = self.items[index].make()
+        try:
+            self._go_on()  # encoding takes its time, and what it was stopped in is not whole
+            return self._write(index, body, start, present)
+        except BaseException:
+            if isinstance(body, Path):
+                body.unlink(missing_ok=True)
+            raise
+
+    def _go_on(self) -> None:
         if self.task.stopped:
             raise Cancelled("The save was cancelled.")
-        body, number = self.items[index].make(), start
+
+    def _write(
+        self, index: int, body: bytes | Path, number: int, present: frozenset[str] | None
+    ) -> Saved:
+        start = number
         while True:
             key = self.naming.key(index, number)
             if key not in (present or ()) and self._claim(key):

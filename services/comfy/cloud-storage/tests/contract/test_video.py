@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 from comfy_api.latest import InputImpl, Types
+from conftest import Bucket, part
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from conftest import Bucket
 
 FRAMES, HEIGHT, WIDTH, RATE = 8, 32, 48, 8
 SOUND_RATE = 48000
@@ -141,3 +140,44 @@ def test_a_size_that_h264_refuses_is_named(one_bucket: Bucket, execute: Callable
     ):
         save(execute, film(width=47), "auto")
     assert one_bucket.keys() == []
+
+
+def left_over() -> list[str]:
+    """Return the names of videos that were encoded and have not been taken away."""
+    folder: Path = part("compat").temp_directory()
+    return [path.name for path in folder.glob("cloud_*.*")]
+
+
+def test_a_webm_that_was_stopped_is_nowhere(one_bucket: Bucket) -> None:
+    with pytest.raises(part("shared.errors").Cancelled):
+        part("media_video").encode(film(), "webm", "auto", {}, lambda: True)
+    assert left_over() == []
+
+
+@pytest.mark.parametrize("stop", [True, False], ids=["stopped", "failed"])
+def test_what_was_encoded_for_nothing_is_neither_written_nor_kept(
+    one_bucket: Bucket, monkeypatch: pytest.MonkeyPatch, stop: bool
+) -> None:
+    saving, task = part("saving"), part("runtime").Task()
+
+    def make() -> Path:
+        path = part("compat").temp_directory() / "cloud_test.mp4"
+        path.write_bytes(b"half a film")
+        task.stopped = stop
+        return path  # type: ignore[no-any-return]  # the pack is not known to mypy here
+
+    if not stop:
+        one_bucket.client.delete_bucket(Bucket=one_bucket.name)
+    batch = saving.Batch(
+        store=part("runtime").open_store(None),
+        naming=part("names").Naming(prefix="", template="x", suffix=".mp4"),
+        items=[saving.Item(make=make, content_type="video/mp4")],
+        overwrite=True,
+        task=task,
+    )
+    errors = part("shared.errors")
+    with pytest.raises(errors.Cancelled if stop else errors.MissingError):
+        batch.save()
+    assert left_over() == []
+    if stop:
+        assert one_bucket.keys() == []
