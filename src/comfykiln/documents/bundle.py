@@ -66,9 +66,7 @@ def reread(written: Written) -> Environment:
 def _parsed(files: Files, source: str, *, sealed: bool) -> Parsed:
     """Read the files of an export; a `sealed` one must be what its manifest says."""
     if PROJECT not in files.members:
-        raise DocumentError(
-            f"{source}: holds no {PROJECT}", remedy="name an environment export, not a part of one"
-        )
+        raise DocumentError(f"{source}: holds no {PROJECT}", remedy=_where_it_is(files))
     faults = Faults(source)
     bundle_record.check_digests(files, faults, sealed=sealed)
     environment, form = bundle_project.read(files, faults)
@@ -83,6 +81,15 @@ def _parsed(files: Files, source: str, *, sealed: bool) -> Parsed:
         form="comfykiln" if MANIFEST in files.members or RECORD in files.members else form,
         notes=tuple(faults.notes),
     )
+
+
+def _where_it_is(files: Files) -> str:
+    """Return what to do about a missing pyproject.toml: archives of repositories have a folder."""
+    for name in files.unknown:
+        folder, _, rest = name.partition("/")
+        if rest == PROJECT:
+            return f"it lies in {folder}/: unpack it and name that folder"
+    return "name an environment export, not a part of one"
 
 
 def _tell_left_out(files: Files, faults: Faults) -> None:

@@ -151,7 +151,8 @@ def _paths(model: Obj, url: str | None, faults: Faults) -> tuple[str, ...]:
     for one in model.objs("paths"):
         text, place = one.text("path"), child(one.path, "path")
         path = model_path(text, place, faults) if text else None
-        if text and path and (text.endswith("/") or _KIND_FOLDER.fullmatch(path)):
+        is_kind = path and _KIND_FOLDER.fullmatch(path) and "." in file_name(url or "")
+        if text and path and (text.endswith("/") or is_kind):
             path = _inside(path, url, place, faults)
         found.append(path)
     return tuple(path for path in found if path)

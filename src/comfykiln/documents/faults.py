@@ -62,6 +62,16 @@ class Note:
         return f"{self.path}: {self.message} [{self.rule}]"
 
 
+MAX_FAULTS = 2_000
+"""Faults that are told at once; more would take a hostile document more than a second to tell."""
+_TOO_MANY = Fault(
+    path="$",
+    rule="reading.length",
+    problem=f"more than {MAX_FAULTS:,} faults, the rest is not told",
+    remedy="mend these first",
+)
+
+
 class FaultyDocumentError(DocumentError):
     """A document with faults: `records` hold them as data, sorted by place; exit code 2."""
 
@@ -90,7 +100,10 @@ class Faults:
     def add(
         self, path: str, rule: str, problem: str, *, expected: str = "", remedy: str = ""
     ) -> None:
-        """Record a fault; reading goes on."""
+        """Record a fault; reading goes on, but for a document of thousands of them."""
+        if len(self.records) >= MAX_FAULTS:
+            self.records.append(_TOO_MANY)
+            self.stop()
         self.records.append(
             Fault(path=path, rule=rule, problem=problem, expected=expected, remedy=remedy)
         )

@@ -15,6 +15,9 @@ from comfykiln.documents.manifest_write import compact, too_large, write
 from comfykiln.documents.reading import json_value
 from comfykiln.documents.values import shown
 
+MAX_READ = 128 * 1024
+"""Bytes beyond which only the size is told: thousands of faults would take more than a second."""
+
 __all__ = ["minimize", "parse", "write"]
 
 
@@ -25,13 +28,7 @@ def parse(data: bytes, source: str) -> Parsed:
     """
     faults = Faults(source)
     if len(data) > MAX_BYTES:
-        faults.add(
-            "$",
-            "manifest.size",
-            f"the file has {len(data):,} bytes",
-            expected=f"at most {MAX_BYTES:,}",
-            remedy="run manifest.minimize, or leave packages to a lock beside it",
-        )
+        _add_size(data, faults)
     value = _checked(data, faults)
     faults.stop()
     _note_odd_members(value, faults)
@@ -63,6 +60,10 @@ def minimize(data: bytes, source: str) -> bytes:
 
 def _checked(data: bytes, faults: Faults) -> dict[str, Any]:
     """Return the manifest as JSON's types; every fault is in `faults` or raised with them."""
+    if len(data) > MAX_READ:
+        alone = Faults(faults.source)
+        _add_size(data, alone)
+        alone.stop()
     try:
         value = json_value(data, faults.source)
     except FaultyDocumentError as error:
@@ -72,6 +73,16 @@ def _checked(data: bytes, faults: Faults) -> dict[str, Any]:
     manifest_rules.check(root, faults)
     manifest_torch.check(root, faults)
     return root.value
+
+
+def _add_size(data: bytes, faults: Faults) -> None:
+    faults.add(
+        "$",
+        "manifest.size",
+        f"the file has {len(data):,} bytes",
+        expected=f"at most {MAX_BYTES:,}",
+        remedy="run manifest.minimize, or leave packages to a lock beside it",
+    )
 
 
 def _note_odd_members(value: dict[str, Any], faults: Faults) -> None:

@@ -189,7 +189,8 @@ def _require(system: dict[str, Any]) -> None:
                 "manifest.unknown",
                 "a manifest needs it, and it is not known here",
                 expected=wanted,
-                remedy="capture the running environment (manifest.capture), or name it",
+                remedy="capture the running environment (manifest.capture), or name it: "
+                f"snapshot.convert --{key.partition('_')[0]} …",
             )
     faults.stop()
 

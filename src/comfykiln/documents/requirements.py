@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from comfykiln.documents.faults import Faults
 
 MAX_LINE = 2048
+MAX_HASHED_LINE = 32_768
+"""A line with the hashes of all its files, as `uv pip compile --generate-hashes` writes it."""
+MAX_FILE_LINES = 50_000
+MAX_REQUIREMENTS = 10_000
 
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)==([^\s;,*@\[\]]+)")
 _NAMED_URL = re.compile(
@@ -51,7 +55,7 @@ def parse_line(text: str, path: str, faults: Faults) -> Package | None:
     line = text.strip()
     if not line or line.startswith("#"):
         return None
-    if len(line) > MAX_LINE or _CONTROL.search(line):
+    if _is_too_long(line) or _CONTROL.search(line):
         _refuse(line, path, faults, "no requirement")
         return None
     if match := _PINNED.fullmatch(line):
@@ -68,6 +72,12 @@ def parse_line(text: str, path: str, faults: Faults) -> Package | None:
         )
         return None
     return _other(line, path, faults)
+
+
+def _is_too_long(line: str) -> bool:
+    if len(line) <= MAX_LINE:
+        return False
+    return len(line) > MAX_HASHED_LINE or len(_without_hashes(line)[0]) > MAX_LINE
 
 
 def _other(line: str, path: str, faults: Faults) -> Package | None:
@@ -235,8 +245,19 @@ def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
     except FaultyDocumentError as error:
         faults.records += [replace(one, path=f"{name} {one.path}") for one in error.records]
         return []
+    is_long = text.count("\n") > MAX_FILE_LINES
+    lines = [] if is_long else logical_lines(text)
+    if is_long or len(lines) > MAX_REQUIREMENTS:
+        faults.add(
+            name,
+            "reading.length",
+            f"{text.count(chr(10)):,} lines",
+            expected=f"at most {MAX_REQUIREMENTS:,} requirements and {MAX_FILE_LINES:,} lines",
+            remedy="remove what no build needs",
+        )
+        return []
     packages = []
-    for number, line in logical_lines(text):
+    for number, line in lines:
         place = f"{name} line {number}"
         package = parse_line(without_comment(line), place, faults)
         if package:
@@ -251,19 +272,19 @@ def without_comment(line: str) -> str:
 
 def logical_lines(text: str) -> list[tuple[int, str]]:
     """Join lines that end in a backslash; return each with the number of its first line."""
-    lines: list[tuple[int, str]] = []
+    lines: list[tuple[int, list[str]]] = []
     joining = False
     for number, raw in enumerate(text.split("\n"), 1):
         line = raw.rstrip("\r")
+        continues = line.endswith("\\")
+        part = line.rstrip("\\").rstrip() if continues else line
         if joining:
-            first, head = lines[-1]
-            lines[-1] = (first, f"{head} {line.lstrip()}")
+            lines[-1][1].append(part.lstrip())
         else:
-            lines.append((number, line))
-        joining = line.endswith("\\")
-        if joining:
-            lines[-1] = (lines[-1][0], lines[-1][1].rstrip("\\").rstrip())
-    return lines
+            lines.append((number, [part]))
+        joining = continues
+    joined = ((number, " ".join(parts)) for number, parts in lines)
+    return [(number, line) for number, line in joined if line.strip()]
 
 
 def line_of(package: Package) -> str:

@@ -220,6 +220,8 @@ def _git_nodes(nodes: Obj, faults: Faults) -> Iterable[Node]:
             continue
         inner = node.text("url")
         named = None if _is_address(address) else address
+        if inner and not named and not check_repository(address.strip(), path, faults):
+            continue
         if inner and not named and repository_key(inner) != repository_key(address):
             problem = f"{shown(inner)} is another repository than the key names"
             faults.add(child(path, "url"), "snapshot.url", problem, remedy="keep one of them")

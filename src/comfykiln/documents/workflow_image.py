@@ -73,7 +73,8 @@ def _chosen(texts: dict[str, bytes], container: str, source: str) -> Embedded:
 
 
 def _png_texts(file: BinaryIO, source: str) -> Iterator[tuple[str, bytes]]:
-    """Yield keyword and text of each text chunk, in UTF-8."""
+    """Yield keyword and text of the first text chunk of each keyword, in UTF-8."""
+    seen: set[str] = set()
     for _ in range(_MAX_CHUNKS):
         head = file.read(8)
         if len(head) < 8:  # noqa: PLR2004  # length and type
@@ -85,17 +86,18 @@ def _png_texts(file: BinaryIO, source: str) -> Iterator[tuple[str, bytes]]:
             data = _bounded(file, length, source)
             if struct.pack(">I", zlib.crc32(kind + data)) != file.read(4):
                 _broken(source, f"the checksum of a {kind.decode()} chunk is wrong")
-            yield from _png_text(kind, data, source)
+            yield from _png_text(kind, data, seen, source)
         else:
             file.seek(length + 4, io.SEEK_CUR)
     _broken(source, f"it has more than {_MAX_CHUNKS:,} chunks")
 
 
-def _png_text(kind: bytes, data: bytes, source: str) -> Iterator[tuple[str, bytes]]:
+def _png_text(kind: bytes, data: bytes, seen: set[str], source: str) -> Iterator[tuple[str, bytes]]:
     keyword, _, rest = data.partition(b"\0")
     key = keyword.decode("latin-1").lower()
-    if key not in _KEYS:
-        return
+    if key not in _KEYS or key in seen:
+        return  # a keyword's second text is not unpacked: there may be thousands
+    seen.add(key)
     if kind == b"zTXt":
         yield key, _utf8(_inflated(rest[1:], source))
     elif kind == b"iTXt":

@@ -262,6 +262,15 @@ def test_what_is_no_export_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
+def test_a_folder_around_an_export_is_named(tmp_path: Path) -> None:
+    """The archives of repositories that hosts hand out have one."""
+    path = tmp_path / "export.tar.gz"
+    path.write_bytes(packed({f"my-env-main/{name}": data for name, data in comfygit().items()}))
+    with pytest.raises(DocumentError, match=r"holds no pyproject\.toml") as caught:
+        read(path)
+    assert caught.value.remedy == "it lies in my-env-main/: unpack it and name that folder"
+
+
 def hostile_record(change: Any) -> bytes:
     """An export whose record was changed by hand, its digests included."""
     members = members_of(

@@ -168,7 +168,7 @@ def test_what_is_written() -> None:
             "comfylock.hash",
         ),
         ("models: [{paths: [{path: ~/x.pt}]}]", "$.models[0].paths[0].path", "path.absolute"),
-        ("models: [{paths: [{path: checkpoints}]}]", "$.models[0].paths[0].path", "path.folder"),
+        ("models: [{paths: [{path: checkpoints/}]}]", "$.models[0].paths[0].path", "path.folder"),
         ("basic: {}\ncustom_nodes: [{url: 'https://h/r'}]", "$.custom_nodes", "comfylock.type"),
         ("auth: {h: hf_abcdef}", "$.auth.h", "comfylock.credential"),
         ("auth: {'a b': '${X}'}", '$.auth["a b"]', "comfylock.host"),
@@ -185,8 +185,9 @@ def test_each_fault_has_its_place_and_rule(text: str, path: str, rule: str) -> N
     assert [(fault.path, fault.rule) for fault in caught.value.records] == [(path, rule)]
 
 
-def test_a_folder_is_completed_by_the_files_name() -> None:
-    text = "models: [{url: 'https://h/x/a%20b.pt?download=true', paths: [{path: models/vae/}]}]"
+@pytest.mark.parametrize("folder", ["models/vae/", "vae", "models/vae"])
+def test_a_folder_is_completed_by_the_files_name(folder: str) -> None:
+    text = f"models: [{{url: 'https://h/x/a%20b.pt?download=true', paths: [{{path: {folder}}}]}}]"
     (model,) = parse(text.encode(), "comfy-lock.yaml").environment.models
     assert (model.filename, model.paths, model.category) == (
         "a b.pt",

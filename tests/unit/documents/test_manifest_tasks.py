@@ -76,6 +76,16 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         manifest_tasks.manifest_check(str(tmp_path / "none.json"))
 
 
+def test_of_a_huge_manifest_only_the_size_is_told(tmp_path: Path) -> None:
+    nodes = [{"name": "../x"} for _ in range(9_000)]
+    data = encoded({"schema_version": "1.0", "custom_nodes": nodes})
+    for task in (manifest_tasks.manifest_check, manifest_tasks.manifest_minimize):
+        (tmp_path / "m.json").write_bytes(data)
+        with pytest.raises(FaultyDocumentError) as caught:
+            task(str(tmp_path / "m.json"))
+        assert [fault.rule for fault in caught.value.records] == ["manifest.size"]
+
+
 def test_commands_for_people_and_what_to_know_about_them(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -216,3 +216,13 @@ def test_odd_keys_are_quoted_in_paths() -> None:
     assert child("$.a", 3) == "$.a[3]"
     assert child("$", 'a"b\n') == '$["a\\"b\\n"]'
     assert child("$", "https://x/y") == '$["https://x/y"]'
+
+
+def test_thousands_of_faults_end_at_two_thousand() -> None:
+    faults = Faults("x")
+    for number in range(2_000):
+        faults.add(f"$[{number}]", "some.rule", "wrong")
+    with pytest.raises(FaultyDocumentError) as caught:
+        faults.add("$[2000]", "some.rule", "wrong")
+    assert len(caught.value.records) == 2_001
+    assert caught.value.records[0].problem == "more than 2,000 faults, the rest is not told"

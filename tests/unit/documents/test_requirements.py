@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from packaging.requirements import Requirement
 
@@ -116,6 +118,32 @@ def test_a_file_of_this_folder_is_a_local_package(line: str) -> None:
     package = parse_line(line, "$", faults)
     assert package == Package(name="", source="local", path=line)
     assert line_of(package) == line
+    assert not faults.records
+
+
+def test_a_line_with_the_hashes_of_all_its_files() -> None:
+    hashes = [f"{number:064x}" for number in range(60)]
+    text = "numpy==2.2.6 \\\n" + " \\\n".join(f"    --hash=sha256:{one}" for one in hashes)
+    faults = Faults("x")
+    (package,) = parse_file(text.encode(), "requirements.txt", faults)
+    assert (package.name, package.version) == ("numpy", "2.2.6")
+    assert line_of(package).count("--hash=sha256:") == len(hashes)
+    assert not faults.records
+
+
+@pytest.mark.parametrize("text", ["a\\\n" * 2_000_000, "--x\n" * 1_000_000, "a>=1\n" * 10_001])
+def test_a_file_of_too_many_lines_is_refused_at_once(text: str) -> None:
+    faults = Faults("x")
+    started = time.process_time()
+    assert parse_file(text.encode(), "requirements.txt", faults) == []
+    assert time.process_time() - started < 1
+    assert [one.rule for one in faults.records] == ["reading.length"]
+
+
+@pytest.mark.parametrize("text", ["", "\n", " \n\r\n", "# nothing\n"])
+def test_an_empty_file_holds_no_packages(text: str) -> None:
+    faults = Faults("x")
+    assert parse_file(text.encode(), "requirements.txt", faults) == []
     assert not faults.records
 
 

@@ -296,6 +296,10 @@ X = f'$.git_custom_nodes["{PACK}x"]'
         ),
         (node(url=f"{PACK}y"), [f"{X}.url snapshot.url"]),
         (node(hash="main", commit=PIN), [f"{X} snapshot.hash"]),
+        (
+            {"custom_nodes": {"http://[": {"url": f"{PACK}x"}}},
+            ['$.custom_nodes["http://["] url.format'],
+        ),
         ({"pips": {"a": "latest"}}, ["$.pips.a requirement.format"]),
         ({"pips": {"a==1": "2"}}, ['$.pips["a==1"] requirement.format']),
         (

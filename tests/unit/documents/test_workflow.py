@@ -439,6 +439,14 @@ def test_an_empty_graph_beside_what_the_server_ran(nothing: bytes) -> None:
     assert workflow.parse(image, "x.png").form == "api-in-png"
 
 
+def test_a_keyword_that_is_packed_again_and_again() -> None:
+    text = b"workflow\0\0" + zlib.compress(b" " * (MAX_BYTES - 10))
+    started = time.process_time()
+    with pytest.raises(DocumentError):
+        workflow.parse(png(*[(b"zTXt", text)] * 800), "x.png")
+    assert time.process_time() - started < 1
+
+
 def exif(count: int, text: bytes) -> bytes:
     """A WebP whose directory names one text `count` times."""
     where = 10 + 12 * count
