@@ -1,16 +1,12 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.modelfiles import locked, safetensors
 
-from comfykiln import commands, running
+from comfykiln import running
 from comfykiln.errors import DocumentError, NotPossibleError
-from comfykiln.models import store
-from comfykiln.models.fetching import fetch
 from comfykiln.targets import load_targets
 
 REF = "comfykiln/core:cuda-v0.30.0-0123456789ab"
@@ -77,29 +73,3 @@ def test_missing_devices_are_named(repository: Path) -> None:
     path.write_text(text, "utf-8")
     with pytest.raises(NotPossibleError, match="this machine has no /dev/kiln-none, which rocm"):
         running.require_devices(load_targets(path).get("rocm"))
-
-
-def test_what_an_image_has_inside_is_not_shown_from_the_store(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COMFYKILN_STORE", str(tmp_path / "store"))
-    (tmp_path / "m").write_bytes(safetensors(1000))
-    url = f"file:{tmp_path}/m"
-    same, moved, added, lacking = (
-        locked(safetensors(1000), url, name=name, destination=f"vae/{name}.safetensors")
-        for name in ("same", "moved", "added", "lacking")
-    )
-    lacking = replace(lacking, sha256="ab" * 32)
-    assert fetch([same]).failed == ()
-    inside = {same.destination: same.sha256, moved.destination: "cd" * 32}
-    arguments = commands.model_mounts([same, moved, added, lacking], inside, "core")
-    source = store.path_of(added.sha256)
-    assert arguments == [
-        f"--mount=type=bind,source={source},target=/app/models/vae/added.safetensors,readonly"
-    ]
-    assert capsys.readouterr().err == (
-        "! the image has other files of moved than models.lock names, and shows its own (build it "
-        "again to change that)\n"
-        "! neither in the image nor in the store, so not shown to ComfyUI: lacking "
-        "(./kiln models.fetch --image core)\n"
-    )

@@ -6,9 +6,10 @@ import re
 from typing import TYPE_CHECKING
 
 from comfykiln.documents import values
-from comfykiln.documents.manifest_rules import REGISTRY_ID, check_variable
+from comfykiln.documents.manifest_rules import REGISTRY_ID
 from comfykiln.documents.modelpaths import model_path
 from comfykiln.documents.requirements import line_of, parse_line
+from comfykiln.documents.variables import check_variable
 from comfykiln.tarballs import name_fault
 
 if TYPE_CHECKING:

@@ -9,18 +9,21 @@ import pty
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.modelfiles import safetensors, sha256
+from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.s3 import free_port
 
+from comfykiln import commands as building
 from comfykiln import modelpush, running
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.models import commands, store
 from comfykiln.models.adding import add
 from comfykiln.models.document import load_models
+from comfykiln.models.fetching import fetch
 from comfykiln.models.lockfile import load_lock
 from comfykiln.models.placing import mounts, place
 from comfykiln.oci import transport
@@ -486,3 +489,29 @@ def test_a_folder_that_is_none_is_told(repository: Path, tmp_path: Path) -> None
         commands.fetch(repository, "core", " ", "", "all", as_json=False)
     with pytest.raises(NotPossibleError, match=r"cannot be written: (Not a directory|File exists)"):
         commands.fetch(repository, "core", str(tmp_path / "file"), "", "all", as_json=False)
+
+
+def test_what_an_image_has_inside_is_not_shown_from_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COMFYKILN_STORE", str(tmp_path / "store"))
+    (tmp_path / "m").write_bytes(safetensors(1000))
+    url = f"file:{tmp_path}/m"
+    same, moved, added, lacking = (
+        locked(safetensors(1000), url, name=name, destination=f"vae/{name}.safetensors")
+        for name in ("same", "moved", "added", "lacking")
+    )
+    lacking = replace(lacking, sha256="ab" * 32)
+    assert fetch([same]).failed == ()
+    inside = {same.destination: same.sha256, moved.destination: "cd" * 32}
+    arguments = building.model_mounts([same, moved, added, lacking], inside, "core")
+    source = store.path_of(added.sha256)
+    assert arguments == [
+        f"--mount=type=bind,source={source},target=/app/models/vae/added.safetensors,readonly"
+    ]
+    assert capsys.readouterr().err == (
+        "! the image has other files of moved than models.lock names, and shows its own (build it "
+        "again to change that)\n"
+        "! neither in the image nor in the store, so not shown to ComfyUI: lacking "
+        "(./kiln models.fetch --image core)\n"
+    )
