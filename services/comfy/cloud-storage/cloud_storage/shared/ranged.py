@@ -137,10 +137,12 @@ class _Crew:
             threading.Thread(target=self._work, args=(n,), name=f"range-{n}", daemon=True)
             for n in range(self.workers)
         ]
+        clock = self._clock(watch)
+        clock.tick()  # what is kept from before: nothing else has come yet
         for thread in threads:
             thread.start()
         try:
-            return self._attend(hasher() if hasher else None, watch)
+            return self._attend(hasher() if hasher else None, clock)
         finally:
             self.stop.set()
             for connection in self.connections:
@@ -148,11 +150,12 @@ class _Crew:
             for thread in threads:
                 thread.join(JOIN_SECONDS)
 
-    def _attend(self, hasher: Hasher | None, watch: Watch) -> Hasher | None:
-        """Hash in order, report and listen until every part is in place."""
+    def _clock(self, watch: Watch) -> _Clock:
         kept = remote_size(self.parts) - remote_size(self.missing)
-        clock = _Clock(self.settings.progress_seconds, watch, lambda: kept + sum(self.counts))
-        clock.tick()
+        return _Clock(self.settings.progress_seconds, watch, lambda: kept + sum(self.counts))
+
+    def _attend(self, hasher: Hasher | None, clock: _Clock) -> Hasher | None:
+        """Hash in order, report and listen until every part is in place."""
         if hasher is None:
             self._wait(lambda: self.finished == len(self.missing), clock)
         else:
