@@ -15,6 +15,7 @@ import pytest
 from comfykiln import engine, receipt, reverify, unfinished
 from comfykiln.build import BuildOptions, Built, build
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
+from comfykiln.locking import headers
 from comfykiln.project import Project
 
 if TYPE_CHECKING:
@@ -166,12 +167,20 @@ def test_a_failing_step_is_one_message_with_its_reason(line: Line) -> None:
     lock = line.root / "services/comfy/kilntest/locks/packages.txt"
     text = lock.read_text("utf-8")
     line_of = next(row for row in text.splitlines() if row.startswith("packaging=="))
-    lock.write_text(text.replace(line_of, "packaging==1999.1 \\"), "utf-8")
+    gone = text.replace(line_of, "packaging==1999.1 \\")
+    lock.write_text(gone.replace(headers.content(text), headers.content(gone)), "utf-8")
     with pytest.raises(KilnError) as error:
         build_line(line)
     assert "the build step 'packages 1/1 RUN' failed" in str(error.value)
     assert "packaging" in str(error.value)
     assert docker("images", "-q", REPOSITORY) == ""
+
+
+def test_a_lock_that_was_edited_is_drift(line: Line) -> None:
+    lock = line.root / "services/comfy/kilntest/locks/packages.txt"
+    lock.write_text(lock.read_text("utf-8").replace("packaging==", "packaging==1999."), "utf-8")
+    with pytest.raises(DriftError, match="is not as it was made"):
+        build_line(line)
 
 
 def test_a_lock_of_other_inputs_is_drift(line: Line) -> None:
