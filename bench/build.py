@@ -38,12 +38,12 @@ def seconds(action: Callable[[], None]) -> float:
     return time.perf_counter() - started
 
 
-def start(entry: Sequence[str]) -> float:
-    """Return the seconds from `docker run` to the first answer of /system_stats."""
+def start(image: str, entry: Sequence[str]) -> float:
+    """Return the seconds from `docker run` of `image` to the first answer of /system_stats."""
     started = time.perf_counter()
     argv = ["docker", "run", "-d", "--network=none", "--tmpfs=/tmp", f"--entrypoint={entry[0]}"]
     name = subprocess.run(
-        [*argv, IMAGE, *entry[1:]], check=True, capture_output=True, text=True
+        [*argv, image, *entry[1:]], check=True, capture_output=True, text=True
     ).stdout.strip()
     try:
         while subprocess.run(
@@ -91,7 +91,7 @@ def main() -> None:
     run(KILN_BUILD)
     direct = ["/app/.venv/bin/python", "/app/main.py", "--cpu", "--listen"]
     ours = ["/app/.venv/bin/python", "/app/.kiln/startup.py", "serve"]
-    starts = [(start(ours), start(direct)) for _ in rounds]
+    starts = [(start(IMAGE, ours), start(IMAGE, direct)) for _ in rounds]
     row("start to first answer", [a for a, _ in starts], "python main.py", [b for _, b in starts])
     lists = [
         (
