@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import console, disk, unfinished
+from comfykiln import console, disk, unfinished, verify
 from comfykiln import engine as engines
 from comfykiln.errors import KilnError
 from comfykiln.oci import archiving, images, local
 from comfykiln.oci.pushing import Push
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     import docker
+    from docker.models.containers import Container
 
     from comfykiln.engine import Engine
     from comfykiln.modelset import ModelSet
@@ -167,22 +169,44 @@ def _looked_at(client: docker.DockerClient, name: str, paths: Sequence[str]) -> 
     """Return the size of each model inside the image, or why it cannot be read there."""
     from docker.errors import DockerException  # noqa: PLC0415  # with docker-py
 
-    script = resources.files("comfykiln").joinpath("probe_models.py").read_text("utf-8")
     try:
-        output = client.containers.run(
-            name,
-            ["-I", "-c", script, *paths],
-            entrypoint=["/app/.venv/bin/python"],
-            user=_ANYBODY,
-            network_mode="none",
-            read_only=True,
-            cap_drop=["ALL"],
-            remove=True,
-        )
+        with _looking(client, name, paths) as container:
+            status = container.wait()["StatusCode"]
+            output, told = (
+                container.logs(stdout=out, stderr=not out).decode("utf-8", "replace")
+                for out in (True, False)
+            )
     except DockerException as error:
-        raise KilnError(
-            f"the models inside {name} cannot be looked at: {error}",
-            remedy="build the image again; it must be one of comfykiln's",
-        ) from error
+        raise _unseen(name, str(error)) from error
+    if status:
+        raise _unseen(name, f"Python ended with status {status}: {told.strip()[-400:]}")
     found: dict[str, Any] = json.loads(output)
     return found
+
+
+@contextmanager
+def _looking(client: docker.DockerClient, name: str, paths: Sequence[str]) -> Iterator[Container]:
+    """Run the probe in the image as a stranger; its container goes with the volumes it got."""
+    script = resources.files("comfykiln").joinpath("probe_models.py").read_text("utf-8")
+    container = client.containers.run(
+        name,
+        ["-I", "-c", script, *paths],
+        entrypoint=["/app/.venv/bin/python"],
+        detach=True,
+        labels={verify.LABEL: "1"},
+        user=_ANYBODY,
+        network_mode="none",
+        read_only=True,
+        cap_drop=["ALL"],
+    )
+    try:
+        yield container
+    finally:
+        container.remove(force=True, v=True)
+
+
+def _unseen(name: str, reason: str) -> KilnError:
+    return KilnError(
+        f"the models inside {name} cannot be looked at: {reason}",
+        remedy="build the image again; it must be one of comfykiln's",
+    )

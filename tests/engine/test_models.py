@@ -170,11 +170,13 @@ def loaded(ref: str) -> Iterator[str]:
 def test_from_a_bucket_into_engine_and_registry(
     models: Line, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    volumes = docker("volume", "ls", "-q")
     with dockerregistry.serve(tmp_path / "registry") as registry:
         push = f"{registry.address}/team/kilntest"
         built = build_line(models, push=push)
         assert inside(built.ref) == expected(b"first")
         assert running.models_inside(built.ref) == expected(b"first")
+        assert docker("volume", "ls", "-q") == volumes
         assert reverify.verify_ref(built.ref)["target"] == "cpu"
         name, _, digest = (built.pushed or "").partition("@")
         assert digest == built.digest
