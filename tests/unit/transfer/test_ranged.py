@@ -213,7 +213,7 @@ def test_a_server_that_ignores_ranges_is_read_in_one_stream(
 ) -> None:
     served = faults.add("/m", data, always="ignore-range")
     assert is_right(brought(tmp_path / "m", faults.remote("/m")), data)
-    assert served.requests[-1] == ""
+    assert served.requests.count("") == 1  # an earlier one for a range may be noted after it
 
 
 def test_ranges_ignored_from_the_middle_on_begin_anew(
