@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from comfykiln.accelerators import judge_run
-from comfykiln.engine import OLDEST_BUILDX, OLDEST_ENGINE
 from comfykiln.findings import Finding, Report, State, dotted, limited, missing, ok
 from comfykiln.needs import REGISTRY
 from comfykiln.reach import PACKAGE_INDEX
+from comfykiln.setup.engine_info import OLDEST_BUILDX, OLDEST_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comfykiln.machine import Machine, Version
+    from comfykiln.machine import Machine
     from comfykiln.needs import Needs
+    from comfykiln.setup.engine_info import Version
 
 GIGA = 10**9
 # Findings without which nothing can be built; Python packages come from the index in any case.

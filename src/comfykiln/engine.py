@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import process
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.setup import engine_info
+from comfykiln.setup.engine_info import OLDEST_BUILDX, OLDEST_ENGINE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
     import docker
     from docker.models.images import Image
 
-# The oldest engine and buildx that the templates were tried on (reference: Debian 13's packages).
-OLDEST_ENGINE = (26, 1)
-OLDEST_BUILDX = (0, 13)
 _IN_USE = 409
 _NO_REFERENCE = 400
 SETUP = "start with ./kiln, which sets an engine up on Debian and Ubuntu; see docs/setup.md"
@@ -43,46 +41,30 @@ class Engine:
 
 def connect() -> Engine:
     """Return the engine in use; raises `NotPossibleError` when none answers or it is too old."""
-    try:
-        text = process.capture(["docker", "info", "--format", "{{json .}}"], timeout=20)
-    except process.ProgramError as error:
-        raise NotPossibleError(_no_engine(error.output), remedy=SETUP) from error
-    info = json.loads(text)
-    if info.get("ServerErrors"):
-        raise NotPossibleError(_no_engine(" ".join(info["ServerErrors"])), remedy=SETUP)
-    _require("Docker Engine", info["ServerVersion"], OLDEST_ENGINE)
-    _require("docker buildx", _buildx_version(), OLDEST_BUILDX)
-    status = " ".join(" ".join(pair) for pair in info.get("DriverStatus") or [])
+    info = engine_info.ask()
+    if info.forbidden:
+        raise engine_info.not_allowed(info)
+    if not info.answers:
+        said = " ".join(info.complaint.split())
+        raise NotPossibleError(f"no container engine answers: {said}", remedy=SETUP)
+    _require("Docker Engine", info.version, OLDEST_ENGINE)
+    if not info.buildx:
+        raise NotPossibleError("the docker command has no buildx", remedy=SETUP)
+    _require("docker buildx", ".".join(map(str, info.buildx)), OLDEST_BUILDX)
+    status = " ".join(" ".join(pair) for pair in info.facts.get("DriverStatus") or [])
     return Engine(
-        version=info["ServerVersion"],
-        store="containerd" if "io.containerd.snapshotter" in status else info["Driver"],
-        data_root=info["DockerRootDir"],
-        architecture=info["Architecture"],
+        version=info.version,
+        store="containerd" if "io.containerd.snapshotter" in status else info.facts["Driver"],
+        data_root=info.facts["DockerRootDir"],
+        architecture=info.facts["Architecture"],
     )
 
 
-def _no_engine(output: str) -> str:
-    said = " ".join(output.split())
-    if "permission denied" in said:
-        return f"the container engine refuses this user: {said}"
-    return f"no container engine answers: {said}"
-
-
-def _buildx_version() -> str:
-    try:
-        return process.capture(["docker", "buildx", "version"], timeout=20)
-    except process.ProgramError as error:
-        raise NotPossibleError(
-            "the docker command has no buildx", remedy="install docker-buildx (docs/setup.md)"
-        ) from error
-
-
-def _require(what: str, version: str, oldest: tuple[int, int]) -> None:
-    match = re.search(r"(\d+)\.(\d+)", version)
-    if match is None or (int(match[1]), int(match[2])) < oldest:
+def _require(what: str, version: str, oldest: engine_info.Version) -> None:
+    if engine_info.version_of(version) < oldest:
         wanted = ".".join(map(str, oldest))
         raise NotPossibleError(
-            f"{what} is {version.strip()}, older than {wanted}",
+            f"{what} is {version}, older than {wanted}",
             remedy=f"upgrade to {wanted} or newer (docs/setup.md)",
         )
 

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comfykiln.machine import Version
+    from comfykiln.setup.engine_info import Version
 
 
 class State(StrEnum):

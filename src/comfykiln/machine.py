@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import grp
-import json
 import os
 import platform
 import re
@@ -13,15 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import pipsettings
-from comfykiln.errors import KilnError
+from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.indexes import uv_program
-from comfykiln.process import ProgramError, capture
+from comfykiln.process import capture
 from comfykiln.reach import Reach, reach_origins
+from comfykiln.setup import engine_info
+from comfykiln.setup.engine_info import EngineInfo, Version, version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-Version = tuple[int, ...]
 
 CONTAINERD_STORE = "io.containerd.snapshotter.v1"
 CONTAINERD_DATA = Path("/var/lib/containerd")  # where an engine with a containerd of its own keeps
@@ -93,19 +92,18 @@ def read_machine(
     """
     settings = pipsettings.pip_settings(environ)
     bundle = pipsettings.ca_bundle(environ, settings)
-    information, complaint = _docker_info()
-    plugins = plugin_versions(information)
+    info = _engine_info()
     return Machine(
-        engine=engine_of(information) if not complaint else None,
-        engine_complaint=complaint,
-        buildx=plugins.get("buildx", ()),
-        compose=plugins.get("compose", ()),
+        engine=engine_of(info.facts) if info.answers else None,
+        engine_complaint=info.complaint,
+        buildx=info.buildx,
+        compose=info.plugins.get("compose", ()),
         cpus=os.cpu_count() or 1,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         python=version_of(platform.python_version()),
         git=version_of(_ask(["git", "--version"])),
         uv=version_of(_ask([uv_program(), "--version"])),
-        images=tuple(_ask(IMAGES).split()) if not complaint else (),
+        images=tuple(_ask(IMAGES).split()) if info.answers else (),
         mmdebstrap=shutil.which("mmdebstrap") is not None,
         newuidmap=os.geteuid() == 0 or shutil.which("newuidmap") is not None,
         apt=shutil.which("apt-get") is not None,
@@ -136,18 +134,6 @@ def engine_of(information: Mapping[str, Any]) -> Engine:
         runtimes=tuple(sorted(information.get("Runtimes") or {})),
         rootless="name=rootless" in (information.get("SecurityOptions") or []),
     )
-
-
-def plugin_versions(information: Mapping[str, Any]) -> dict[str, Version]:
-    """Return the versions of the docker client's plugins by name, such as "buildx"."""
-    plugins = (information.get("ClientInfo") or {}).get("Plugins") or []
-    return {entry["Name"]: version_of(entry.get("Version") or "") for entry in plugins}
-
-
-def version_of(text: str) -> Version:
-    """Return the first dotted number in `text` as a tuple, or nothing where there is none."""
-    found = re.search(r"\d+(?:\.\d+)+", text)
-    return tuple(int(part) for part in found.group().split(".")) if found else ()
 
 
 def free_bytes(folders: Sequence[Path]) -> int | None:
@@ -191,29 +177,12 @@ def _vendor(node: Path) -> str:
     return VENDORS.get(known, known or "unknown")
 
 
-def _docker_info() -> tuple[Mapping[str, Any], str]:
-    """Return what `docker info` says, and the complaint where it reaches no engine.
-
-    Without an engine the client still tells of itself and its plugins.
-    """
+def _engine_info() -> EngineInfo:
+    """Return what the docker client says; an engine that hangs is a complaint, too."""
     try:
-        text = capture(["docker", "info", "--format", "{{json .}}"], timeout=20)
-    except ProgramError as error:
-        return split_info(error.output)
-    except KilnError as error:
-        return {}, error.message
-    return split_info(text)
-
-
-def split_info(text: str) -> tuple[Mapping[str, Any], str]:
-    """Split what `docker info` printed on both streams into its JSON and its complaint."""
-    if not text.startswith("{"):
-        return {}, text.strip() or "docker info says nothing"
-    information, end = json.JSONDecoder().raw_decode(text)
-    faults = "\n".join(information.get("ServerErrors") or []) or text[end:].strip()
-    if information.get("ServerVersion"):
-        return information, ""
-    return information, faults or "the engine gives no version"
+        return engine_info.ask()
+    except NotPossibleError as error:
+        return EngineInfo(complaint=error.message)
 
 
 def _ask(argv: Sequence[str]) -> str:

@@ -17,15 +17,14 @@ from comfykiln.machine import (
     Machine,
     engine_of,
     free_bytes,
-    plugin_versions,
     read_devices,
-    split_info,
-    version_of,
     without_password,
 )
 from comfykiln.needs import addresses, read_needs
 from comfykiln.pipsettings import PipSettings
 from comfykiln.reach import Reach, ask_address, ask_index, together
+from comfykiln.setup import engine_info
+from comfykiln.setup.engine_info import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -333,8 +332,10 @@ def test_docker_info_is_read() -> None:
     older = DOCKER_INFO | {"Driver": "overlay2", "DriverStatus": [["Backing Filesystem", "extfs"]]}
     assert engine_of(older | {"DriverStatus": None}).containerd_store is False
     assert engine_of(older).storage == "overlay2"
-    assert plugin_versions(DOCKER_INFO) == {"buildx": (0, 29, 1), "compose": (2, 26, 1), "odd": ()}
-    assert plugin_versions({"ClientInfo": None}) == {}
+    info = engine_info.read(json.dumps(DOCKER_INFO))
+    assert info.plugins == {"buildx": (0, 29, 1), "compose": (2, 26, 1), "odd": ()}
+    assert (info.buildx, info.version, info.answers) == ((0, 29, 1), "26.1.5+dfsg1", True)
+    assert engine_info.read('{"ClientInfo": null}').plugins == {}
 
 
 @pytest.mark.parametrize(
@@ -342,7 +343,11 @@ def test_docker_info_is_read() -> None:
     [
         ('{"ServerVersion": "26.1.5"}\n', "", 0),
         # docker 28: the complaint is on the other stream.
-        ('{"ClientInfo": {"Plugins": [1]}}\nCannot connect\n', "Cannot connect", 1),
+        (
+            '{"ClientInfo": {"Plugins": [{"Name": "buildx"}]}}\nCannot connect\n',
+            "Cannot connect",
+            1,
+        ),
         # docker 26 and older: it is in the JSON, too.
         ('{"ServerErrors": ["no daemon", "at all"]}\nerrors pretty\n', "no daemon\nat all", 0),
         ("permission denied\n", "permission denied", 0),
@@ -351,9 +356,9 @@ def test_docker_info_is_read() -> None:
     ],
 )
 def test_a_client_without_an_engine_is_read(text: str, complaint: str, plugins: int) -> None:
-    information, said = split_info(text)
-    assert said == complaint
-    assert len((information.get("ClientInfo") or {}).get("Plugins", [])) == plugins
+    info = engine_info.read(text)
+    assert (info.complaint, len(info.plugins)) == (complaint, plugins)
+    assert info.answers is (not complaint)
 
 
 @pytest.mark.parametrize(

@@ -38,8 +38,9 @@ def write(path: Path, body: str) -> None:
     path.chmod(0o755)
 
 
-def answering(info: Mapping[str, object], buildx: str = "github.com/docker/buildx 0.13.1 x") -> str:
-    return f"case $1 in buildx) echo '{buildx}' ;; *) echo '{json.dumps(info)}' ;; esac\n"
+def answering(info: Mapping[str, object], buildx: str = "0.13.1+ds1-3") -> str:
+    plugins = [{"Name": "buildx", "Version": buildx}] if buildx else []
+    return f"echo '{json.dumps({**info, 'ClientInfo': {'Plugins': plugins}})}'\n"
 
 
 def test_an_engine_says_its_version_store_and_root(docker: Path) -> None:
@@ -67,7 +68,7 @@ def test_the_overlay2_store_is_named_as_it_is(docker: Path) -> None:
         ),
         (
             "echo 'permission denied while trying to connect' >&2; exit 1",
-            "the container engine refuses this user: permission denied",
+            "a Docker engine runs here, but you may not use it:\n    permission denied",
         ),
         (
             answering({"ServerErrors": ["Cannot connect"]}),
@@ -78,11 +79,11 @@ def test_the_overlay2_store_is_named_as_it_is(docker: Path) -> None:
             "Docker Engine is 20.10.24+dfsg1, older than 26.1",
         ),
         (
-            answering(INFO, buildx="github.com/docker/buildx v0.12.1 x"),
-            "docker buildx is github.com/docker/buildx v0.12.1 x, older than 0.13",
+            answering(INFO, buildx="v0.12.1-desktop.4"),
+            "docker buildx is 0.12.1, older than 0.13",
         ),
         (
-            f"[ $1 = buildx ] && exit 1; echo '{json.dumps(INFO)}'",
+            answering(INFO, buildx=""),
             "the docker command has no buildx",
         ),
     ],
@@ -100,7 +101,9 @@ def test_an_engine_that_cannot_build_is_one_message(
 
 def test_no_docker_command_at_all(docker: Path) -> None:
     assert not docker.exists()
-    with pytest.raises(NotPossibleError, match="the program `docker` is not installed"):
+    with pytest.raises(
+        NotPossibleError, match="the docker client is not installed"
+    ):
         engine.connect()
 
 

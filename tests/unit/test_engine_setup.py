@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.process import ProgramError
-from comfykiln.setup import apt, daemon, engine, trixie
+from comfykiln.setup import apt, daemon, engine, engine_info, trixie
 from comfykiln.setup.apt import Distribution
 from comfykiln.setup.checkout import Policy
-from comfykiln.setup.engine import Engine, Machine
+from comfykiln.setup.engine import Machine
+from comfykiln.setup.engine_info import EngineInfo
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 BOOKWORM = Distribution(id="debian", codename="bookworm", name="Debian GNU/Linux 12 (bookworm)")
 NOBLE = Distribution(id="ubuntu", codename="noble", name="Ubuntu 24.04 LTS")
 FEDORA = Distribution(id="fedora", codename="", name="Fedora Linux 44")
-SILENT = Engine(complaint="Cannot connect to the Docker daemon")
+SILENT = EngineInfo(complaint="Cannot connect to the Docker daemon")
+NO_CLIENT = EngineInfo(complaint="the docker client is not installed", client=False)
+NO_BUILDX = EngineInfo(facts={"ServerVersion": "26.1.5+dfsg1"})
 
 
 def a_machine(
@@ -35,9 +37,15 @@ def a_machine(
     root: bool = True,
     daemon_installed: bool = False,
     policy: Policy = Policy.AUTO,
+    remote: str = "",
 ) -> Machine:
     return Machine(
-        distribution=distribution, root=root, daemon_installed=daemon_installed, policy=policy
+        distribution=distribution,
+        root=root,
+        daemon_installed=daemon_installed,
+        policy=policy,
+        remote=remote,
+        for_user=not root,
     )
 
 
@@ -58,7 +66,7 @@ def test_an_engine_that_hangs_gets_no_other_one_beside_it(
     dockerd: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dockerd.with_name("docker").write_text("#!/bin/sh\nexec sleep 20\n")
-    monkeypatch.setattr(engine, "PATIENCE", 1)
+    monkeypatch.setattr(engine_info, "PATIENCE", 1)
     with pytest.raises(NotPossibleError) as caught:
         engine.ensure(Policy.AUTO)
     assert str(caught.value) == (
@@ -71,48 +79,58 @@ def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
     assert apt_get.is_dir()
     engine.refuse(SILENT, a_machine())
     engine.refuse(SILENT, a_machine(NOBLE))
-    engine.refuse(SILENT, a_machine(FEDORA, daemon_installed=True))
+    with_buildx = EngineInfo(complaint="Cannot connect", plugins={"buildx": (0, 13, 1)})
+    engine.refuse(with_buildx, a_machine(FEDORA, daemon_installed=True))
 
 
 @pytest.mark.parametrize(
     ("found", "machine", "cause", "remedy"),
     [
         (
-            SILENT,
+            NO_CLIENT,
             a_machine(policy=Policy.NEVER),
-            "no Docker engine answers here, and KILN_SETUP=never forbids to set one up:",
+            "no Docker engine answers here, and KILN_SETUP=never forbids to set it up:",
             (
                 "install these packages from Debian 13 (docs/setup.md has the pins): docker.io "
-                "docker-cli docker-buildx docker-compose mmdebstrap uidmap ca-certificates; start "
+                "docker-cli docker-buildx docker-compose mmdebstrap ca-certificates; start "
                 "dockerd; or allow ./kiln to do it"
             ),
         ),
         (
-            SILENT,
-            a_machine(NOBLE, policy=Policy.NEVER),
-            "no Docker engine answers here, and KILN_SETUP=never forbids to set one up:",
+            NO_CLIENT,
+            a_machine(NOBLE, root=False, policy=Policy.NEVER),
+            "no Docker engine answers here, and KILN_SETUP=never forbids to set it up:",
             (
                 "install these packages: docker.io docker-buildx docker-compose-v2 mmdebstrap "
-                "uidmap ca-certificates; start dockerd; or allow ./kiln to do it"
+                "ca-certificates uidmap; start dockerd; or allow ./kiln to do it"
             ),
         ),
         (
-            SILENT,
+            EngineInfo(complaint="Cannot connect", plugins={"buildx": (0, 13, 1)}),
             a_machine(policy=Policy.NEVER, daemon_installed=True),
-            "no Docker engine answers here, and KILN_SETUP=never forbids to set one up:",
+            "no Docker engine answers here, and KILN_SETUP=never forbids to set it up:",
             "start the Docker daemon (`systemctl start docker`, or `dockerd` as root)",
+        ),
+        (
+            NO_BUILDX,
+            a_machine(NOBLE, policy=Policy.NEVER),
+            (
+                "the docker command here has no buildx 0.13 or newer, and KILN_SETUP=never "
+                "forbids to set it up"
+            ),
+            "install these packages: docker-buildx; or allow ./kiln to do it",
         ),
         (
             SILENT,
             a_machine(policy=Policy.UNSAID),
-            "no Docker engine answers here, and only ./kiln sets one up:",
+            "no Docker engine answers here, and only ./kiln sets it up:",
             "start the task with ./kiln",
         ),
         (
             SILENT,
             a_machine(FEDORA),
             (
-                "no Docker engine answers here, and ./kiln installs one on Debian and Ubuntu only "
+                "no Docker engine answers here, and ./kiln installs it on Debian and Ubuntu only "
                 "(this is Fedora Linux 44)"
             ),
             (
@@ -121,8 +139,8 @@ def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
             ),
         ),
         (
-            Engine(complaint="dial tcp: refused", remote="context lab"),
-            a_machine(),
+            EngineInfo(complaint="dial tcp: refused"),
+            a_machine(remote="context lab"),
             "the Docker engine at context lab does not answer:",
             (
                 "start that engine and install a docker client for it, or unset DOCKER_HOST and "
@@ -130,7 +148,7 @@ def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
             ),
         ),
         (
-            Engine(complaint="permission denied while trying to connect"),
+            EngineInfo(complaint="permission denied while trying to connect"),
             a_machine(root=False),
             "a Docker engine runs here, but you may not use it:",
             "run `sudo usermod -aG docker $USER`, log in again, and start the task again",
@@ -138,7 +156,7 @@ def test_root_on_debian_and_ubuntu_may_get_an_engine(apt_get: Path) -> None:
     ],
 )
 def test_everyone_else_is_told_what_to_do(
-    apt_get: Path, found: Engine, machine: Machine, cause: str, remedy: str
+    apt_get: Path, found: EngineInfo, machine: Machine, cause: str, remedy: str
 ) -> None:
     assert apt_get.is_dir()
     with pytest.raises(NotPossibleError) as caught:
@@ -149,7 +167,7 @@ def test_everyone_else_is_told_what_to_do(
 
 def test_who_is_not_root_gets_the_commands(apt_get: Path) -> None:
     assert apt_get.is_dir()
-    with pytest.raises(NotPossibleError, match="only root can set one up") as caught:
+    with pytest.raises(NotPossibleError, match="only root can set it up") as caught:
         engine.refuse(SILENT, a_machine(NOBLE, root=False))
     assert "/bin/python -P -m comfykiln.setup engine`" in caught.value.remedy
     assert caught.value.remedy.startswith("run `sudo /")
@@ -249,22 +267,152 @@ def test_unreadable_lists_are_said_and_do_not_stop_it(
     )
 
 
-def test_a_plan_that_upgrades_something_else_is_refused(apt_get: Path) -> None:
-    (apt_get / "answer").write_text(
-        "echo 'Inst libc6 [2.36-9] (2.41-12 Debian:13/stable [amd64])'\n"
-        "echo 'Inst containerd [1.6] (1.7.24 Debian:13/stable [amd64])'\n"
-        "echo 'Inst docker.io (26.1.5 Debian:13/stable [amd64])'\n"
+@pytest.mark.parametrize(
+    ("info", "machine", "packages"),
+    [
+        (
+            NO_CLIENT,
+            a_machine(),
+            "docker.io docker-cli docker-buildx docker-compose mmdebstrap ca-certificates",
+        ),
+        # A client without a daemon, as people have who used another machine's engine.
+        (SILENT, a_machine(), "docker.io docker-buildx docker-compose mmdebstrap ca-certificates"),
+        (
+            EngineInfo(complaint="x", plugins={"buildx": (0, 13, 1), "compose": (2, 26)}),
+            a_machine(NOBLE),
+            "docker.io mmdebstrap ca-certificates",
+        ),
+        # A daemon without buildx, or with one that is too old, or without a client.
+        (NO_BUILDX, a_machine(daemon_installed=True), "docker-buildx"),
+        (
+            EngineInfo(facts={"ServerVersion": "26.1"}, plugins={"buildx": (0, 12, 9)}),
+            a_machine(NOBLE, daemon_installed=True),
+            "docker-buildx",
+        ),
+        (NO_CLIENT, a_machine(daemon_installed=True), "docker-cli docker-buildx"),
+        (NO_CLIENT, a_machine(NOBLE, daemon_installed=True), "docker.io docker-buildx"),
+    ],
+)
+def test_only_what_is_missing_is_installed(
+    info: EngineInfo, machine: Machine, packages: str
+) -> None:
+    assert " ".join(engine.packages_for(info, machine)) == packages
+
+
+def test_an_engine_that_is_too_old_is_not_for_the_set_up_to_change() -> None:
+    assert engine.is_enough(EngineInfo(facts={"ServerVersion": "20.10.24+dfsg1"}))
+    assert not engine.is_enough(NO_BUILDX)
+    assert not engine.is_enough(SILENT)
+
+
+@pytest.fixture
+def apt_world(apt_get: Path) -> Path:
+    """The programs beside apt-get, and a dpkg whose list the test writes."""
+    programs = {
+        "apt-cache": f"cat {apt_get}/policy",
+        "apt-mark": f"cat {apt_get}/held",
+        "dpkg-query": f"cat {apt_get}/list",
+    }
+    for name, script in programs.items():
+        (apt_get / "bin" / name).write_text(f"#!/bin/sh\n{script}\n")
+        (apt_get / "bin" / name).chmod(0o755)
+    (apt_get / "policy").write_text(
+        " 500 http://a/debian bookworm/main amd64 Packages\n"
+        "     release v=12.15,o=Debian,a=oldstable,n=bookworm,l=Debian,c=main,b=amd64\n"
+    )
+    (apt_get / "held").write_text("")
+    (apt_get / "list").write_text("installed\tpasswd\t1\ninstalled\told\t1\n")
+    return apt_get
+
+
+def test_a_refused_plan_is_not_carried_out(apt_world: Path, os_release: Path) -> None:
+    assert os_release.is_file()
+    (apt_world / "held").write_text("passwd\n")
+    (apt_world / "answer").write_text(
+        "echo 'Remv docker-ce [5:28]'\n"
+        "echo 'Inst libc6 [2.36-9] (2.41-12 Debian:13.8/stable [amd64])'\n"
+        "echo 'Inst passwd [1] (2 Debian:12.15/oldstable [amd64])'\n"
+        "echo 'Inst docker.io (26.1.5 Debian:13.8/stable [amd64])'\n"
     )
     with pytest.raises(NotPossibleError) as caught:
-        apt.install(["docker.io"], may_upgrade=["containerd"])
+        apt.install(["docker.io"], anywhere=["docker.io", "containerd"])
     assert str(caught.value) == (
-        "installing docker.io would also upgrade libc6\n"
-        "  → upgrade this machine by `apt-get upgrade` first, or install them by hand"
+        "./kiln does not install docker.io here:\n"
+        "    it would remove docker-ce\n"
+        "    it would take libc6 2.36-9 → 2.41-12 from Debian:13.8/stable\n"
+        "    it would change passwd 1 → 2, which is on hold\n"
+        "  → `apt-mark unhold passwd`, or install them by hand where that is what you want "
+        "(docs/setup.md); then start the task again"
     )
-    calls = (apt_get / "calls").read_text().splitlines()
-    assert len(calls) == 1
-    assert "--simulate" in calls[0]
-    assert "--no-remove" in calls[0]
+    calls = (apt_world / "calls").read_text().splitlines()
+    assert [("--simulate" in call) for call in calls] == [True]
+
+
+@pytest.fixture
+def os_release(apt_get: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = apt_get / "os-release"
+    path.write_text("ID=debian\nVERSION_ID=12\nVERSION_CODENAME=bookworm\n")
+    monkeypatch.setattr(apt, "OS_RELEASE", path)
+    return path
+
+
+def test_maintenance_is_done_and_told(
+    apt_world: Path, os_release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert os_release.is_file()
+    after = "installed\\tpasswd\\t2\\ninstalled\\told\\t1\\ninstalled\\tuidmap\\t2\\n"
+    (apt_world / "answer").write_text(
+        'case "$*" in\n'
+        "*--simulate*) echo 'Inst passwd [1] (2 Debian:12.15/oldstable [amd64])'"
+        "; echo 'Inst uidmap (2 Debian:12.15/oldstable [amd64])' ;;\n"
+        f"*) printf '{after}' >{apt_world}/list ;;\nesac\n"
+    )
+    apt.install(["uidmap"])
+    assert capsys.readouterr().err == (
+        "  changed: installed uidmap (for uidmap)\n  changed: upgraded passwd 1 → 2 (for uidmap)\n"
+    )
+
+
+def test_what_was_installed_before_a_failure_is_told(
+    apt_world: Path, os_release: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert os_release.is_file()
+    after = "installed\\tpasswd\\t1\\ninstalled\\told\\t1\\ninstalled\\tiptables\\t1\\n"
+    (apt_world / "answer").write_text(
+        'case "$*" in *--simulate*) ;; *) '
+        f"printf '{after}' >{apt_world}/list; echo 'E: dpkg was interrupted' >&2; exit 100 ;; esac"
+    )
+    with pytest.raises(NotPossibleError) as caught:
+        apt.install(["docker.io"])
+    assert str(caught.value) == (
+        "apt-get could not install docker.io:\n    E: dpkg was interrupted\n"
+        "  → do what apt asks for there, and start the task again"
+    )
+    assert capsys.readouterr().err == (
+        "  changed: installed iptables (before `apt-get install docker.io` failed)\n"
+    )
+
+
+def test_a_success_that_installed_nothing_is_none(apt_world: Path, os_release: Path) -> None:
+    assert apt_world.is_dir()
+    assert os_release.is_file()
+    with pytest.raises(NotPossibleError, match="reported success, but docker"):
+        apt.install(["docker.io"])
+
+
+def test_lists_that_another_apt_reads_are_waited_for(
+    apt_get: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(apt, "LOCK_PAUSE", 0.01)
+    (apt_get / "answer").write_text(
+        f"[ $(wc -l <{apt_get}/calls) -gt 3 ] || {{ echo 'E: Could not get lock "
+        "/var/lib/apt/lists/lock. It is held by process 812 (unattended-upgr)' >&2; exit 100; }"
+    )
+    apt.update("bookworm", sources=apt_get)
+    assert len((apt_get / "calls").read_text().splitlines()) == 4
+    assert capsys.readouterr().err == (
+        "  waiting for process 812 (unattended-upgr), which reads the package lists\n"
+    )
 
 
 PRINTED = (
@@ -348,8 +496,8 @@ def test_a_failed_installation_takes_its_settings_back(
     monkeypatch.setattr(daemon, "DATA", apt_files)
     with (apt_files / "answer").open("a") as answer:
         answer.write('[ "$1" != install ] || { echo "E: Unable to locate package" >&2; exit 100; }')
-    with pytest.raises(ProgramError, match="Unable to locate package"):
-        engine._install(a_machine())
+    with pytest.raises(NotPossibleError, match="Unable to locate package"):
+        engine._install(NO_CLIENT, a_machine())
     assert list((apt_files / "etc").iterdir()) == []
     said = capsys.readouterr().err
     assert f"  taken back: {apt_files}/etc/daemon.json\n" in said
@@ -397,8 +545,10 @@ def test_a_daemon_finds_its_programs_where_the_path_of_su_has_no_system_folders(
 def test_the_distribution_is_read_from_os_release(tmp_path: Path) -> None:
     path = tmp_path / "os-release"
     path.write_text(
-        "# comment\nPRETTY_NAME='Ubuntu 24.04 LTS'\nID=ubuntu\n\n"
+        "# comment\nPRETTY_NAME='Ubuntu 24.04 LTS'\nID=ubuntu\nVERSION_ID='24.04'\n\n"
         'VERSION_CODENAME="noble"\nHOME_URL=x\n'
     )
     assert apt.distribution(path) == NOBLE
-    assert apt.distribution(tmp_path / "none") == Distribution(id="", codename="", name="")
+    assert apt.distribution(tmp_path / "none") == Distribution(
+        id="", codename="", name="", rolling=True
+    )

@@ -45,7 +45,7 @@ def task(folder: Path, *words: str, docker: str = NO_DAEMON, **more: str) -> tup
 def test_without_an_engine(tmp_path: Path, words: list[str]) -> None:
     code, err, started = task(tmp_path, *words)
     assert (code, started) == (3, True)
-    assert "no Docker engine answers here, and KILN_SETUP=never forbids to set one up" in err
+    assert "no Docker engine answers here, and KILN_SETUP=never forbids to set it up" in err
     assert "no daemon" in err
 
 

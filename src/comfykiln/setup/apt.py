@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +14,12 @@ from typing import TYPE_CHECKING
 from comfykiln import console
 from comfykiln.errors import NotPossibleError
 from comfykiln.process import ProgramError, capture
+from comfykiln.setup.apt_plan import own_releases, read_plan, refusals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from comfykiln.setup.apt_plan import AptPlan
 
 OS_RELEASE = Path("/etc/os-release")
 SOURCES = Path("/etc/apt")
@@ -23,24 +27,39 @@ PATIENCE = 1800  # seconds for a hundred megabytes over a slow line
 
 # An engine is no reason to restart other services, to wait for a person or to hang on a lock.
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C"}
+LOCK_PATIENCE = 120  # seconds for another apt to end
+LOCK_PAUSE = 1.0  # seconds between two looks at its lock
+LOCKED = re.compile(
+    r"Could not get lock /var/lib/apt/lists/lock\. It is held by (.+)$", re.MULTILINE
+)
+TAIL_LINES = 8
 INSTALL = (
     *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"),
-    *("-o", "DPkg::Lock::Timeout=120", "-o", "Dpkg::Options::=--force-confold"),
+    *("-o", f"DPkg::Lock::Timeout={LOCK_PATIENCE}", "-o", "Dpkg::Options::=--force-confold"),
+)
+# Allowed everything, since nothing is done: a refusal of apt's would hide the rest of its plan.
+SIMULATE = (
+    *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "--simulate"),
+    *("--allow-downgrades", "--allow-change-held-packages", "--allow-remove-essential"),
 )
 UPDATE = (
     *("apt-get", "update", "--quiet", "--error-on=any"),
     *("-o", "Acquire::Retries=1", "-o", "Acquire::http::Timeout=20"),
-    *("-o", "Acquire::https::Timeout=20", "-o", "DPkg::Lock::Timeout=120"),
+    *("-o", "Acquire::https::Timeout=20"),
 )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Distribution:
-    """What /etc/os-release says: `id` is "debian", "ubuntu", …; `codename` may be empty."""
+    """What /etc/os-release says: `id` is "debian", "ubuntu", …; `codename` may be empty.
+
+    `rolling` says that there is no release number: Debian testing and unstable.
+    """
 
     id: str
     codename: str
     name: str
+    rolling: bool = False
 
     @property
     def has_packages(self) -> bool:
@@ -48,9 +67,10 @@ class Distribution:
         return self.id in {"debian", "ubuntu"} and shutil.which("apt-get") is not None
 
 
-def distribution(path: Path = OS_RELEASE) -> Distribution:
+def distribution(path: Path | None = None) -> Distribution:
     """Read which distribution this is; without the file (macOS) every field is empty."""
     fields: dict[str, str] = {}
+    path = OS_RELEASE if path is None else path
     if path.is_file():
         for line in path.read_text(encoding="utf-8").splitlines():
             name, _, value = line.partition("=")
@@ -59,29 +79,106 @@ def distribution(path: Path = OS_RELEASE) -> Distribution:
         id=fields.get("ID", ""),
         codename=fields.get("VERSION_CODENAME", ""),
         name=fields.get("PRETTY_NAME", ""),
+        rolling="VERSION_ID" not in fields,
     )
 
 
-def install(packages: Sequence[str], *, may_upgrade: Sequence[str] = ()) -> None:
-    """Install `packages` from the lists at hand, touching nothing that is installed already.
+def install(
+    packages: Sequence[str], *, anywhere: Sequence[str] = (), untouched: Sequence[str] = ()
+) -> None:
+    """Install `packages` from the lists at hand, and tell each change that was made.
 
-    `may_upgrade` names the packages that may take the place of an older one of the same name.
-    A plan that would upgrade or remove anything else raises `NotPossibleError` before it is
-    carried out; apt's own refusal raises `ProgramError`.
+    `anywhere` names the packages that may come from another release than the machine's own,
+    `untouched` those that are in use and stay as they are. A plan that does more than that raises
+    `NotPossibleError` before it is carried out, and so does a failure of apt's, after what was
+    installed until then has been told.
     """
-    plan = run([*INSTALL, "--simulate", *packages])
-    foreign = sorted(set(upgraded(plan)) - set(packages) - set(may_upgrade))
-    if foreign:
+    words = " ".join(packages)
+    _refuse(_plan(packages), packages, anywhere=anywhere, untouched=untouched)
+    before = installed()
+    try:
+        run([*INSTALL, *packages])
+    except ProgramError as error:
+        _tell(before, installed(), f"before `apt-get install {words}` failed")
+        raise failure(words, error) from error
+    now = installed()
+    _tell(before, now, f"for {words}")
+    lacking = [name for name in packages if name not in now]
+    if lacking:
         raise NotPossibleError(
-            f"installing {' '.join(packages)} would also upgrade {' '.join(foreign)}",
-            remedy="upgrade this machine by `apt-get upgrade` first, or install them by hand",
+            f"apt-get reported success, but {' '.join(lacking)} is not installed",
+            remedy=f"run `apt-get install {' '.join(lacking)}` and look at what it says",
         )
-    run([*INSTALL, *packages])
 
 
-def upgraded(plan: str) -> list[str]:
-    """Return the names that a simulated run would upgrade: `Inst NAME [old] (new …)`."""
-    return re.findall(r"^Inst (\S+) \[", plan, flags=re.MULTILINE)
+def failure(words: str, error: ProgramError) -> NotPossibleError:
+    """Return what a refusal of apt's means: its own words, and where to go on."""
+    said = [line for line in error.output.splitlines() if line[:2] in {"E:", "W:"}]
+    shown = "\n    ".join(said or error.output.splitlines()[-TAIL_LINES:])
+    return NotPossibleError(
+        f"apt-get could not install {words}:\n    {shown}",
+        remedy="do what apt asks for there, and start the task again",
+    )
+
+
+def _plan(packages: Sequence[str]) -> AptPlan:
+    """Return what apt would do if it were allowed everything, so that all of it can be judged."""
+    try:
+        return read_plan(run([*SIMULATE, *packages]))
+    except ProgramError as error:
+        raise failure(" ".join(packages), error) from error
+
+
+def _refuse(
+    plan: AptPlan, packages: Sequence[str], *, anywhere: Sequence[str], untouched: Sequence[str]
+) -> None:
+    system = distribution()
+    policy = run(["apt-cache", "policy"])
+    own = own_releases(
+        policy, distribution=system.id, codename=system.codename, rolling=system.rolling
+    )
+    held = run(["apt-mark", "showhold"]).split()
+    faults = refusals(
+        plan, own=own, anywhere=anywhere, untouched=untouched, held=held, is_older=is_older
+    )
+    if faults:
+        names = sorted({change.name for change in plan.changes if change.name in held})
+        unhold = f"`apt-mark unhold {' '.join(names)}`, or " if names else ""
+        raise NotPossibleError(
+            "\n    ".join([f"./kiln does not install {' '.join(packages)} here:", *faults]),
+            remedy=f"{unhold}install them by hand where that is what you want (docs/setup.md); "
+            "then start the task again",
+        )
+
+
+def is_older(version: str, other: str) -> bool:
+    """Tell whether `version` comes before `other` in dpkg's order."""
+    try:
+        capture(["dpkg", "--compare-versions", version, "lt", other])
+    except ProgramError:
+        return False
+    return True
+
+
+def installed() -> dict[str, str]:
+    """Return the version of each package that dpkg holds for installed, by name."""
+    form = "${db:Status-Status}\t${Package}\t${Version}\n"
+    rows = (line.split("\t") for line in run(["dpkg-query", "--show", "-f", form]).splitlines())
+    return {name: version for status, name, version in rows if status == "installed"}
+
+
+def _tell(before: dict[str, str], now: dict[str, str], why: str) -> None:
+    """Say what came and what was upgraded, as dpkg's own list has it."""
+    new = [name for name in now if name not in before]
+    newer = [
+        f"{name} {before[name]} → {version}"
+        for name, version in now.items()
+        if before.get(name, version) != version
+    ]
+    if new:
+        console.note(f"changed: installed {' '.join(new)} ({why})")
+    if newer:
+        console.note(f"changed: upgraded {', '.join(newer)} ({why})")
 
 
 def update(*releases: str, sources: Path = SOURCES) -> None:
@@ -95,10 +192,33 @@ def update(*releases: str, sources: Path = SOURCES) -> None:
         for path in chosen:
             shutil.copy(path, folder)
         try:
-            run([*UPDATE, *(only_sources(Path(folder)) if chosen else ())])
+            _read_lists([*UPDATE, *(only_sources(Path(folder)) if chosen else ())])
         except ProgramError as error:
             faults = [line for line in error.output.splitlines() if line[:2] in {"E:", "W:"}]
             console.warn("apt could not read every package list:\n    " + "\n    ".join(faults))
+
+
+def _read_lists(argv: Sequence[str]) -> None:
+    """Run `apt-get update`, waiting while another apt reads the lists.
+
+    apt waits for dpkg's lock when it is told to, but never for that of the lists, which the
+    timers of a machine that has just been started hold for a while.
+    """
+    end = time.monotonic() + LOCK_PATIENCE
+    told = False
+    while True:
+        try:
+            run(argv)
+        except ProgramError as error:
+            holder = LOCKED.search(error.output)
+            if holder is None or time.monotonic() > end:
+                raise
+            if not told:
+                console.note(f"waiting for {holder[1]}, which reads the package lists")
+                told = True
+            time.sleep(LOCK_PAUSE)
+        else:
+            return
 
 
 def only_sources(folder: Path) -> tuple[str, ...]:

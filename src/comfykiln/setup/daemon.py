@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln import console, files, pipsettings, process
 from comfykiln.errors import NotPossibleError
+from comfykiln.setup import engine_info
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -106,9 +107,9 @@ def start() -> None:
     log_from = LOG.stat().st_size if LOG.exists() else 0
     runs = _start_service() if SYSTEMD.is_dir() else _start_alone()
     end = time.monotonic() + PATIENCE
-    while not answers():
+    while not engine_info.ask().answers:
         # Asked once more, as another dockerd that was just starting makes this one give up.
-        if time.monotonic() > end or not (runs() or answers()):
+        if time.monotonic() > end or not (runs() or engine_info.ask().answers):
             raise silent(log_tail(log_from))
         time.sleep(0.25)
 
@@ -140,15 +141,6 @@ def silent(log: str) -> NotPossibleError:
         remedy="mend what the log names (a container needs --privileged and a volume at "
         f"{DATA} to run an engine) and start the task again",
     )
-
-
-def answers() -> bool:
-    """Tell whether an engine answers the docker client."""
-    try:
-        process.capture(["docker", "version", "--format", "{{.Server.Version}}"], timeout=30)
-    except process.ProgramError:
-        return False
-    return True
 
 
 def log_tail(log_from: int) -> str:

@@ -1,0 +1,99 @@
+"""What the docker client says of its engine and of itself: one question, asked in one place."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from comfykiln import process
+from comfykiln.errors import NotPossibleError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DOTTED = re.compile(r"\d+(?:\.\d+)+")
+Version = tuple[int, ...]
+# The oldest engine and buildx that the templates were tried on (reference: Debian 13's packages).
+OLDEST_ENGINE = (26, 1)
+OLDEST_BUILDX = (0, 13)
+PATIENCE = 30  # seconds for an engine that is there to answer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineInfo:
+    """An engine that answers (`facts` as `docker info` gives them), or the client's `complaint`."""
+
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    complaint: str = ""
+    client: bool = True  # whether there is a docker command at all
+    plugins: Mapping[str, Version] = field(default_factory=dict)
+
+    @property
+    def answers(self) -> bool:
+        """Tell whether an engine answered."""
+        return bool(self.facts)
+
+    @property
+    def version(self) -> str:
+        """Return the engine's version as it says it, or nothing."""
+        return str(self.facts.get("ServerVersion", ""))
+
+    @property
+    def forbidden(self) -> bool:
+        """Tell whether an engine is there that this user may not use."""
+        return "permission denied" in self.complaint.lower()
+
+    @property
+    def buildx(self) -> Version:
+        """Return the version of buildx, or nothing where the client has none."""
+        return self.plugins.get("buildx", ())
+
+
+def ask() -> EngineInfo:
+    """Ask the docker client for the engine that it is set to use, and for its own plugins.
+
+    Raises `NotPossibleError` for an engine that is there and hangs.
+    """
+    try:
+        return read(process.capture(["docker", "info", "--format", "{{json .}}"], timeout=PATIENCE))
+    except process.ProgramError as error:
+        return read(error.output)
+    except NotPossibleError:
+        return EngineInfo(complaint="the docker client is not installed", client=False)
+    except process.SilentProgramError as error:
+        raise NotPossibleError(
+            f"a Docker engine is there, but gave no answer within {PATIENCE} s",
+            remedy="look at its log, and restart it (`systemctl restart docker`)",
+        ) from error
+
+
+def read(text: str) -> EngineInfo:
+    """Read what `docker info` printed on both streams: its JSON, then what it complains of.
+
+    Without an engine the client still tells of itself and its plugins.
+    """
+    if not text.startswith("{"):
+        return EngineInfo(complaint=text.strip() or "docker info says nothing")
+    found, end = json.JSONDecoder().raw_decode(text)
+    plugins = (found.get("ClientInfo") or {}).get("Plugins") or []
+    versions = {entry["Name"]: version_of(entry.get("Version") or "") for entry in plugins}
+    if found.get("ServerVersion"):
+        return EngineInfo(facts=found, plugins=versions)
+    faults = "\n".join(found.get("ServerErrors") or []) or text[end:].strip()
+    return EngineInfo(complaint=faults or "the engine gives no version", plugins=versions)
+
+
+def version_of(text: str) -> Version:
+    """Return the first dotted number in `text` as a tuple, or nothing where there is none."""
+    found = DOTTED.search(text)
+    return tuple(int(part) for part in found.group().split(".")) if found else ()
+
+
+def not_allowed(info: EngineInfo) -> NotPossibleError:
+    """Return the error for an engine that this user may not use."""
+    return NotPossibleError(
+        f"a Docker engine runs here, but you may not use it:\n    {info.complaint}",
+        remedy="run `sudo usermod -aG docker $USER`, log in again, and start the task again",
+    )
