@@ -12,9 +12,9 @@ import pytest
 from tests.support import s3
 from tests.support.comfyserver import plain_server
 
-from comfykiln.indexes import step_environment, uv_program
-from comfykiln.network import settings_of_host
-from comfykiln.project import Project
+from comfykiln.network.host import settings_of_host
+from comfykiln.network.indexes import step_environment, uv_program
+from comfykiln.plan.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from comfykiln.documents.faults import Faults, FaultyDocumentError
-from comfykiln.documents.values import check_url, is_scp_address, masked
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import Faults, FaultyDocumentError
+from comfykiln.parsing.values import check_url, is_scp_address, masked
 
 if TYPE_CHECKING:
     from comfykiln.documents.kinds import Parsed
@@ -32,7 +32,7 @@ def read(address: str, ref: str | None = None) -> Parsed:
     Raises `NotPossibleError` when the host cannot be reached, `DocumentError` otherwise.
     """
     if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
-        from comfykiln.documents.bundle import read_repository  # noqa: PLC0415  # exports only
+        from comfykiln.documents.export.format import read_repository  # noqa: PLC0415  # exports only
 
         return read_repository(address, ref)
     faults = Faults(masked(address))
@@ -43,11 +43,12 @@ def read(address: str, ref: str | None = None) -> Parsed:
 
 def _fetched(address: str) -> Parsed:
     """Fetch a file under its own name, which may settle its kind, and read it."""
-    from comfykiln import documents, download  # noqa: PLC0415  # addresses only
-    from comfykiln.indexes import host_indexes  # noqa: PLC0415  # the same
+    from comfykiln import documents  # noqa: PLC0415  # addresses only
+    from comfykiln.network import http  # noqa: PLC0415  # addresses only
+    from comfykiln.network.indexes import host_indexes  # noqa: PLC0415  # the same
 
     settings = host_indexes(os.environ, Path.home())
-    page = download.page(address, settings, patience=download.patience_of(os.environ))
+    page = http.page(address, settings, patience=http.patience_of(os.environ))
     if page.media_type == "text/html":
         raise DocumentError(
             f"{masked(address)}: answers with a web page, no document", remedy=_raw(address)

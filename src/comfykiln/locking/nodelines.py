@@ -7,18 +7,18 @@ from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
-from comfykiln.documents.faults import Faults
-from comfykiln.documents.requirements import file_name, line_of
-from comfykiln.documents.values import masked
 from comfykiln.locking.packlines import dropped_lines, packages_of
+from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.requirements import file_name, line_of
+from comfykiln.parsing.values import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from comfykiln.environment import Package
-    from comfykiln.nodelock import NodeLock
-    from comfykiln.services import Service
-    from comfykiln.targets import StandIn, Target, Targets
+    from comfykiln.gather.node_lock import NodeLock
+    from comfykiln.plan.services import Service
+    from comfykiln.plan.targets import StandIn, Target, Targets
 
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
@@ -211,7 +211,7 @@ def wanted_of(package: Package) -> Wanted:
 
 
 def _https(url: str) -> str:
-    from comfykiln.nodepins import https  # noqa: PLC0415  # rare
+    from comfykiln.gather.pins import https  # noqa: PLC0415  # rare
 
     return https(url)
 

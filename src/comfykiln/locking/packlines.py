@@ -6,10 +6,10 @@ import tomllib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.faults import Faults
-from comfykiln.documents.requirements import logical_lines, parse_line, without_comment
-from comfykiln.documents.values import masked
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.requirements import logical_lines, parse_line, without_comment
+from comfykiln.parsing.values import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

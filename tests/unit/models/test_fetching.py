@@ -18,7 +18,7 @@ from comfykiln.errors import DriftError
 from comfykiln.models import bringing, hashing, store
 from comfykiln.models.fetching import Failed, Fetched, FetchResult, fetch
 from comfykiln.models.records import ModelSource
-from comfykiln.store import Store
+from comfykiln.system.store import Store
 
 if TYPE_CHECKING:
     from tests.support import s3
