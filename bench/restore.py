@@ -45,6 +45,7 @@ from comfykiln.gather.gather import gather  # noqa: E402
 from comfykiln.gather.node_lock import read_node_lock  # noqa: E402
 from comfykiln.gather.nodes import Reach  # noqa: E402
 from comfykiln.locking.inputs import one_family  # noqa: E402
+from comfykiln.locking.relock import comfyui_tree, nodes_of  # noqa: E402
 from comfykiln.network.host import settings_of_host, step_secrets  # noqa: E402
 from comfykiln.plan import render  # noqa: E402  # the same
 from comfykiln.plan.project import RESTORE, Project  # noqa: E402
@@ -78,7 +79,7 @@ class Bench:
         self.mirrors = work / "mirrors"
         self.base = work / "base"
         self.project = Project(root=ROOT)
-        self.tree = self.project.comfyui_tree(self.project.service("complete"))
+        self.tree = comfyui_tree(self.project, self.project.service("complete"))
         shutil.copytree(mirror / "github.com", self.mirrors / "github.com")
 
     def prepare(self) -> None:
@@ -201,7 +202,7 @@ def gathered(project: Project, tree: Path, mirrors: Path) -> NodeSet:
         registry=project.origins.registry,
         mirror=mirrors,
     )
-    return project.nodes(service, tree, reach, read_node_lock(service.node_lock))
+    return nodes_of(project, service, tree, reach, read_node_lock(service.node_lock))
 
 
 def write_context(root: Path, context: Path, tree: Path, mirrors: Path) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from comfykiln.gather.archives import members_of
-from comfykiln.gather.pins import https
 from comfykiln.locking.deplines import told_lines
 from comfykiln.locking.lockfiles import locked, stand_ins_in
 from comfykiln.locking.nodelines import normalized, rules_of
+from comfykiln.parsing.values import https
 from comfykiln.plan.plan import source_files
 from comfykiln.restore.plans import cloned_from
 from comfykiln.system import files

@@ -17,6 +17,7 @@ from comfykiln.errors import KilnError
 from comfykiln.export.from_build import export_build
 from comfykiln.gather.gather import gather
 from comfykiln.locking import check_locks
+from comfykiln.locking.relock import inputs_of
 from comfykiln.models.selection import obtain
 from comfykiln.network.host import settings_of_host, step_secrets
 from comfykiln.oci import references, registry
@@ -128,7 +129,7 @@ def _gather(
             strict=options.strict,
             mirror=options.git_mirror,
         )
-    inputs = project.lock_inputs(plan.service, gathered.comfyui, gathered.nodes)
+    inputs = inputs_of(project, plan.service, gathered.comfyui, gathered.nodes)
     check_locks(plan.service, inputs, project.package_index_build())
     return gathered
 

@@ -36,10 +36,10 @@ def read(source: str | Path, *, ref: str | None = None) -> Parsed:
     Raises `DocumentError` (exit code 2) that names every fault with its place.
     """
     if isinstance(source, str) and ":" in source:
-        from comfykiln.documents import remote  # noqa: PLC0415  # addresses; it reads by `read`
+        from comfykiln.documents import remote  # noqa: PLC0415  # addresses only
 
         if remote.is_address(source):
-            return remote.read(source, ref)
+            return remote.read(source, ref, read)
     if ref is not None:
         from comfykiln.documents.export.format import read_repository  # noqa: PLC0415  # exports only
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from comfykiln.documents.kinds import Kind
 from comfykiln.errors import DocumentError
-from comfykiln.parsing.reading import load, refuse, value
+from comfykiln.parsing.faults import refuse
+from comfykiln.parsing.reading import load, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

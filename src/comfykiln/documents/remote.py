@@ -15,6 +15,8 @@ from comfykiln.parsing.faults import Faults, FaultyDocumentError
 from comfykiln.parsing.values import check_url, is_scp_address, masked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from comfykiln.documents.kinds import Parsed
 
 _FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)$")
@@ -25,10 +27,10 @@ def is_address(source: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:(//|:)", source) is not None or is_scp_address(source)
 
 
-def read(address: str, ref: str | None = None) -> Parsed:
+def read(address: str, ref: str | None, read_file: Callable[[Path], Parsed]) -> Parsed:
     """Return the document at an https address; one that names no file is a git repository's.
 
-    `ref` is the branch, tag or commit of the repository.
+    `ref` is the branch, tag or commit of the repository, `read_file` the reader of a fetched file.
     Raises `NotPossibleError` when the host cannot be reached, `DocumentError` otherwise.
     """
     if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
@@ -38,12 +40,11 @@ def read(address: str, ref: str | None = None) -> Parsed:
     faults = Faults(masked(address))
     check_url(address, "$", faults)
     faults.stop()
-    return _fetched(address)
+    return _fetched(address, read_file)
 
 
-def _fetched(address: str) -> Parsed:
+def _fetched(address: str, read_file: Callable[[Path], Parsed]) -> Parsed:
     """Fetch a file under its own name, which may settle its kind, and read it."""
-    from comfykiln import documents  # noqa: PLC0415  # addresses only
     from comfykiln.network import http  # noqa: PLC0415  # addresses only
     from comfykiln.network.indexes import host_indexes  # noqa: PLC0415  # the same
 
@@ -58,7 +59,7 @@ def _fetched(address: str) -> Parsed:
         path = Path(folder) / name.lstrip("-.")
         path.write_bytes(page.body)
         try:
-            return replace(documents.read(path), source=masked(address))
+            return replace(read_file(path), source=masked(address))
         except FaultyDocumentError as error:
             raise FaultyDocumentError(masked(address), error.records) from error
 

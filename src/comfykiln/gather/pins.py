@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DocumentError, DriftError
+from comfykiln.parsing.values import https
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,13 +145,6 @@ def _archive(node: Node) -> ArchivePin:
         version=node.version or "",
         disabled=node.disabled,
     )
-
-
-def https(url: str) -> str:
-    """Return a repository's address without its ending, over https, as it is cloned."""
-    from comfykiln.parsing.values import https_url  # noqa: PLC0415  # as above
-
-    return https_url(url).removesuffix("/").removesuffix(".git")
 
 
 def _faults(nodes: Sequence[Node]) -> Iterator[str]:

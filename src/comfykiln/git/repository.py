@@ -168,7 +168,7 @@ def _modules(
 
 def _absolute(address: str, parent: str) -> str:
     """Return a submodule's address over https; a relative one lies beside its parent."""
-    from comfykiln.gather.pins import https  # noqa: PLC0415  # nodes need it, rarely submodules
+    from comfykiln.parsing.values import https  # noqa: PLC0415  # nodes need it, rarely submodules
 
     if address.startswith(("./", "../")):
         return urljoin(f"{parent}/", address).removesuffix("/").removesuffix(".git")

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from comfykiln.documents.export.dev_nodes import Collected, collect
 from comfykiln.documents.manifest.nodes import LAST
-from comfykiln.gather.pins import fetchable, https, is_exact
+from comfykiln.gather.pins import fetchable, is_exact
 from comfykiln.parsing.faults import Note
-from comfykiln.parsing.values import masked, normal_name, repository_key
+from comfykiln.parsing.values import https, masked, normal_name, repository_key
 from comfykiln.system import files
 
 if TYPE_CHECKING:

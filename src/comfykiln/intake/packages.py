@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 from comfykiln.documents.kinds import Kind
 from comfykiln.documents.manifest.steps import merged, overrides_for
 from comfykiln.documents.manifest.write import locked_versions
-from comfykiln.gather.pins import https
 from comfykiln.intake.records import Difference, Packages
 from comfykiln.parsing.faults import Note
 from comfykiln.parsing.requirements import line_of
-from comfykiln.parsing.values import masked, normal_name
+from comfykiln.parsing.values import https, masked, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from comfykiln.environment import Package
-    from comfykiln.locking.nodelines import NodePack, Rules, Wanted
-    from comfykiln.locking.packlines import Line
+    from comfykiln.locking.nodelines import Rules, Wanted
+    from comfykiln.locking.packlines import Line, NodePack
 
 BYTE_ORDER_MARK = "\ufeff"
 

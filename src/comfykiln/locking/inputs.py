@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from comfykiln.locking.nodelines import NodePack
+    from comfykiln.locking.packlines import NodePack
     from comfykiln.plan.services import Service
     from comfykiln.plan.targets import Targets
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from comfykiln.locking.packlines import dropped_lines, packages_of
 from comfykiln.parsing.faults import Faults
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from comfykiln.environment import Package
     from comfykiln.gather.node_lock import NodeLock
+    from comfykiln.locking.packlines import NodePack
     from comfykiln.plan.services import Service
     from comfykiln.plan.targets import StandIn, Target, Targets
 
@@ -24,22 +25,6 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
 # A repository's address, the ref that a line names ('' for its default branch), the subdirectory.
 Wanted = tuple[str, str, str]
-
-
-class NodePack(Protocol):
-    """What is asked of a gathered node: its folder's name and two of its files' texts."""
-
-    @property
-    def directory(self) -> str:
-        """The node's folder below custom_nodes."""
-
-    @property
-    def requirements(self) -> str | None:
-        """The text of its requirements.txt."""
-
-    @property
-    def pyproject(self) -> str | None:
-        """The text of its pyproject.toml."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,7 +196,7 @@ def wanted_of(package: Package) -> Wanted:
 
 
 def _https(url: str) -> str:
-    from comfykiln.gather.pins import https  # noqa: PLC0415  # rare
+    from comfykiln.parsing.values import https  # noqa: PLC0415  # rare
 
     return https(url)
 

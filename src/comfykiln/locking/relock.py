@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING
 from comfykiln import locking
 from comfykiln.errors import DocumentError
 from comfykiln.gather.node_lock import NodeLock, read_node_lock, write_node_lock
-from comfykiln.gather.nodes import Reach
+from comfykiln.gather.nodes import Reach, gather_nodes, with_files
+from comfykiln.gather.pins import pins_of
 from comfykiln.gather.sources import lay_out, named, obtain_sources, resolve_sources
 from comfykiln.locking.inputs import one_family
 from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
 from comfykiln.locking.solving import Tree, package_name
 from comfykiln.network.host import settings_of_host
 from comfykiln.network.indexes import step_environment
+from comfykiln.origins.comfyui import obtain_comfyui
+from comfykiln.plan.project import require_python
 from comfykiln.system import console
 
 if TYPE_CHECKING:
@@ -38,11 +41,11 @@ def relock(
     Returns the files that were written. Raises what gathering and solving raise; the files are then
     as they were.
     """
-    tree = project.comfyui_tree(service, reach)
+    tree = comfyui_tree(project, service, reach)
     held = read_node_lock(service.node_lock)
-    nodes = project.nodes(service, tree, reach, None, _kept(held, upgrade))
+    nodes = nodes_of(project, service, tree, reach, None, _kept(held, upgrade))
     nodes = _with_sources(project, service, nodes, reach, held, upgrade)
-    inputs = project.lock_inputs(service, tree, nodes)
+    inputs = inputs_of(project, service, tree, nodes)
     for line in inputs.set_aside:
         console.note(f"set aside: {line}")
     local = project.package_index_build()
@@ -80,10 +83,54 @@ def _kept(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
 
 def lock_inputs(project: Project, service: Service, reach: Reach) -> LockInputs:
     """Return what the image's lock would be made from today, of the nodes that it holds."""
-    tree = project.comfyui_tree(service, reach)
+    tree = comfyui_tree(project, service, reach)
     locked = read_node_lock(service.node_lock)
-    nodes = project.nodes(service, tree, reach, locked)
-    return project.lock_inputs(service, tree, nodes)
+    nodes = nodes_of(project, service, tree, reach, locked)
+    return inputs_of(project, service, tree, nodes)
+
+
+def comfyui_tree(project: Project, service: Service, reach: Reach | None = None) -> Path:
+    """Return the pinned ComfyUI tree of the service on this machine."""
+    ways = reach or reach_of(project, None)
+    tree, _ = obtain_comfyui(
+        project.origins.comfyui(service.comfyui),
+        store=ways.store,
+        settings=ways.settings,
+        strict=ways.strict,
+        mirror=ways.mirror,
+    )
+    return tree
+
+
+def nodes_of(
+    project: Project,
+    service: Service,
+    tree: Path,
+    reach: Reach,
+    locked: NodeLock | None,
+    known: NodeLock | None = None,
+) -> NodeSet:
+    """Return the service's custom nodes on this machine; `tree` is the pinned ComfyUI.
+
+    With `locked` exactly what that names; with None it is learned, but for what is `known`.
+    """
+    pins = pins_of(service, project.origins.comfyui(service.comfyui))
+    nodes = gather_nodes(service, pins, reach, locked, known)
+    return with_files(nodes, service, tree, locked)
+
+
+def inputs_of(project: Project, service: Service, tree: Path, nodes: NodeSet) -> LockInputs:
+    """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""
+    require_python(service, project.origins.base(service.suite))
+    return locking.lock_inputs(
+        service,
+        project.targets,
+        tree,
+        project.root / "pyproject.toml",
+        nodes.packs,
+        nodes.pins.packages,
+        nodes.lock,
+    )
 
 
 def reach_of(

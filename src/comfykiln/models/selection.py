@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from comfykiln.models.fetching import Failed
-    from comfykiln.models.records import LockedModel
+    from comfykiln.models.records import Failed, LockedModel
     from comfykiln.plan.services import Service
     from comfykiln.system.store import Store
 

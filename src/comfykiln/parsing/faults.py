@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from comfykiln.errors import DocumentError
 
@@ -116,6 +116,14 @@ class Faults:
         """Raise `FaultyDocumentError` if there is any fault."""
         if self.records:
             raise FaultyDocumentError(self.source, self.records)
+
+
+def refuse(
+    source: str, path: str, rule: str, problem: str, *, expected: str = "", remedy: str = ""
+) -> NoReturn:
+    """Raise `FaultyDocumentError` with one fault."""
+    fault = Fault(path=path, rule=rule, problem=problem, expected=expected, remedy=remedy)
+    raise FaultyDocumentError(source, [fault])
 
 
 def _place(fault: Fault) -> tuple[list[tuple[int, int, str]], str, str]:

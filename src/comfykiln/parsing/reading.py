@@ -13,19 +13,11 @@ import stat
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.parsing.faults import Fault, Faults, FaultyDocumentError, child
+from comfykiln.parsing.faults import Faults, child, refuse
+from comfykiln.parsing.limits import MAX_BYTES, MAX_DEPTH, MAX_ITEMS, MAX_KEY, MAX_TOKENS
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-MAX_BYTES = 10 * 1024 * 1024
-MAX_DEPTH = 64
-MAX_TOKENS = 300_000
-"""Commas and opening brackets in a whole document: what bounds the memory that parsing takes."""
-MAX_KEY = 65_536
-"""Characters of a key: a requirement's line with the hashes of all its files has some thousands."""
-MAX_ITEMS = 10_000
-"""Members of one list or map; real documents stay below a thousand."""
 
 
 def load(path: Path, *, limit: int = MAX_BYTES) -> bytes:
@@ -299,11 +291,3 @@ def _refuse_depth(source: str, path: str = "$") -> NoReturn:
         expected=f"at most {MAX_DEPTH} levels",
         remedy="flatten the document",
     )
-
-
-def refuse(
-    source: str, path: str, rule: str, problem: str, *, expected: str = "", remedy: str = ""
-) -> NoReturn:
-    """Raise `FaultyDocumentError` with one fault."""
-    fault = Fault(path=path, rule=rule, problem=problem, expected=expected, remedy=remedy)
-    raise FaultyDocumentError(source, [fault])

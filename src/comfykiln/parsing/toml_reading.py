@@ -11,8 +11,8 @@ import re
 import tomllib
 from typing import Any
 
-from comfykiln.parsing.faults import Faults, child
-from comfykiln.parsing.reading import decoded, refuse, walk
+from comfykiln.parsing.faults import Faults, child, refuse
+from comfykiln.parsing.reading import decoded, walk
 
 MAX_TOML = 1024 * 1024
 MAX_PARTS = 16

@@ -251,6 +251,11 @@ def https_url(url: str) -> str:
     return url
 
 
+def https(url: str) -> str:
+    """Return a repository's address without its ending, over https, as it is cloned."""
+    return https_url(url).removesuffix("/").removesuffix(".git")
+
+
 def repository_key(url: str) -> str:
     """Return what is equal for two addresses of one repository: `github.com/owner/repo`.
 

@@ -7,8 +7,8 @@ from typing import Any, NoReturn
 
 import yaml
 
-from comfykiln.parsing.faults import child
-from comfykiln.parsing.reading import MAX_DEPTH, refuse
+from comfykiln.parsing.faults import child, refuse
+from comfykiln.parsing.limits import MAX_DEPTH
 
 MAX_EVENTS = 150_000
 """Scalars, starts and ends of collections: what bounds time and memory of a YAML document."""

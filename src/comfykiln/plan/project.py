@@ -12,9 +12,6 @@ from comfykiln.plan.services import load_service, service_names
 from comfykiln.plan.targets import load_targets
 
 if TYPE_CHECKING:
-    from comfykiln.gather.node_lock import NodeLock
-    from comfykiln.gather.nodes import NodeSet, Reach
-    from comfykiln.locking import LockInputs
     from comfykiln.plan.origins import BaseSpec, Origins
     from comfykiln.plan.plan import BuildPlan
     from comfykiln.plan.services import Service
@@ -54,55 +51,6 @@ class Project:
         """Return what is inside the image; None means the default image."""
         return load_service(self.root, DEFAULT_IMAGE if image is None else image)
 
-    def comfyui_tree(self, service: Service, reach: Reach | None = None) -> Path:
-        """Return the pinned ComfyUI tree of the service on this machine."""
-        from comfykiln.locking.relock import reach_of  # noqa: PLC0415  # where it is used
-        from comfykiln.origins.comfyui import obtain_comfyui  # noqa: PLC0415  # where it is used
-
-        ways = reach or reach_of(self, None)
-        tree, _ = obtain_comfyui(
-            self.origins.comfyui(service.comfyui),
-            store=self.store,
-            settings=ways.settings,
-            strict=ways.strict,
-            mirror=ways.mirror,
-        )
-        return tree
-
-    def nodes(
-        self,
-        service: Service,
-        tree: Path,
-        reach: Reach,
-        locked: NodeLock | None,
-        known: NodeLock | None = None,
-    ) -> NodeSet:
-        """Return the service's custom nodes on this machine; `tree` is the pinned ComfyUI.
-
-        With `locked` exactly what that names; with None it is learned, but for what is `known`.
-        """
-        from comfykiln.gather.nodes import gather_nodes, with_files  # noqa: PLC0415  # where it is used
-        from comfykiln.gather.pins import pins_of  # noqa: PLC0415  # where it is used
-
-        pins = pins_of(service, self.origins.comfyui(service.comfyui))
-        nodes = gather_nodes(service, pins, reach, locked, known)
-        return with_files(nodes, service, tree, locked)
-
-    def lock_inputs(self, service: Service, tree: Path, nodes: NodeSet) -> LockInputs:
-        """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""
-        from comfykiln.locking import lock_inputs  # noqa: PLC0415  # where it is used
-
-        _require_python(service, self.origins.base(service.suite))
-        return lock_inputs(
-            service,
-            self.targets,
-            tree,
-            self.root / "pyproject.toml",
-            nodes.packs,
-            nodes.pins.packages,
-            nodes.lock,
-        )
-
     def package_index_build(self) -> str:
         """Return the local tag of the torch build that the package index has: what a lock solves.
 
@@ -126,7 +74,7 @@ class Project:
         chosen = self.targets.get(target)
         service = self.service(image)
         base = self.origins.base(service.suite)
-        _require_python(service, base)
+        require_python(service, base)
         comfyui = self.origins.comfyui(service.comfyui)
         return make_plan(service, chosen, base, comfyui, RESTORE)
 
@@ -139,7 +87,7 @@ class Project:
         ]
 
 
-def _require_python(service: Service, base: BaseSpec) -> None:
+def require_python(service: Service, base: BaseSpec) -> None:
     """Raise `DocumentError` when the service asks for another Python than its base has.
 
     Its packages would be locked for one Python and installed into another.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from comfykiln.bake import delivery
 from comfykiln.engine import engine
 from comfykiln.errors import KilnError
 from comfykiln.oci.images import MODELS_LABEL
 from comfykiln.system import console
 from comfykiln.verify import question, receipt
+from comfykiln.verify.models import require_visible
 
 
 def verify_ref(ref: str) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def verify_ref(ref: str) -> dict[str, Any]:
         )
     models = json.loads(engine.labels(image).get(MODELS_LABEL, "[]"))
     _require_layers(ref, engine.layer_digests(image), record["software"]["layers"], models)
-    delivery.require_visible(client, ref, {str(one["path"]): int(one["size"]) for one in models})
+    require_visible(client, ref, {str(one["path"]): int(one["size"]) for one in models})
     with console.timed("verify: no network, read-only root"):
         expected = expectation(record)
         answers = question.question(client, ref, expected.libraries)

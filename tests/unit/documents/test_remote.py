@@ -15,7 +15,7 @@ from comfykiln.documents import Kind, read
 from comfykiln.documents.remote import _raw, is_address
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.parsing.faults import FaultyDocumentError
-from comfykiln.parsing.reading import MAX_BYTES
+from comfykiln.parsing.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

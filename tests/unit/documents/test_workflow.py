@@ -28,7 +28,7 @@ from comfykiln.environment import (
 )
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import FaultyDocumentError, Note
-from comfykiln.parsing.reading import MAX_BYTES
+from comfykiln.parsing.limits import MAX_BYTES
 
 DATA = Path(__file__).parent / "data"
 COMMIT = "c661baadd9683c0033cd2a6ad90157c6d099a6c2"

@@ -11,7 +11,8 @@ import pytest
 
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Fault, Faults, FaultyDocumentError, child
-from comfykiln.parsing.reading import MAX_BYTES, MAX_ITEMS, json_value, load, value, yaml_value
+from comfykiln.parsing.limits import MAX_BYTES, MAX_ITEMS
+from comfykiln.parsing.reading import json_value, load, value, yaml_value
 
 if TYPE_CHECKING:
     from pathlib import Path

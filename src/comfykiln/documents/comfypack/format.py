@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from comfykiln.documents.comfypack.layout import MAX_ARCHIVE, REQUIREMENTS, SNAPSHOT, WORKFLOWS
 from comfykiln.documents.kinds import Kind, Parsed, Written
 from comfykiln.documents.modelpaths import model_at, model_path
 from comfykiln.documents.snapshot.format import HASH_KEYS, check_names, comfyui_of, hash_of
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-SNAPSHOT, REQUIREMENTS = "snapshot.json", "requirements.txt"
-WORKFLOWS = {"workflow.json": "ui", "workflow_api.json": "api"}
-MAX_ARCHIVE = 32 * 1024 * 1024
 _ZIP = b"PK\x03\x04"
 _KEYS = {"python", "comfyui", "models", "custom_nodes"}
 _NODE_KEYS = {"url", *HASH_KEYS, "disabled"}

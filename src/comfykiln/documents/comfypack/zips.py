@@ -5,11 +5,11 @@ from __future__ import annotations
 import zipfile
 import zlib
 
-from comfykiln.documents.comfypack.format import MAX_ARCHIVE, REQUIREMENTS, SNAPSHOT, WORKFLOWS
+from comfykiln.documents.comfypack.layout import MAX_ARCHIVE, REQUIREMENTS, SNAPSHOT, WORKFLOWS
 from comfykiln.documents.kinds import Written
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults
-from comfykiln.parsing.reading import MAX_BYTES
+from comfykiln.parsing.limits import MAX_BYTES
 from comfykiln.parsing.values import check_name, check_names_differ
 
 MAX_MEMBERS = 2_000

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 from comfykiln.documents import record, record_rules
 from comfykiln.documents.export.files import MANIFEST, RECORD, is_member
 from comfykiln.documents.export.models import path_of
-from comfykiln.parsing.faults import Faults, FaultyDocumentError
+from comfykiln.parsing.faults import Faults, FaultyDocumentError, refuse
 from comfykiln.parsing.fields import Obj
-from comfykiln.parsing.reading import json_value, refuse
+from comfykiln.parsing.reading import json_value
 from comfykiln.system.files import canonical_json, sha256
 
 if TYPE_CHECKING:

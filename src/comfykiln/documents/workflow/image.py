@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
 from comfykiln.errors import DocumentError
-from comfykiln.parsing.reading import MAX_BYTES, refuse
+from comfykiln.parsing.faults import refuse
+from comfykiln.parsing.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
