@@ -76,6 +76,8 @@ def plan_lint(root: Path, files: Sequence[str]) -> Iterator[Check]:
     yield Check(name="ruff format", argv=(_tool("ruff"), "format", "--check", "--quiet", "."))
     yield _check("mypy")
     yield _check("codespell")
+    if "src/comfykiln/__init__.py" in files:
+        yield _imports_check()
     chosen = {
         ("hadolint",): [name for name in files if Path(name).name == "Dockerfile"],
         ("shellcheck",): [name for name in files if is_shell(root / name)],
@@ -108,6 +110,12 @@ def _schema_checks(files: Sequence[str]) -> Iterator[Check]:
     for name, (paths, options) in groups.items():
         if paths:
             yield Check(name=name, argv=(_tool("check-jsonschema"), *options, *paths))
+
+
+def _imports_check() -> Check:
+    """Return the check of which room imports which, on this very checkout's sources."""
+    program = (_tool("lint-imports"), "--no-logo", "--no-cache")
+    return Check(name="imports", argv=("env", "PYTHONPATH=src", *program))
 
 
 def _workflows(files: Sequence[str]) -> list[str]:

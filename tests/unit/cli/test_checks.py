@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfykiln.cli import checks as quality
+from comfykiln.cli import checks
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 
 ROOT = Path(__file__).parents[3]
@@ -46,8 +46,8 @@ def test_each_file_is_given_to_the_programs_that_know_its_kind(checkout: Path) -
         ".gitignore": "ignored.sh\n",
     }.items():
         write(checkout, name, text)
-    checks = list(quality.plan_lint(checkout, quality.repository_files(checkout)))
-    given = [" ".join([check.name, "|", *check.argv]) for check in checks]
+    planned = checks.plan_lint(checkout, checks.repository_files(checkout))
+    given = [" ".join([check.name, "|", *check.argv]) for check in planned]
     workflow = ".github/workflows/ci.yml"
     check_schema = f"{BIN}/check-jsonschema --builtin-schema"
     assert given == [
@@ -76,7 +76,7 @@ def test_all_checks_run_and_all_faults_are_told(
         write(checkout, f"{folder}/fine.py", '"""Fine."""\n')
     write(checkout, "tasks.py", '"""Fine."""\n')
     with pytest.raises(KilnError) as caught:
-        quality.run_lint(checkout)
+        checks.run_lint(checkout)
     told = caught.value.message.partition(" checks found something: ")[2]
     assert {"ruff", "hadolint", "shellcheck", "yamllint"} <= set(told.split(", "))
     assert "codespell" not in told
@@ -86,12 +86,34 @@ def test_all_checks_run_and_all_faults_are_told(
     assert said.index("── ruff\n") < said.index("── hadolint\n") < said.index("── shellcheck\n")
 
 
+def test_an_import_of_a_room_above_and_a_module_without_a_room_are_found(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    shutil.copytree(ROOT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    package = tmp_path / "src/comfykiln"
+    (check,) = [
+        check
+        for check in checks.plan_lint(tmp_path, ["src/comfykiln/__init__.py"])
+        if check.name == "imports"
+    ]
+    assert checks.run_check(check, tmp_path) == ""
+    (package / "loose.py").touch()
+    lazy = "\n\ndef run() -> None:\n    from comfykiln.cli import run\n"
+    for name in ("system/console.py", "restore/trees.py"):
+        with (package / name).open("a") as file:
+            file.write(lazy)
+    found = checks.run_check(check, tmp_path)
+    assert "- comfykiln.loose" in found
+    assert "- comfykiln.system.console -> comfykiln.cli.run" in found
+    assert "comfykiln.restore.trees -> comfykiln.cli.run" in found
+    assert "3 broken" in found
+
+
 def test_clean_sources_say_so(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("src/fine.py", "tests/fine.py", "tasks.py"):
         write(checkout, name, '"""Fine."""\n')
     write(checkout, "src/__init__.py", '"""Fine."""\n')
     write(checkout, "tests/__init__.py", "")
-    quality.run_lint(checkout)
+    checks.run_lint(checkout)
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.endswith("  all 5 checks are clean\n")
@@ -105,14 +127,14 @@ def test_a_tier_shows_pytests_own_last_line(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(checkout, "tests/unit/test_a.py", PASSING)
-    quality.run_tests("unit", root=checkout)
+    checks.run_tests("unit", root=checkout)
     assert " 1 passed in " in capsys.readouterr().out.splitlines()[-1]
 
 
 def test_a_failed_tier_is_exit_code_1(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(checkout, "tests/unit/test_a.py", FAILING)
     with pytest.raises(KilnError) as caught:
-        quality.run_tests("unit", root=checkout)
+        checks.run_tests("unit", root=checkout)
     assert str(caught.value) == (
         "tests/unit failed\n  → see above; repeat it by `./kiln test --tier unit`"
     )
@@ -122,19 +144,19 @@ def test_a_failed_tier_is_exit_code_1(checkout: Path, capsys: pytest.CaptureFixt
 def test_test_files_without_a_test_are_a_failure(checkout: Path) -> None:
     write(checkout, "tests/unit/test_a.py", "")
     with pytest.raises(KilnError, match="tests/unit ran no test"):
-        quality.run_tests("unit", root=checkout)
+        checks.run_tests("unit", root=checkout)
 
 
 def test_a_tier_without_test_files_is_said(
     checkout: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quality.run_tests("unit", root=checkout)
+    checks.run_tests("unit", root=checkout)
     assert capsys.readouterr().err == "  tests/unit holds no tests\n"
 
 
 def test_an_unknown_tier_is_wrong_usage(checkout: Path) -> None:
     with pytest.raises(DocumentError) as caught:
-        quality.run_tests("quick", root=checkout)
+        checks.run_tests("quick", root=checkout)
     assert str(caught.value) == (
         "there is no tier 'quick' of tests\n  → choose one of unit, engine, real"
     )
@@ -150,10 +172,10 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_an_engine_its_tiers_are_left_out_and_said(
     checkout: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quality, "run_lint", lambda _: None)
+    monkeypatch.setattr(checks, "run_lint", lambda _: None)
     write(checkout, "tests/unit/test_a.py", PASSING)
     write(checkout, "tests/engine/test_a.py", FAILING)
-    quality.run_tests(root=checkout)
+    checks.run_tests(root=checkout)
     said = capsys.readouterr()
     assert "! tests/engine is not run: the Docker engine at unix:///nowhere/docker.sock" in said.err
     assert "! tests/real is not run: " in said.err
@@ -162,13 +184,13 @@ def test_without_an_engine_its_tiers_are_left_out_and_said(
 
 @pytest.mark.usefixtures("no_engine")
 def test_without_an_engine_ci_fails(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "run_lint", lambda _: None)
+    monkeypatch.setattr(checks, "run_lint", lambda _: None)
     monkeypatch.setenv("CI", "true")
     with pytest.raises(NotPossibleError, match=r"/nowhere/docker\.sock does not answer"):
-        quality.run_tests(root=checkout)
+        checks.run_tests(root=checkout)
 
 
 @pytest.mark.usefixtures("no_engine")
 def test_without_an_engine_a_tier_asked_for_by_name_fails(checkout: Path) -> None:
     with pytest.raises(NotPossibleError, match=r"/nowhere/docker\.sock does not answer"):
-        quality.run_tests("engine", root=checkout)
+        checks.run_tests("engine", root=checkout)
