@@ -11,13 +11,13 @@ from invoke import Collection, Context, Task
 ROOT = Path(__file__).parent.resolve()
 sys.path.insert(0, str(ROOT / "src"))
 
-from comfykiln.cli import task, task_on  # noqa: E402  # the package lies beside this file, not installed
+from comfykiln.cli.program import task, task_on  # noqa: E402  # the package lies beside this file, not installed
 
 
 @task
 def doctor(_: Context, *, json: bool = False) -> None:
     """Say what this machine can build and run, and how to mend what it cannot."""
-    from comfykiln import doctor as the_doctor
+    from comfykiln.cli import doctor as the_doctor
 
     the_doctor.doctor(as_json=json)
 
@@ -42,9 +42,9 @@ def plan(
 
     --from takes a document of any kind in place of an image of the repository; docs/from.md.
     """
-    from comfykiln import commands
+    from comfykiln.cli import build
 
-    source = commands.flags(
+    source = build.flags(
         from_,
         ref=ref,
         comfyui=comfyui,
@@ -54,15 +54,15 @@ def plan(
         leave_out=leave_out,
         rules=rules,
     )
-    commands.show_plan(ROOT, target, image, source, as_json=json)
+    build.show_plan(ROOT, target, image, source, as_json=json)
 
 
 @task
 def render(_: Context, *, check: bool = False) -> None:
     """Write the Dockerfiles and the bake file under images/; --check exits 4 when they drifted."""
-    from comfykiln import commands
+    from comfykiln.cli import build
 
-    commands.render_files(ROOT, check=check)
+    build.render_files(ROOT, check=check)
 
 
 @task
@@ -70,17 +70,17 @@ def lock(
     _: Context, *, image: str | None = None, git_mirror: str | None = None, upgrade: str = ""
 ) -> None:
     """Solve the image's packages once for all targets; --upgrade NAME moves one, `all` every."""
-    from comfykiln import commands
+    from comfykiln.cli import build
 
-    commands.lock(ROOT, image, git_mirror, tuple(upgrade.replace(",", " ").split()))
+    build.lock(ROOT, image, git_mirror, tuple(upgrade.replace(",", " ").split()))
 
 
 @task
 def lock_check(_: Context, *, image: str | None = None, git_mirror: str | None = None) -> None:
     """Exit 4 when the image's lock was made from other inputs than it has now."""
-    from comfykiln import commands
+    from comfykiln.cli import build
 
-    commands.check_lock(ROOT, image, git_mirror)
+    build.check_lock(ROOT, image, git_mirror)
 
 
 @task
@@ -114,9 +114,9 @@ def build(
     --from takes a document of any kind in place of an image of the repository; docs/from.md.
     --models all, required or skip; --archive FILE and --push REF hand the image on with them.
     """
-    from comfykiln import commands
+    from comfykiln.cli import build
 
-    source = commands.flags(
+    source = build.flags(
         from_,
         ref=ref,
         comfyui=comfyui,
@@ -126,7 +126,7 @@ def build(
         leave_out=leave_out,
         rules=rules,
     )
-    commands.build(
+    build.build(
         ROOT,
         target,
         image,
@@ -156,41 +156,41 @@ def run(
     models: str | None = None,
 ) -> None:
     """Run a built image with the devices, port, volumes and stored models of its target."""
-    from comfykiln import commands
+    from comfykiln.cli import build
 
-    commands.run(ROOT, target, image, tag, port, models)
+    build.run(ROOT, target, image, tag, port, models)
 
 
 @task
 def verify(_: Context, *, ref: str | None = None, json: bool = False) -> None:
     """Start a built image without a network and hold its answers against its receipt."""
-    from comfykiln import commands
+    from comfykiln.cli import build
 
-    commands.verify_image(ref, as_json=json)
+    build.verify_image(ref, as_json=json)
 
 
 @task
 def test(_: Context, *, tier: str | None = None) -> None:
     """Run lint and all tests, or one tier: unit, engine, real."""
-    from comfykiln import quality
+    from comfykiln.cli import checks
 
-    quality.run_tests(tier)
+    checks.run_tests(tier)
 
 
 @task
 def lint(_: Context) -> None:
     """Check style, types, Dockerfiles, scripts, workflows and data files."""
-    from comfykiln import quality
+    from comfykiln.cli import checks
 
-    quality.run_lint()
+    checks.run_lint()
 
 
 @task_on("file")
 def snapshot_check(_: Context, file: str, *, json: bool = False) -> None:
     """Check any document of an environment; every fault with its place, then advice."""
-    from comfykiln.documents import commands
+    from comfykiln.cli import documents
 
-    commands.snapshot_check(file, as_json=json)
+    documents.snapshot_check(file, as_json=json)
 
 
 @task_on("file")
@@ -207,9 +207,9 @@ def snapshot_convert(
     json: bool = False,
 ) -> None:
     """Write a document as another kind: --to snapshot, manifest, export or comfylock."""
-    from comfykiln.documents import commands
+    from comfykiln.cli import documents
 
-    commands.snapshot_convert(
+    documents.snapshot_convert(
         file, to, out, packages=packages, python=python, torch=torch, comfyui=comfyui, as_json=json
     )
 
@@ -219,9 +219,9 @@ def snapshot_pin(
     _: Context, file: str, *, git_mirror: str | None = None, write: bool = True, json: bool = False
 ) -> None:
     """Replace every branch, tag and short hash by its commit, shown as a diff."""
-    from comfykiln.documents import commands
+    from comfykiln.cli import documents
 
-    commands.snapshot_pin(file, git_mirror, write=write, as_json=json)
+    documents.snapshot_pin(file, git_mirror, write=write, as_json=json)
 
 
 @task_on("a", "b")
@@ -234,9 +234,9 @@ def snapshot_diff(
     git_mirror: str | None = None,
 ) -> None:
     """Show what changed between two documents (--format text, markdown, json)."""
-    from comfykiln.documents import commands
+    from comfykiln.cli import documents
 
-    commands.snapshot_diff(a, b, format, git_mirror)
+    documents.snapshot_diff(a, b, format, git_mirror)
 
 
 @task_on("ref")
@@ -244,17 +244,17 @@ def snapshot_save(
     _: Context, ref: str, *, out: str | None = None, folder: str = "", json: bool = False
 ) -> None:
     """Write the snapshot of what is really on disk in a container or an image."""
-    from comfykiln.documents import commands
+    from comfykiln.cli import documents
 
-    commands.snapshot_save(ref, out, folder=folder, as_json=json)
+    documents.snapshot_save(ref, out, folder=folder, as_json=json)
 
 
 @task_on("file")
 def manifest_check(_: Context, file: str, *, json: bool = False) -> None:
     """Check a migration manifest 1.0; every fault with its place."""
-    from comfykiln.documents import manifest_tasks
+    from comfykiln.cli import manifest
 
-    manifest_tasks.manifest_check(file, as_json=json)
+    manifest.manifest_check(file, as_json=json)
 
 
 @task_on("file")
@@ -262,19 +262,17 @@ def manifest_commands(
     _: Context, file: str, *, platform: str = "", torch_backend: str = "", json: bool = False
 ) -> None:
     """Print the uv and git commands that make what a manifest describes."""
-    from comfykiln.documents import manifest_tasks
+    from comfykiln.cli import manifest
 
-    manifest_tasks.manifest_commands(
-        file, as_json=json, platform=platform, torch_backend=torch_backend
-    )
+    manifest.manifest_commands(file, as_json=json, platform=platform, torch_backend=torch_backend)
 
 
 @task_on("file")
 def manifest_minimize(_: Context, file: str, *, out: str = "") -> None:
     """Write the smallest manifest that says the same."""
-    from comfykiln.documents import manifest_tasks
+    from comfykiln.cli import manifest
 
-    manifest_tasks.manifest_minimize(file, out=out)
+    manifest.manifest_minimize(file, out=out)
 
 
 @task_on("source")
@@ -288,9 +286,9 @@ def manifest_capture(
     json: bool = False,
 ) -> None:
     """Write the manifest of what is really in a folder, a container or an image."""
-    from comfykiln.documents import manifest_tasks
+    from comfykiln.cli import manifest
 
-    manifest_tasks.manifest_capture(source, out=out, packages=packages, folder=folder, as_json=json)
+    manifest.manifest_capture(source, out=out, packages=packages, folder=folder, as_json=json)
 
 
 @task
@@ -298,9 +296,9 @@ def models_lock(
     _: Context, *, image: str | None = None, check: bool = False, upgrade: str = ""
 ) -> None:
     """Write models.lock; --check exits 4 when it does not fit, --upgrade NAME asks again."""
-    from comfykiln.models import commands
+    from comfykiln.cli import models
 
-    commands.lock(ROOT, image, upgrade, check=check)
+    models.lock(ROOT, image, upgrade, check=check)
 
 
 @task
@@ -314,7 +312,7 @@ def models_fetch(
     json: bool = False,
 ) -> None:
     """Bring the locked models into the store, verified; --to DIR copies them into a folder."""
-    from comfykiln.models import commands
+    from comfykiln.cli import models as commands
 
     commands.fetch(ROOT, image, to, only, models, as_json=json)
 
@@ -322,9 +320,9 @@ def models_fetch(
 @task
 def models_list(_: Context, *, image: str | None = None, json: bool = False) -> None:
     """List every model with its size, source, licence and where it is used."""
-    from comfykiln.models import commands
+    from comfykiln.cli import models
 
-    commands.list_models(ROOT, image, as_json=json)
+    models.list_models(ROOT, image, as_json=json)
 
 
 @task_on("document")
@@ -332,9 +330,9 @@ def models_add_from(
     _: Context, document: str, *, image: str | None = None, json: bool = False
 ) -> None:
     """Take the models that a workflow, an export tarball or another document names."""
-    from comfykiln.models import commands
+    from comfykiln.cli import models
 
-    commands.add_from(ROOT, image, document, as_json=json)
+    models.add_from(ROOT, image, document, as_json=json)
 
 
 @task
@@ -342,9 +340,9 @@ def models_add_source(
     _: Context, *, image: str | None = None, name: str | None = None, source: str | None = None
 ) -> None:
     """Add a source to a model, or ask for one for every model that has none."""
-    from comfykiln.models import commands
+    from comfykiln.cli import models
 
-    commands.add_source(ROOT, image, name, source)
+    models.add_source(ROOT, image, name, source)
 
 
 @task
@@ -358,9 +356,9 @@ def models_push(
     json: bool = False,
 ) -> None:
     """Push the models alone, as an OCI artifact that Kubernetes mounts as an image volume."""
-    from comfykiln import modelpush
+    from comfykiln.cli import push
 
-    modelpush.push(ROOT, image, ref, models, keep=store, as_json=json)
+    push.push(ROOT, image, ref, models, keep=store, as_json=json)
 
 
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:

@@ -12,8 +12,8 @@ from collections import Counter
 from pathlib import Path
 
 from comfykiln.documents import read
-from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import FaultyDocumentError
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.intake import Wanted, choices, take
-from comfykiln.project import Project
+from comfykiln.plan.project import Project
 
 ROOT = Path(__file__).parents[1]
 REASONS = {

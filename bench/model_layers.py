@@ -25,8 +25,8 @@ sys.path.insert(0, str(ROOT))
 from tests.support import dockerregistry  # noqa: E402  # the project's folder is no package
 from tests.support.models import sha256_of  # noqa: E402  # as above
 
-from comfykiln import engine  # noqa: E402  # as above
-from comfykiln.indexes import IndexSettings  # noqa: E402  # as above
+from comfykiln.engine import engine  # noqa: E402  # as above
+from comfykiln.network.indexes import IndexSettings  # noqa: E402  # as above
 from comfykiln.oci import archiving, contents, images, layers, local, references, registry  # noqa: E402  # as above
 from comfykiln.oci.layers import ModelFile  # noqa: E402  # as above
 from comfykiln.oci.pushing import Push  # noqa: E402  # as above

@@ -37,21 +37,25 @@ sys.path.insert(0, str(ROOT))
 
 from tests.support.wheelindex import wheel  # noqa: E402  # found by the line above
 
-from comfykiln import commands, engine, files, render  # noqa: E402  # the same
-from comfykiln.gather import gather  # noqa: E402
+from comfykiln.bake.context import staged  # noqa: E402
+from comfykiln.bake.context_nodes import write_nodes  # noqa: E402
+from comfykiln.cli import build  # noqa: E402  # the same
+from comfykiln.engine import engine  # noqa: E402  # the same
+from comfykiln.gather.gather import gather  # noqa: E402
+from comfykiln.gather.node_lock import read_node_lock  # noqa: E402
+from comfykiln.gather.nodes import Reach  # noqa: E402
 from comfykiln.locking.inputs import one_family  # noqa: E402
-from comfykiln.network import settings_of_host, step_secrets  # noqa: E402
-from comfykiln.nodelock import read_node_lock  # noqa: E402
-from comfykiln.nodeset import Reach  # noqa: E402
-from comfykiln.project import RESTORE, Project  # noqa: E402
-from comfykiln.staging import staged  # noqa: E402
-from comfykiln.staging_nodes import write_nodes  # noqa: E402
+from comfykiln.locking.relock import comfyui_tree, nodes_of  # noqa: E402
+from comfykiln.network.host import settings_of_host, step_secrets  # noqa: E402
+from comfykiln.plan import render  # noqa: E402  # the same
+from comfykiln.plan.project import RESTORE, Project  # noqa: E402
+from comfykiln.system import files  # noqa: E402  # the same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from comfykiln.indexes import IndexSettings
-    from comfykiln.nodeset import NodeSet
+    from comfykiln.gather.nodes import NodeSet
+    from comfykiln.network.indexes import IndexSettings
 
 IMAGE = "comfykiln-bench/restore:builder"
 INSIDE = Path(__file__).with_name("restore_inside.py")
@@ -75,7 +79,7 @@ class Bench:
         self.mirrors = work / "mirrors"
         self.base = work / "base"
         self.project = Project(root=ROOT)
-        self.tree = self.project.comfyui_tree(self.project.service("complete"))
+        self.tree = comfyui_tree(self.project, self.project.service("complete"))
         shutil.copytree(mirror / "github.com", self.mirrors / "github.com")
 
     def prepare(self) -> None:
@@ -124,7 +128,7 @@ class Bench:
         files.write_bytes(
             service.snapshot, files.canonical_json(self.snapshot | {"git_custom_nodes": nodes})
         )
-        commands.lock(root, "complete", str(self.mirrors))
+        build.lock(root, "complete", str(self.mirrors))
         render.write(render.rendered(project.plans(), root))
         return project
 
@@ -198,7 +202,7 @@ def gathered(project: Project, tree: Path, mirrors: Path) -> NodeSet:
         registry=project.origins.registry,
         mirror=mirrors,
     )
-    return project.nodes(service, tree, reach, read_node_lock(service.node_lock))
+    return nodes_of(project, service, tree, reach, read_node_lock(service.node_lock))
 
 
 def write_context(root: Path, context: Path, tree: Path, mirrors: Path) -> None:

@@ -13,7 +13,7 @@ LIMIT = 0.3
 ROUNDS = 9
 CHECK = """
 import sys
-from comfykiln.documents.commands import snapshot_check
+from comfykiln.cli.documents import snapshot_check
 snapshot_check(sys.argv[1])
 """
 

@@ -21,8 +21,8 @@ sys.path.insert(0, str(ROOT))
 
 from bench.build import run, start  # noqa: E402  # found by the line above
 
-from comfykiln.indexes import uv_program  # noqa: E402  # as above
-from comfykiln.network import settings_of_host, step_secrets  # noqa: E402  # as above
+from comfykiln.network.host import settings_of_host, step_secrets  # noqa: E402  # as above
+from comfykiln.network.indexes import uv_program  # noqa: E402  # as above
 
 BY_HAND = "comfykiln-bench/by-hand"
 ENTRY = ["/app/.venv/bin/python", "/app/.kiln/startup.py", "serve"]

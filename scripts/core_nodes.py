@@ -3,7 +3,7 @@
 
 Run it with the tree's own interpreter, inside the tree; the shipped list was made so:
 
-    cd ComfyUI && .venv/bin/python …/scripts/core_nodes.py > …/documents/workflow_core.json
+    cd ComfyUI && .venv/bin/python …/scripts/core_nodes.py > …/documents/workflow/core.json
 
 The nodes are registered by ComfyUI's own code: reading the sources instead misses those whose
 names are put together at import, and lists those that are never registered.

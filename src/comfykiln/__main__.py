@@ -10,8 +10,9 @@ from typing import NoReturn
 from invoke import Exit, Program
 from invoke.exceptions import ParseError
 
-from comfykiln import __version__, console
+from comfykiln import __version__
 from comfykiln.errors import DocumentError
+from comfykiln.system import console
 
 
 class Kiln(Program):

@@ -22,9 +22,10 @@ import yaml
 from tests.support.images import Line
 from tests.support.standin import write_workspace
 
-from comfykiln import commands, render
+from comfykiln.cli import build
 from comfykiln.origins.filelist import list_tree
-from comfykiln.project import Project
+from comfykiln.plan import render
+from comfykiln.plan.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,7 +179,7 @@ def small_lock(
 ) -> dict[str, bytes]:
     """The small image's locks, solved once by the real task."""
     made = make_line(tmp_path_factory.mktemp("locking") / "project", wheel_index, stand_in)
-    commands.lock(made.root, IMAGE, str(made.mirror))
+    build.lock(made.root, IMAGE, str(made.mirror))
     locks = made.root / "services" / "comfy" / IMAGE / "locks"
     return {path.name: path.read_bytes() for path in locks.iterdir()}
 

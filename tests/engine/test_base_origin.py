@@ -14,14 +14,14 @@ import pytest
 from tests.support.registry import Image, image
 from tests.support.sites import Answer, Site, closed, silent, site
 
-from comfykiln import engine
-from comfykiln.download import Patience, UnavailableError
+from comfykiln.engine import engine
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.indexes import IndexSettings
+from comfykiln.network.http import Patience, UnavailableError
+from comfykiln.network.indexes import IndexSettings
 from comfykiln.origins import registry
 from comfykiln.origins.base import BaseImage, obtain_base
-from comfykiln.origins.records import BaseSpec, OriginUse
-from comfykiln.store import Store
+from comfykiln.plan.origins import BaseSpec, OriginUse
+from comfykiln.system.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

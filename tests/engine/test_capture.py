@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfykiln.build import BuildOptions, build
-from comfykiln.documents.capture import capture
-from comfykiln.documents.capture_write import manifest_of
+from comfykiln.bake.line import BuildOptions, build
+from comfykiln.documents.capture.capture import capture
+from comfykiln.documents.capture.write import manifest_of
 from comfykiln.errors import DocumentError
-from comfykiln.project import Project
+from comfykiln.plan.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

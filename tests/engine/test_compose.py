@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from comfykiln.process import capture
+from comfykiln.system.process import capture
 
 pytestmark = pytest.mark.engine
 

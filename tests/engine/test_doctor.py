@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from comfykiln import doctor
-from comfykiln.engine import connect
+from comfykiln.cli import doctor
+from comfykiln.doctor.findings import State
+from comfykiln.engine.engine import connect
 from comfykiln.errors import NotPossibleError
-from comfykiln.findings import State
 
 if TYPE_CHECKING:
-    from comfykiln.findings import Report
+    from comfykiln.doctor.findings import Report
 
 pytestmark = pytest.mark.engine
 

@@ -12,13 +12,15 @@ from tests.support.noderegistry import Registry, archive, published, registry
 from tests.support.nodes import HOST, Nodes, good
 from tests.support.sites import Answer, site
 
-from comfykiln import commands, engine, receipt
+from comfykiln.cli import build
+from comfykiln.cli.from_document import Flags
 from comfykiln.documents import Kind, read, write
+from comfykiln.engine import engine
 from comfykiln.environment import Attachment, ComfyUISpec, Environment, Node, Package
 from comfykiln.errors import DriftError
-from comfykiln.intake.tasks import Flags
-from comfykiln.project import Project
-from comfykiln.tarballs import read_members, write_members
+from comfykiln.parsing.tarballs import read_members, write_members
+from comfykiln.plan.project import Project
+from comfykiln.verify import receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +67,7 @@ def shown(*argv: str) -> str:
 
 
 def made(line: Line, nodes: Nodes, source: Path, *, export: bool = False, **flags: Any) -> None:
-    commands.build(
+    build.build(
         line.root,
         "cpu",
         NAME,

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfykiln import engine, receipt, reverify, unfinished
-from comfykiln.build import BuildOptions, Built, build
+from comfykiln.bake.line import BuildOptions, Built, build
+from comfykiln.engine import engine, unfinished
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
 from comfykiln.locking import headers
-from comfykiln.project import Project
+from comfykiln.plan.project import Project
+from comfykiln.verify import again as reverify
+from comfykiln.verify import receipt
 
 if TYPE_CHECKING:
     from tests.support.images import Line

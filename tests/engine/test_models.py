@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support import dockerregistry, s3
 
-from comfykiln import engine, modelpush, reverify, running
-from comfykiln.build import BuildOptions, Built, build
+from comfykiln.bake.line import BuildOptions, Built, build
+from comfykiln.cli import models as model_commands
+from comfykiln.cli import push as modelpush
+from comfykiln.cli import run
+from comfykiln.engine import engine
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.export import verify_tarball
-from comfykiln.models import commands as model_commands
+from comfykiln.export.tarball import verify_tarball
 from comfykiln.models import store as model_store
-from comfykiln.project import Project
+from comfykiln.plan.project import Project
+from comfykiln.verify import again as reverify
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,7 +178,7 @@ def test_from_a_bucket_into_engine_and_registry(
         push = f"{registry.address}/team/kilntest"
         built = build_line(models, push=push)
         assert inside(built.ref) == expected(b"first")
-        assert running.models_inside(built.ref) == expected(b"first")
+        assert run.models_inside(built.ref) == expected(b"first")
         assert docker("volume", "ls", "-q") == volumes
         assert reverify.verify_ref(built.ref)["target"] == "cpu"
         name, _, digest = (built.pushed or "").partition("@")

@@ -12,11 +12,13 @@ import pytest
 from tests.support.noderegistry import Registry, archive, published, registry
 from tests.support.nodes import HOST, Nodes, git, good
 
-from comfykiln import commands, engine, receipt, reverify
-from comfykiln.build import BuildOptions, Built, build
+from comfykiln.bake.line import BuildOptions, Built, build
+from comfykiln.cli import build as commands
+from comfykiln.engine import engine
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
-from comfykiln.export import ExportNode, verify_tarball
-from comfykiln.project import Project
+from comfykiln.export.tarball import ExportNode, verify_tarball
+from comfykiln.plan.project import Project
+from comfykiln.verify import again, receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +98,7 @@ def test_a_registry_node_is_locked_by_its_bytes_and_restored_as_the_manager_does
     assert found["one"]["imported"] is True
     listed = shown(built.ref, "cat", "/app/custom_nodes/kiln-shop/.tracking")
     assert listed == "pyproject.toml\n__init__.py\nrequirements.txt\nweb/a.js"
-    reverify.verify_ref(built.ref)
+    again.verify_ref(built.ref)
     assert built.export is not None
     assert verify_tarball(built.export).nodes == (
         ExportNode(
@@ -323,4 +325,4 @@ def test_a_package_that_another_stands_in_for(line: Line, nodes: Nodes) -> None:
     assert resolution["complaints"] == [
         line for line in resolution["complaints"] if "`wrapt" in line and "not installed" in line
     ]
-    reverify.verify_ref(built.ref)
+    again.verify_ref(built.ref)

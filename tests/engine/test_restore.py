@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.nodes import HOST, Nodes, good
 
-from comfykiln import commands, engine, receipt
-from comfykiln.build import BuildOptions, Built, build
+from comfykiln.bake.line import BuildOptions, Built, build
+from comfykiln.cli import build as commands
+from comfykiln.engine import engine
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
-from comfykiln.project import Project
+from comfykiln.plan.project import Project
+from comfykiln.verify import receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

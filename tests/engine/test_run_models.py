@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.modelfiles import locked, safetensors, sha256
 
-from comfykiln import running
-from comfykiln.build import BuildOptions, build
+from comfykiln.bake.line import BuildOptions, build
+from comfykiln.cli import run
 from comfykiln.models.fetching import fetch
 from comfykiln.models.placing import mounts
-from comfykiln.project import Project
-from comfykiln.store import Store
+from comfykiln.plan.project import Project
+from comfykiln.system.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,7 +47,7 @@ def test_a_stored_model_is_there_read_only_and_copied_nowhere(line: Line, tmp_pa
         assert fetch([model]).failed == ()
         arguments, missing = mounts([model])
         assert missing == []
-        argv = running.command(plan.target, built.ref, port=8188, models=None, mounts=arguments)
+        argv = run.command(plan.target, built.ref, port=8188, models=None, mounts=arguments)
         argv = [word for word in argv if not word.startswith("--volume=")]  # they would stay
         argv[-1:] = ["--entrypoint=/app/.venv/bin/python", built.ref, "-c", LOOK]
         said = subprocess.run(argv, check=True, stdout=subprocess.PIPE).stdout

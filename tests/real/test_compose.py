@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfykiln.process import capture
+from comfykiln.system.process import capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from comfykiln import engine, receipt, verify
+from comfykiln.engine import engine
+from comfykiln.verify import question, receipt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +111,7 @@ def test_the_receipt_says_what_is_inside(core_build: CoreImage) -> None:
 
 
 def test_it_starts_without_a_network_and_fetches_nothing(core_image: str) -> None:
-    answers = verify.question(engine.client(), core_image)
+    answers = question.question(engine.client(), core_image)
     assert answers.health == "healthy"
     assert [line for line in answers.log if "Traceback" in line] == []
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from comfykiln.documents import manifest_tasks
-from comfykiln.indexes import uv_program
+from comfykiln.cli import manifest
+from comfykiln.network.indexes import uv_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,7 +31,7 @@ def resolved(
     name: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the pins of the example's packages, and what uv would install for them."""
-    manifest_tasks.manifest_commands(
+    manifest.manifest_commands(
         str(DATA / f"manifest-{name}.json"), as_json=True, platform="linux-x86_64"
     )
     said = json.loads(capsys.readouterr().out)

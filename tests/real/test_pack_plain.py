@@ -12,9 +12,10 @@ import pytest
 from tests.support import s3
 from tests.support.comfyserver import plain_server
 
-from comfykiln.indexes import step_environment, uv_program
-from comfykiln.network import settings_of_host
-from comfykiln.project import Project
+from comfykiln.locking.relock import comfyui_tree
+from comfykiln.network.host import settings_of_host
+from comfykiln.network.indexes import step_environment, uv_program
+from comfykiln.plan.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +33,7 @@ def comfyui(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = Project(root=ROOT)
     made = tmp_path_factory.mktemp("plain")
     folder = made / "ComfyUI"
-    shutil.copytree(project.comfyui_tree(project.service("core")), folder)
+    shutil.copytree(comfyui_tree(project, project.service("core")), folder)
     wanted = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACK, folder / "custom_nodes/comfyui-cloud-storage", ignore=wanted)
     (made / "packages").mkdir()

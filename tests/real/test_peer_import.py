@@ -18,8 +18,8 @@ from tests.support.wheelindex import serving, wheel
 from uv import find_uv_bin
 
 from comfykiln.documents import Kind, read, write
-from comfykiln.export import ExportInput, ExportModel, ExportNode, export_tarball
-from comfykiln.tarballs import read_members
+from comfykiln.export.tarball import ExportInput, ExportModel, ExportNode, export_tarball
+from comfykiln.parsing.tarballs import read_members
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

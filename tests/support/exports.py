@@ -10,11 +10,7 @@ from typing import Any
 from tests.support.wheelindex import wheel
 
 from comfykiln import __version__
-from comfykiln.export import (
-    ExportInput,
-    ExportModel,
-    ExportNode,
-)
+from comfykiln.export.tarball import ExportInput, ExportModel, ExportNode
 
 EPOCH = 1_700_000_000
 COMMIT = "0123456789" * 4

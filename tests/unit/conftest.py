@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from tests.support import faultserver
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+CLEARED = ("HF_", "CIVITAI_", "COMFY_S3_", "AWS_")
 
 
 @pytest.fixture
@@ -19,3 +26,23 @@ def repository(tmp_path: Path) -> Path:
         )
     shutil.copyfile(ROOT / "pyproject.toml", tmp_path / "pyproject.toml")
     return tmp_path
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nothing of this machine's user is used: no store, no token, no .netrc, no AWS files."""
+    for name in [name for name in os.environ if name.startswith(CLEARED)]:
+        monkeypatch.delenv(name)
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("COMFYKILN_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("COMFYKILN_NETWORK_TIMEOUT", "2")
+    return folder
+
+
+@pytest.fixture
+def faults() -> Iterator[faultserver.FaultServer]:
+    with faultserver.fault_server() as server:
+        yield server

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Kind", "Parsed", "Written", "module_of", "read", "write"]
 
-_MODULES = {
+_FOLDERS = {
     Kind.SNAPSHOT: "snapshot",
     Kind.MANIFEST: "manifest",
-    Kind.EXPORT: "bundle",
+    Kind.EXPORT: "export",
     Kind.COMFYLOCK: "comfylock",
     Kind.COMFYPACK: "comfypack",
     Kind.WORKFLOW: "workflow",
@@ -36,16 +36,16 @@ def read(source: str | Path, *, ref: str | None = None) -> Parsed:
     Raises `DocumentError` (exit code 2) that names every fault with its place.
     """
     if isinstance(source, str) and ":" in source:
-        from comfykiln.documents import remote  # noqa: PLC0415  # addresses; it reads by `read`
+        from comfykiln.documents import remote  # noqa: PLC0415  # addresses only
 
         if remote.is_address(source):
-            return remote.read(source, ref)
+            return remote.read(source, ref, read)
     if ref is not None:
-        from comfykiln.documents.bundle import read_repository  # noqa: PLC0415  # exports only
+        from comfykiln.documents.export.format import read_repository  # noqa: PLC0415  # exports only
 
         return read_repository(str(source), ref)
     from comfykiln.documents.detect import detect  # noqa: PLC0415  # writers need no detection
-    from comfykiln.documents.reading import load  # noqa: PLC0415  # the same
+    from comfykiln.parsing.reading import load  # noqa: PLC0415  # the same
 
     path = Path(source)
     module = module_of(detect(path))
@@ -69,4 +69,4 @@ def write(environment: Environment, kind: Kind) -> Written:
 
 def module_of(kind: Kind) -> Any:
     """Return the module that reads and writes documents of `kind`."""
-    return importlib.import_module(f"comfykiln.documents.{_MODULES[kind]}")
+    return importlib.import_module(f"comfykiln.documents.{_FOLDERS[kind]}.format")

@@ -11,9 +11,9 @@ from comfykiln.environment import ComfyUISpec, is_commit
 from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
-    from comfykiln.documents.faults import Note
     from comfykiln.documents.kinds import Kind, Written
     from comfykiln.environment import Environment
+    from comfykiln.parsing.faults import Note
 
 Packages = Literal["all", "none"]
 

@@ -6,8 +6,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from comfykiln.documents.kinds import Kind
-from comfykiln.documents.reading import load, refuse, value
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import refuse
+from comfykiln.parsing.reading import load, value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

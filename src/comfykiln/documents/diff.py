@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from comfykiln.documents.requirements import address_of
-from comfykiln.documents.values import normal_name, repository_key
+from comfykiln.parsing.requirements import address_of
+from comfykiln.parsing.values import normal_name, repository_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

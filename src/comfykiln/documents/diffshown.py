@@ -6,8 +6,8 @@ import re
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.values import https_url, masked
 from comfykiln.environment import is_commit
+from comfykiln.parsing.values import https_url, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

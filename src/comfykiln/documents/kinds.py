@@ -7,8 +7,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from comfykiln.documents.faults import Note
     from comfykiln.environment import Environment
+    from comfykiln.parsing.faults import Note
 
 
 class Kind(StrEnum):

@@ -9,8 +9,6 @@ import dataclasses
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.faults import Note
-from comfykiln.documents.values import masked, normal_name
 from comfykiln.environment import (
     Attachment,
     Credential,
@@ -27,6 +25,8 @@ from comfykiln.environment import (
     WidgetUse,
     Workflow,
 )
+from comfykiln.parsing.faults import Note
+from comfykiln.parsing.values import masked, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.values import check_name, is_windows_path, shown
 from comfykiln.environment import Model
+from comfykiln.parsing.values import check_name, is_windows_path, shown
 
 if TYPE_CHECKING:
-    from comfykiln.documents.faults import Faults
+    from comfykiln.parsing.faults import Faults
 
 MAX_PATH = 1024
 _ROOTS = frozenset({"models", "custom_nodes", "input", "output", "user"})

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 from comfykiln.documents import module_of
 from comfykiln.documents.detect import detect_bytes
-from comfykiln.documents.faults import child
-from comfykiln.documents.gitrefs import Resolved, mirror_of, resolve
 from comfykiln.documents.kinds import Kind
-from comfykiln.documents.reading import load
-from comfykiln.documents.snapshot import HASH_KEYS
-from comfykiln.documents.spans import Spans, apply, set_text, spans
-from comfykiln.documents.values import masked
+from comfykiln.documents.snapshot.format import HASH_KEYS
 from comfykiln.environment import Environment, is_commit
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.git.refs import Resolved, mirror_of, resolve
+from comfykiln.parsing.faults import child
+from comfykiln.parsing.reading import load
+from comfykiln.parsing.spans import Spans, apply, set_text, spans
+from comfykiln.parsing.values import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -14,9 +14,9 @@ import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from comfykiln import environment as records
-from comfykiln.documents.faults import Faults, child
-from comfykiln.documents.values import shown
 from comfykiln.environment import Environment
+from comfykiln.parsing.faults import Faults, child
+from comfykiln.parsing.values import shown
 
 
 def dump(environment: Environment) -> dict[str, Any]:

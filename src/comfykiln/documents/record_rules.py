@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from comfykiln.documents import values
-from comfykiln.documents.manifest_rules import REGISTRY_ID
+from comfykiln.documents.manifest.rules import REGISTRY_ID
 from comfykiln.documents.modelpaths import model_path
-from comfykiln.documents.requirements import line_of, parse_line
 from comfykiln.documents.variables import check_variable
-from comfykiln.tarballs import name_fault
+from comfykiln.parsing import values
+from comfykiln.parsing.requirements import line_of, parse_line
+from comfykiln.parsing.tarballs import name_fault
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from comfykiln.documents.faults import Faults
     from comfykiln.environment import Environment, Model, Node, Package, PlatformOverride
+    from comfykiln.parsing.faults import Faults
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+!<>=,*~-]*")

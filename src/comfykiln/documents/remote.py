@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from comfykiln.documents.faults import Faults, FaultyDocumentError
-from comfykiln.documents.values import check_url, is_scp_address, masked
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import Faults, FaultyDocumentError
+from comfykiln.parsing.values import check_url, is_scp_address, masked
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from comfykiln.documents.kinds import Parsed
 
 _FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)$")
@@ -25,29 +27,29 @@ def is_address(source: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:(//|:)", source) is not None or is_scp_address(source)
 
 
-def read(address: str, ref: str | None = None) -> Parsed:
+def read(address: str, ref: str | None, read_file: Callable[[Path], Parsed]) -> Parsed:
     """Return the document at an https address; one that names no file is a git repository's.
 
-    `ref` is the branch, tag or commit of the repository.
+    `ref` is the branch, tag or commit of the repository, `read_file` the reader of a fetched file.
     Raises `NotPossibleError` when the host cannot be reached, `DocumentError` otherwise.
     """
     if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
-        from comfykiln.documents.bundle import read_repository  # noqa: PLC0415  # exports only
+        from comfykiln.documents.export.format import read_repository  # noqa: PLC0415  # exports only
 
         return read_repository(address, ref)
     faults = Faults(masked(address))
     check_url(address, "$", faults)
     faults.stop()
-    return _fetched(address)
+    return _fetched(address, read_file)
 
 
-def _fetched(address: str) -> Parsed:
+def _fetched(address: str, read_file: Callable[[Path], Parsed]) -> Parsed:
     """Fetch a file under its own name, which may settle its kind, and read it."""
-    from comfykiln import documents, download  # noqa: PLC0415  # addresses only
-    from comfykiln.indexes import host_indexes  # noqa: PLC0415  # the same
+    from comfykiln.network import http  # noqa: PLC0415  # addresses only
+    from comfykiln.network.indexes import host_indexes  # noqa: PLC0415  # the same
 
     settings = host_indexes(os.environ, Path.home())
-    page = download.page(address, settings, patience=download.patience_of(os.environ))
+    page = http.page(address, settings, patience=http.patience_of(os.environ))
     if page.media_type == "text/html":
         raise DocumentError(
             f"{masked(address)}: answers with a web page, no document", remedy=_raw(address)
@@ -57,7 +59,7 @@ def _fetched(address: str) -> Parsed:
         path = Path(folder) / name.lstrip("-.")
         path.write_bytes(page.body)
         try:
-            return replace(documents.read(path), source=masked(address))
+            return replace(read_file(path), source=masked(address))
         except FaultyDocumentError as error:
             raise FaultyDocumentError(masked(address), error.records) from error
 

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.capture import capture
+from comfykiln.documents.capture.capture import capture
 from comfykiln.documents.convert import convert
 from comfykiln.documents.kinds import Kind
 
 if TYPE_CHECKING:
-    from comfykiln.documents.faults import Note
     from comfykiln.documents.kinds import Written
     from comfykiln.environment import Environment
+    from comfykiln.parsing.faults import Note
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

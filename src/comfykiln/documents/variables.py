@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.values import shown
+from comfykiln.parsing.values import shown
 
 if TYPE_CHECKING:
-    from comfykiln.documents.faults import Faults
+    from comfykiln.parsing.faults import Faults
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _RUNS_CODE = re.compile(

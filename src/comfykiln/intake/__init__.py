@@ -9,22 +9,22 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from comfykiln.datafiles import load_yaml
 from comfykiln.documents import read
-from comfykiln.documents.faults import Note
-from comfykiln.documents.values import normal_name
 from comfykiln.errors import DocumentError
 from comfykiln.intake import choices, folder, models, nodes, packages
 from comfykiln.intake.records import Difference, Ground, Taken, Wanted
-from comfykiln.project import DEFAULT_IMAGE
-from comfykiln.services import service_names
+from comfykiln.parsing.faults import Note
+from comfykiln.parsing.values import normal_name
+from comfykiln.plan.datafiles import load_yaml
+from comfykiln.plan.project import DEFAULT_IMAGE
+from comfykiln.plan.services import service_names
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from comfykiln.documents.kinds import Parsed
-    from comfykiln.origins.records import ComfyUISpec
-    from comfykiln.project import Project
+    from comfykiln.plan.origins import ComfyUISpec
+    from comfykiln.plan.project import Project
 
 T = TypeVar("T")
 Told = tuple[Difference | Note, ...]

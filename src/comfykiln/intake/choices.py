@@ -7,9 +7,9 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from comfykiln.documents.faults import Note
 from comfykiln.errors import DocumentError
 from comfykiln.intake.records import Difference
+from comfykiln.parsing.faults import Note
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from comfykiln.environment import ComfyUISpec as Asked
     from comfykiln.environment import SystemSpec
     from comfykiln.intake.records import PythonMatch
-    from comfykiln.origins.records import BaseSpec, ComfyUISpec, Origins
+    from comfykiln.plan.origins import BaseSpec, ComfyUISpec, Origins
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
 _ENDING = re.compile(r"(?i)(\.cpack)?\.(json|ya?ml|toml|zip|png|webp|tar|tar\.gz|tgz)$")

@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.values import normal_name
 from comfykiln.errors import DriftError
 from comfykiln.intake.records import Difference
 from comfykiln.locking import locked
+from comfykiln.parsing.values import normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from comfykiln.locking import LockInputs
-    from comfykiln.services import Service
-    from comfykiln.targets import StandIn
+    from comfykiln.plan.services import Service
+    from comfykiln.plan.targets import StandIn
 
 _LINE = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*([^;#]*)")
 

@@ -6,15 +6,15 @@ import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import files
 from comfykiln.documents import record
-from comfykiln.documents.faults import Faults
-from comfykiln.documents.values import check_url, normal_name
 from comfykiln.environment import ComfyUISpec as Pinned
 from comfykiln.environment import Environment, Package
 from comfykiln.errors import DocumentError
 from comfykiln.intake.models import as_file
-from comfykiln.services import generated_folder
+from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.values import check_url, normal_name
+from comfykiln.plan.services import generated_folder
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from comfykiln.environment import Node
     from comfykiln.intake.records import Difference, Packages, Taken, Wanted
-    from comfykiln.origins.records import BaseSpec
+    from comfykiln.plan.origins import BaseSpec
 
 SERVICE, SNAPSHOT, REPORT = "service.yaml", "environment.json", "document.json"
 MODELS = "models.yaml"
@@ -90,7 +90,7 @@ def service_file(taken: Taken, rules: Mapping[str, Any], wanted: Wanted) -> dict
 
 
 def _check(service: dict[str, Any], wanted: Wanted) -> None:
-    from comfykiln.datafiles import schema_faults  # noqa: PLC0415  # jsonschema, where it is used
+    from comfykiln.plan.datafiles import schema_faults  # noqa: PLC0415  # jsonschema, where it is used
 
     if faults := schema_faults(service, "service"):
         source = f"{wanted.rules}, with {wanted.source}" if wanted.rules else wanted.source
@@ -107,7 +107,7 @@ def rules_of(path: Path | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
-    from comfykiln.documents.reading import load, yaml_value  # noqa: PLC0415  # rules are rare
+    from comfykiln.parsing.reading import load, yaml_value  # noqa: PLC0415  # rules are rare
 
     found = yaml_value(load(path), str(path))
     known = {*RULES, REPOSITORIES}

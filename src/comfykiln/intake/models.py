@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from comfykiln import files
-from comfykiln.documents.faults import FaultyDocumentError, Note
 from comfykiln.models.document import parse
 from comfykiln.models.fromdocuments import from_environment
+from comfykiln.parsing.faults import FaultyDocumentError, Note
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

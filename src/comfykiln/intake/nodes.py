@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from comfykiln import files
-from comfykiln.documents.faults import Note
-from comfykiln.documents.manifest_nodes import LAST
-from comfykiln.documents.values import masked, normal_name, repository_key
-from comfykiln.exporting.devnodes import Collected, collect
-from comfykiln.nodepins import fetchable, https, is_exact
+from comfykiln.documents.export.dev_nodes import Collected, collect
+from comfykiln.documents.manifest.nodes import LAST
+from comfykiln.gather.pins import fetchable, is_exact
+from comfykiln.parsing.faults import Note
+from comfykiln.parsing.values import https, masked, normal_name, repository_key
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

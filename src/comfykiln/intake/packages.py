@@ -10,20 +10,19 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.faults import Note
 from comfykiln.documents.kinds import Kind
-from comfykiln.documents.manifest_steps import merged, overrides_for
-from comfykiln.documents.manifest_write import locked_versions
-from comfykiln.documents.requirements import line_of
-from comfykiln.documents.values import masked, normal_name
+from comfykiln.documents.manifest.steps import merged, overrides_for
+from comfykiln.documents.manifest.write import locked_versions
 from comfykiln.intake.records import Difference, Packages
-from comfykiln.nodepins import https
+from comfykiln.parsing.faults import Note
+from comfykiln.parsing.requirements import line_of
+from comfykiln.parsing.values import https, masked, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from comfykiln.environment import Environment, Package
-    from comfykiln.targets import Targets
+    from comfykiln.plan.targets import Targets
 
 PLATFORM = "linux-x86_64"
 FREEZES = (Kind.SNAPSHOT, Kind.COMFYLOCK, Kind.COMFYPACK)

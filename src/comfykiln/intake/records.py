@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from comfykiln.documents.faults import Note
     from comfykiln.documents.kinds import Parsed
     from comfykiln.environment import Node
     from comfykiln.models.records import ModelEntry
-    from comfykiln.origins.records import BaseSpec, ComfyUISpec
+    from comfykiln.parsing.faults import Note
+    from comfykiln.plan.origins import BaseSpec, ComfyUISpec
 
 PythonMatch = Literal["exact", "minor", "any"]
 Strictness = Literal["prefer", "exact"]

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from comfykiln.locking.inputs import LockInputs
-    from comfykiln.process import ProgramError
+    from comfykiln.system.process import ProgramError
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What uv 0.11 says when it is not the requirements that are at fault.

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.faults import Faults
-from comfykiln.documents.requirements import parse_line
 from comfykiln.locking.nodelines import called, wanted_of
 from comfykiln.locking.packlines import lines_of
+from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.requirements import parse_line
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from comfykiln.environment import Package
-    from comfykiln.locking.nodelines import NodePack, Rules, Wanted
-    from comfykiln.locking.packlines import Line
+    from comfykiln.locking.nodelines import Rules, Wanted
+    from comfykiln.locking.packlines import Line, NodePack
 
 BYTE_ORDER_MARK = "\ufeff"
 

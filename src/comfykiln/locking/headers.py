@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.locking.conflicts import asker
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

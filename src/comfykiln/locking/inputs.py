@@ -6,17 +6,17 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.errors import DocumentError
-from comfykiln.nodelock import NodeLock
+from comfykiln.gather.node_lock import NodeLock
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from comfykiln.locking.nodelines import NodePack
-    from comfykiln.services import Service
-    from comfykiln.targets import Targets
+    from comfykiln.locking.packlines import NodePack
+    from comfykiln.plan.services import Service
+    from comfykiln.plan.targets import Targets
 
 PLATFORM = "x86_64-manylinux_2_28"
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.errors import DriftError
 from comfykiln.locking.headers import (
     PART,
@@ -14,6 +13,7 @@ from comfykiln.locking.headers import (
     is_as_written,
     is_made_from,
 )
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from comfykiln.locking.inputs import LockInputs
     from comfykiln.locking.solving import Solved
-    from comfykiln.services import Service
-    from comfykiln.targets import StandIn, Targets
+    from comfykiln.plan.services import Service
+    from comfykiln.plan.targets import StandIn, Targets
 
 ENTRY = re.compile(r"(?m)^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)==(?P<version>[^\s;\\]+)")
 REPLACED = re.compile(r"^# in place of ([a-z0-9-]+): ([a-z0-9-]+)$", re.MULTILINE)

@@ -5,41 +5,26 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from comfykiln.documents.faults import Faults
-from comfykiln.documents.requirements import file_name, line_of
-from comfykiln.documents.values import masked
 from comfykiln.locking.packlines import dropped_lines, packages_of
+from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.requirements import file_name, line_of
+from comfykiln.parsing.values import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from comfykiln.environment import Package
-    from comfykiln.nodelock import NodeLock
-    from comfykiln.services import Service
-    from comfykiln.targets import StandIn, Target, Targets
+    from comfykiln.gather.node_lock import NodeLock
+    from comfykiln.locking.packlines import NodePack
+    from comfykiln.plan.services import Service
+    from comfykiln.plan.targets import StandIn, Target, Targets
 
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
 # A repository's address, the ref that a line names ('' for its default branch), the subdirectory.
 Wanted = tuple[str, str, str]
-
-
-class NodePack(Protocol):
-    """What is asked of a gathered node: its folder's name and two of its files' texts."""
-
-    @property
-    def directory(self) -> str:
-        """The node's folder below custom_nodes."""
-
-    @property
-    def requirements(self) -> str | None:
-        """The text of its requirements.txt."""
-
-    @property
-    def pyproject(self) -> str | None:
-        """The text of its pyproject.toml."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,7 +196,7 @@ def wanted_of(package: Package) -> Wanted:
 
 
 def _https(url: str) -> str:
-    from comfykiln.nodepins import https  # noqa: PLC0415  # rare
+    from comfykiln.parsing.values import https  # noqa: PLC0415  # rare
 
     return https(url)
 

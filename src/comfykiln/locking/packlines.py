@@ -4,24 +4,39 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from comfykiln.documents.faults import Faults
-from comfykiln.documents.requirements import logical_lines, parse_line, without_comment
-from comfykiln.documents.values import masked
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.requirements import logical_lines, parse_line, without_comment
+from comfykiln.parsing.values import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from comfykiln.environment import Package
-    from comfykiln.locking.nodelines import NodePack
 
 _UNREADABLE = {"requirement.option", "requirement.format"}
 _REMEDY = (
     "drop the line, word for word and with a reason, below `drop:` in service.yaml (with --from: "
     "in a file for --rules), and name below `requirements:` what it is to bring"
 )
+
+
+class NodePack(Protocol):
+    """What is asked of a gathered node: its folder's name and two of its files' texts."""
+
+    @property
+    def directory(self) -> str:
+        """The node's folder below custom_nodes."""
+
+    @property
+    def requirements(self) -> str | None:
+        """The text of its requirements.txt."""
+
+    @property
+    def pyproject(self) -> str | None:
+        """The text of its pyproject.toml."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import files, process
 from comfykiln.errors import DocumentError
-from comfykiln.indexes import uv_program
 from comfykiln.locking.conflicts import conflict
 from comfykiln.locking.inputs import PLATFORM
 from comfykiln.locking.nodelines import normalized
+from comfykiln.network.indexes import uv_program
+from comfykiln.system import files, process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

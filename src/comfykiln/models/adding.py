@@ -6,13 +6,13 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import console, files
-from comfykiln.documents.faults import Faults, FaultyDocumentError
-from comfykiln.documents.values import shown
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.models.addresses import check_address, normal_address
 from comfykiln.models.document import load_models, parse
 from comfykiln.models.records import ModelSource
+from comfykiln.models.sources.addresses import check_address, normal_address
+from comfykiln.parsing.faults import Faults, FaultyDocumentError
+from comfykiln.parsing.values import shown
+from comfykiln.system import console, files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.models import store
-from comfykiln.models.fetching import Failed, Fetched
-from comfykiln.models.finding import Found, find
 from comfykiln.models.inspecting import problem_of
 from comfykiln.models.progress import Shown, Silent
 from comfykiln.models.receiving import Received, receive
+from comfykiln.models.records import Failed, Fetched
+from comfykiln.models.sources.find import Found, find
 from comfykiln.transfer.errors import (
     AccessError,
     Cancelled,

@@ -8,14 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import files
-from comfykiln.documents import shape
-from comfykiln.documents.faults import Faults
-from comfykiln.documents.fields import Obj
-from comfykiln.documents.reading import load, yaml_value
-from comfykiln.documents.values import check_name, check_url, has_credentials, shown
-from comfykiln.models.addresses import check_address
 from comfykiln.models.records import ModelEntry, ModelList, ModelSource
+from comfykiln.models.sources.addresses import check_address
+from comfykiln.parsing import shape
+from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.fields import Obj
+from comfykiln.parsing.reading import load, yaml_value
+from comfykiln.parsing.values import check_name, check_url, has_credentials, shown
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -8,41 +8,13 @@ from typing import TYPE_CHECKING
 
 from comfykiln.errors import DriftError
 from comfykiln.models import store
+from comfykiln.models.records import Failed, Fetched
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from comfykiln.environment import Criticality
     from comfykiln.models.progress import Shown
     from comfykiln.models.records import LockedModel
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fetched:
-    """A model that is in the store now.
-
-    `source` is the address that was used, "" when nothing had to be fetched; `fetched` the bytes
-    that came, `kept` those that an earlier attempt had left. `told_sha256` says that the source
-    itself named the sha256 before.
-    """
-
-    name: str
-    sha256: str
-    size: int
-    source: str = ""
-    version: str = ""
-    fetched: int = 0
-    kept: int = 0
-    told_sha256: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Failed:
-    """A model that could not be had; `reasons` has a line for each source that was tried."""
-
-    name: str
-    criticality: Criticality
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

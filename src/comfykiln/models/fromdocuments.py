@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.faults import Faults
-from comfykiln.models.addresses import check_address, normal_address
 from comfykiln.models.document import check_destinations, digest_of
 from comfykiln.models.records import ModelEntry, ModelList, ModelSource
+from comfykiln.models.sources.addresses import check_address, normal_address
+from comfykiln.parsing.faults import Faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.values import masked
 from comfykiln.errors import DriftError
 from comfykiln.models import store
 from comfykiln.models.document import load_models
 from comfykiln.models.lockfile import load_lock
 from comfykiln.models.progress import amount
+from comfykiln.parsing.values import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

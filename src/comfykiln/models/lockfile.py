@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import files
-from comfykiln.documents import shape
-from comfykiln.documents.faults import Faults
-from comfykiln.documents.fields import Obj
-from comfykiln.documents.reading import json_value, load
 from comfykiln.errors import DriftError
 from comfykiln.models.document import load_models, parse_source
 from comfykiln.models.records import LockedModel
 from comfykiln.oci.layers import LAYER_FORMAT
+from comfykiln.parsing import shape
+from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.fields import Obj
+from comfykiln.parsing.reading import json_value, load
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,16 +6,15 @@ import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from comfykiln import console
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.models import store
 from comfykiln.models.bringing import Job, bring_all
-from comfykiln.models.fetching import Failed, Fetched
-from comfykiln.models.finding import find, licence_of
 from comfykiln.models.inspecting import problem_of
 from comfykiln.models.layers import layer_digest
 from comfykiln.models.lockfile import lock_path, read_lock
-from comfykiln.models.records import LockedModel
+from comfykiln.models.records import Failed, Fetched, LockedModel
+from comfykiln.models.sources.find import find, licence_of
+from comfykiln.system import console
 from comfykiln.transfer.errors import StorageError
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.errors import NotPossibleError
 from comfykiln.models import store
-from comfykiln.store import Store
+from comfykiln.system import files
+from comfykiln.system.store import Store
 from comfykiln.transfer.partfile import part_path
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from comfykiln import console
+from comfykiln.system import console
 
 if TYPE_CHECKING:
     from types import TracebackType

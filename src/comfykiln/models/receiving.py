@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.models import store
 from comfykiln.models.hashing import FileAndLayer, has_own_layer, layer_key
-from comfykiln.store import Store
+from comfykiln.system import files
+from comfykiln.system.store import Store
 from comfykiln.transfer.download import download
 from comfykiln.transfer.errors import Cancelled, ChangedError, DamagedError
 from comfykiln.transfer.partfile import part_path
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from comfykiln.models.finding import Found
+    from comfykiln.models.sources.find import Found
     from comfykiln.transfer.connections import Request
     from comfykiln.transfer.download import Downloaded
     from comfykiln.transfer.parts import Digest, Part, Settings

@@ -11,8 +11,8 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from comfykiln import files
-from comfykiln.store import Store
+from comfykiln.system import files
+from comfykiln.system.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from comfykiln.errors import KilnError
 from comfykiln.models import store
 from comfykiln.models.bringing import NotHadError, settings_for
-from comfykiln.models.finding import find
 from comfykiln.models.receiving import described, read_local
+from comfykiln.models.sources.find import find
 from comfykiln.transfer.errors import Cancelled, DamagedError, SpaceError, StorageError
 from comfykiln.transfer.parts import MIB
 from comfykiln.transfer.ranged import Watch, fetch
@@ -23,8 +23,8 @@ from comfykiln.transfer.sink import Sink
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from comfykiln.models.finding import Found
     from comfykiln.models.records import LockedModel, ModelSource
+    from comfykiln.models.sources.find import Found
 
 JOIN_SECONDS = 10.0
 _END = None

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import files
 from comfykiln.documents import read
 from comfykiln.errors import KilnError
 from comfykiln.models.adding import added, text_of
 from comfykiln.models.document import digest_of, load_models, parse
 from comfykiln.models.fromdocuments import combined, from_environment
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -64,7 +64,7 @@ def _appended(text: str, entries: Sequence[ModelEntry]) -> str:
     """Return the YAML with `entries` behind those that it has."""
     import yaml  # noqa: PLC0415  # 18 ms, for this task alone
 
-    from comfykiln.documents.yamlwriting import dump  # noqa: PLC0415  # the same
+    from comfykiln.parsing.yaml_writing import dump  # noqa: PLC0415  # the same
 
     root: Any = yaml.compose(text, Loader=yaml.SafeLoader) if text else None
     block = dump([_data(entry) for entry in entries])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.oci import contents, images, tarheader
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,10 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.oci import archive, contents, local, tarheader
 from comfykiln.oci.layers import ModelFile
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import docker
 
-    from comfykiln.engine import Engine
+    from comfykiln.engine.engine import Engine
     from comfykiln.oci.contents import Contents
     from comfykiln.oci.images import Image
     from comfykiln.oci.layers import Layer

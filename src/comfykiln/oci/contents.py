@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from comfykiln import files
 from comfykiln.errors import KilnError
 from comfykiln.oci.layers import Layer, ModelFile, digest_of
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import files
 from comfykiln.errors import KilnError
 from comfykiln.oci import layers, tarheader
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,9 +11,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.errors import DocumentError
 from comfykiln.oci import tarheader
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

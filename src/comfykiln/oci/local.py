@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from comfykiln import engine as engines
-from comfykiln import unfinished
+from comfykiln.engine import engine as engines
+from comfykiln.engine import unfinished
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.oci import archive, images, layers
 from comfykiln.oci.receiver import Receiver, Sink, receiving
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import docker
 
-    from comfykiln.engine import Engine
+    from comfykiln.engine.engine import Engine
     from comfykiln.oci.contents import Contents
     from comfykiln.oci.images import Image
     from comfykiln.oci.layers import Layer

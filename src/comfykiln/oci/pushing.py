@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from comfykiln import console, files
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.oci import contents, images, local
 from comfykiln.oci.registry import Blob
 from comfykiln.oci.transport import TRIES, BrokenError
+from comfykiln.system import console, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     import docker
 
-    from comfykiln.engine import Engine
+    from comfykiln.engine.engine import Engine
     from comfykiln.oci.contents import Contents
     from comfykiln.oci.images import Image
     from comfykiln.oci.layers import Layer

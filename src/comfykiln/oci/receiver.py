@@ -13,8 +13,8 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, cast
 
-from comfykiln import files
 from comfykiln.errors import KilnError
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

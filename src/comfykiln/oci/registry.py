@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.errors import KilnError
 from comfykiln.oci import logins
 from comfykiln.oci.transport import TRIES, BrokenError, Transport
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from comfykiln.indexes import IndexSettings
+    from comfykiln.network.indexes import IndexSettings
     from comfykiln.oci.references import Reference
     from comfykiln.oci.transport import Answer
 

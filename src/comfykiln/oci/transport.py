@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urljoin, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in the stubs
 
-from comfykiln.download import redacted
 from comfykiln.errors import KilnError, NotPossibleError
+from comfykiln.network.http import redacted
 from comfykiln.oci import logins
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import urllib3
 
-    from comfykiln.indexes import IndexSettings
+    from comfykiln.network.indexes import IndexSettings
     from comfykiln.oci.logins import TokenRequest
     from comfykiln.oci.references import Reference
 

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from comfykiln import process
-from comfykiln.download import UnavailableError, silence_of
+from comfykiln.network.http import UnavailableError, silence_of
+from comfykiln.system import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from comfykiln.download import Patience
-    from comfykiln.indexes import IndexSettings
+    from comfykiln.network.http import Patience
+    from comfykiln.network.indexes import IndexSettings
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 # Names that a Debian source may go by; the archive of each also has every other suite.

@@ -7,16 +7,16 @@ import tarfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.errors import KilnError
 from comfykiln.origins.filelist import is_inside
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from comfykiln.origins.filelist import PinnedFile
-    from comfykiln.origins.records import Correction
+    from comfykiln.plan.origins import Correction
 
 MAX_MEMBERS = 100_000
 MAX_BYTES = 4 << 30

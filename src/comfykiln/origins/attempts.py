@@ -7,15 +7,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from comfykiln import console, files
-from comfykiln.download import UnavailableError
 from comfykiln.errors import NotPossibleError
+from comfykiln.network.http import UnavailableError
+from comfykiln.system import console, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from comfykiln.store import Store
+    from comfykiln.system.store import Store
 
 T = TypeVar("T")
 # Seconds that a silent origin is not asked again, and from which on it counts as silent.

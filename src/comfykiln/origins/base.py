@@ -8,18 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import engine
-from comfykiln.download import patience_of
-from comfykiln.indexes import IndexSettings, host_indexes
+from comfykiln.engine import engine
+from comfykiln.network.http import patience_of
+from comfykiln.network.indexes import IndexSettings, host_indexes
 from comfykiln.origins import apt, bootstrap, registry, rootfs_image
 from comfykiln.origins.attempts import Attempt, first_available
-from comfykiln.origins.records import BaseSpec, OriginUse
+from comfykiln.plan.origins import BaseSpec, OriginUse
 
 if TYPE_CHECKING:
     import docker
 
     from comfykiln.origins.bootstrap import Rootfs
-    from comfykiln.store import Store
+    from comfykiln.system.store import Store
 
 REPOSITORY = "comfykiln-base"
 # Days after which a kept base is called old: the registry's changes about once a month.

@@ -13,18 +13,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, disk, files, process
-from comfykiln.download import UnavailableError, patience_of
+from comfykiln.engine import disk
 from comfykiln.errors import KilnError, NotPossibleError
+from comfykiln.network.http import UnavailableError, patience_of
 from comfykiln.origins import apt
 from comfykiln.origins.archive import pieces
+from comfykiln.system import console, files, process
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comfykiln.indexes import IndexSettings
-    from comfykiln.origins.records import BaseSpec
-    from comfykiln.store import Store
+    from comfykiln.network.indexes import IndexSettings
+    from comfykiln.plan.origins import BaseSpec
+    from comfykiln.system.store import Store
 
 # Every file of the root file system is at most this old, in seconds.
 EPOCH = 1_760_000_000

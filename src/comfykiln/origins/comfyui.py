@@ -9,22 +9,22 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, files
-from comfykiln.download import Patience, UnavailableError, chunks, patience_of, redacted
 from comfykiln.errors import KilnError
-from comfykiln.indexes import IndexSettings, host_indexes
-from comfykiln.origins import git
+from comfykiln.git import commits
+from comfykiln.network.http import Patience, UnavailableError, chunks, patience_of, redacted
+from comfykiln.network.indexes import IndexSettings, host_indexes
 from comfykiln.origins.archive import TreeArchive, extract, pieces
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.origins.filelist import faults_of, read_list
-from comfykiln.origins.records import ComfyUISpec, GitOrigin, OriginUse, SdistOrigin
 from comfykiln.origins.simple import places_of
+from comfykiln.plan.origins import ComfyUISpec, GitOrigin, OriginUse, SdistOrigin
+from comfykiln.system import console, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from comfykiln.origins.filelist import PinnedFile
-    from comfykiln.store import Store
+    from comfykiln.system.store import Store
 
 # Every file of the tree carries this time, in seconds, whichever origin it came from.
 MTIME = 1_760_000_000
@@ -116,7 +116,7 @@ def _attempts(source: _Source, work: Path, mirror: Path | None) -> Iterator[Atte
     for origin in repositories:
         if mirror is None:
             break
-        repository = git.mirrored(mirror, origin.url)
+        repository = commits.mirrored(mirror, origin.url)
         yield Attempt(
             origin="git-mirror",
             detail=f"mirror of {origin.url} at {source.spec.commit}",
@@ -148,7 +148,7 @@ def _attempt(
 
 def _from_git(source: _Source, origin: GitOrigin, work: Path) -> TreeArchive:
     with console.timed(f"fetching ComfyUI {source.spec.version} from {origin.url}"):
-        repository = git.fetch_commit(
+        repository = commits.fetch_commit(
             origin.url,
             source.spec.commit,
             work / "repository.git",
@@ -160,9 +160,9 @@ def _from_git(source: _Source, origin: GitOrigin, work: Path) -> TreeArchive:
 
 def _from_repository(source: _Source, repository: Path, work: Path) -> TreeArchive:
     commit = source.spec.commit
-    git.require_commit(repository, commit, source.settings)
+    commits.require_commit(repository, commit, source.settings)
     archive = work / "tree.tar"
-    git.export(repository, commit, archive, source.settings)
+    commits.export(repository, commit, archive, source.settings)
     return TreeArchive(path=archive, title=f"the commit {commit} of {repository.name}")
 
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import files
 from comfykiln.errors import DocumentError
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -7,9 +7,9 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from comfykiln import console
-from comfykiln.download import Patience, UnavailableError, within
 from comfykiln.errors import KilnError
+from comfykiln.network.http import Patience, UnavailableError, within
+from comfykiln.system import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

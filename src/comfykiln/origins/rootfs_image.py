@@ -11,9 +11,9 @@ import tarfile
 import time
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import files
 from comfykiln.errors import KilnError
 from comfykiln.origins.archive import pieces
+from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
-from comfykiln.download import Page, Patience, UnavailableError, page, redacted
-from comfykiln.indexes import effective_index
+from comfykiln.network.http import Page, Patience, UnavailableError, page, redacted
+from comfykiln.network.indexes import effective_index
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comfykiln.indexes import IndexSettings
+    from comfykiln.network.indexes import IndexSettings
 
 ACCEPT = (
     "application/vnd.pypi.simple.v1+json, "

@@ -8,21 +8,21 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from comfykiln.download import UnavailableError, patience_of, redacted
 from comfykiln.errors import NotPossibleError
-from comfykiln.indexes import IndexSettings, host_indexes
+from comfykiln.network.http import UnavailableError, patience_of, redacted
+from comfykiln.network.indexes import IndexSettings, host_indexes
 from comfykiln.origins.attempts import Attempt, first_available
-from comfykiln.origins.records import OriginUse, TorchFamily, TorchSpec
 from comfykiln.origins.simple import project_files
+from comfykiln.plan.origins import OriginUse, TorchFamily, TorchSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from comfykiln.store import Store
+    from comfykiln.system.store import Store
 
 
 class TorchRow(Protocol):
-    """What is asked of a target's torch row (`comfykiln.targets.TorchRow`)."""
+    """What is asked of a target's torch row (`comfykiln.plan.targets.TorchRow`)."""
 
     @property
     def target(self) -> str:

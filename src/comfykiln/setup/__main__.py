@@ -6,11 +6,11 @@ import os
 import sys
 from pathlib import Path
 
-from comfykiln import console
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.setup import engine
 from comfykiln.setup.checkout import Checkout, Policy, policy_of
 from comfykiln.setup.environment import Part, prepare
+from comfykiln.system import console
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console
 from comfykiln.errors import NotPossibleError
-from comfykiln.process import ProgramError, capture
 from comfykiln.setup.apt_plan import own_releases, read_plan, refusals
+from comfykiln.system import console
+from comfykiln.system.process import ProgramError, capture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, process
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.setup import apt
 from comfykiln.setup.checkout import Policy
+from comfykiln.system import console, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, files, pipsettings, process
 from comfykiln.errors import NotPossibleError
+from comfykiln.network import pip
 from comfykiln.setup import engine_info
+from comfykiln.system import console, files, process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -35,7 +36,7 @@ def configure(*, undo: ExitStack) -> None:
     if SETTINGS.exists():
         console.note(f"kept: {SETTINGS} as it is")
         return
-    proxies = pipsettings.proxies(os.environ)
+    proxies = pip.proxies(os.environ)
     found = settings(mtu=uplink_mtu(), proxies=proxies, fresh=is_fresh(DATA))
     # A proxy's address may hold a password.
     files.write_text(SETTINGS, json.dumps(found, indent=2) + "\n", mode=0o600)

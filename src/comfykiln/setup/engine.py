@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, process
 from comfykiln.errors import NotPossibleError
 from comfykiln.setup import apt, daemon, engine_info, trixie
 from comfykiln.setup.checkout import Policy, policy_of
 from comfykiln.setup.engine_info import OLDEST_BUILDX, OLDEST_ENGINE, version_of
+from comfykiln.system import console, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

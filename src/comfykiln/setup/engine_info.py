@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from comfykiln import process
 from comfykiln.errors import NotPossibleError
+from comfykiln.system import process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

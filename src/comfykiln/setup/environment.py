@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from comfykiln import console, files, process
 from comfykiln.errors import NotPossibleError
-from comfykiln.pipsettings import pip_settings
+from comfykiln.network.pip import pip_settings
 from comfykiln.setup.bootstrap import INDEX_REMEDY, find_uv
+from comfykiln.system import console, files, process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,10 +9,10 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import console, files
 from comfykiln.errors import NotPossibleError
-from comfykiln.process import ProgramError
 from comfykiln.setup import apt, daemon
+from comfykiln.system import console, files
+from comfykiln.system.process import ProgramError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from comfykiln.advice import advise, rules
 from comfykiln.documents import read
-from comfykiln.documents.values import repository_key
+from comfykiln.documents.advice import advise, rules
 from comfykiln.environment import (
     ComfyUISpec,
     Digest,
@@ -26,6 +25,7 @@ from comfykiln.environment import (
     SystemSpec,
     TorchSpec,
 )
+from comfykiln.parsing.values import repository_key
 
 DATA = Path(__file__).parent / "data"
 PAGES = Path(__file__).parents[3] / "docs" / "advice"
@@ -294,7 +294,7 @@ def test_each_rule_has_a_page_and_each_page_a_rule() -> None:
 
 
 def test_what_is_known_of_repositories_says_where_it_was_learnt() -> None:
-    file = resources.files("comfykiln.advice") / "repositories.json"
+    file = resources.files("comfykiln.documents.advice") / "repositories.json"
     known = json.loads(file.read_text(encoding="utf-8"))
     keys = [repository_key(one["repository"]).lower() for one in known["repositories"]]
     assert len(keys) == len(set(keys))

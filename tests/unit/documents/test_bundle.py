@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.peers import DEV, LOCK, comfydock, comfygit, packed, unpacked
 
-from comfykiln import tarballs
-from comfykiln.documents import Kind, bundle, read, write
-from comfykiln.documents.bundle_write import members_of
-from comfykiln.documents.faults import FaultyDocumentError, Note
+from comfykiln.documents import Kind, read, write
+from comfykiln.documents.export import format as bundle
+from comfykiln.documents.export.write import members_of
 from comfykiln.documents.losses import losses
 from comfykiln.environment import (
     Attachment,
@@ -36,6 +35,8 @@ from comfykiln.environment import (
     Workflow,
 )
 from comfykiln.errors import DocumentError
+from comfykiln.parsing import tarballs
+from comfykiln.parsing.faults import FaultyDocumentError, Note
 
 if TYPE_CHECKING:
     import tarfile

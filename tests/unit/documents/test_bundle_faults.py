@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.peers import DEV, comfydock, comfygit, packed, unpacked
 
-from comfykiln.documents import bundle, read
-from comfykiln.documents.bundle_write import members_of
-from comfykiln.documents.faults import FaultyDocumentError
-from comfykiln.documents.tomlreading import toml_value
+from comfykiln.documents import read
+from comfykiln.documents.export import format as bundle
+from comfykiln.documents.export.write import members_of
 from comfykiln.environment import Environment, Node
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import FaultyDocumentError
+from comfykiln.parsing.toml_reading import toml_value
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -356,8 +357,8 @@ BOMBS = {
 def test_a_bomb_costs_less_than_a_second_and_128_megabytes(name: str) -> None:
     program = f"""
 import time
-from comfykiln.documents.faults import FaultyDocumentError
-from comfykiln.documents.tomlreading import toml_value
+from comfykiln.parsing.faults import FaultyDocumentError
+from comfykiln.parsing.toml_reading import toml_value
 data = {BOMBS[name]}
 begin = time.process_time()
 try:

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.wheelindex import wheel
 
-from comfykiln.documents import capture_probe, manifest
-from comfykiln.documents.capture import capture
-from comfykiln.documents.capture_write import manifest_of
-from comfykiln.documents.manifest_tasks import manifest_capture
+from comfykiln.cli.manifest import manifest_capture
+from comfykiln.documents.capture import probe
+from comfykiln.documents.capture.capture import capture
+from comfykiln.documents.capture.write import manifest_of
+from comfykiln.documents.manifest import format as manifest
 from comfykiln.environment import Node, Package
 from comfykiln.errors import DocumentError, NotPossibleError
-from comfykiln.indexes import uv_program
-from comfykiln.process import capture as run
+from comfykiln.network.indexes import uv_program
+from comfykiln.system.process import capture as run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -449,9 +450,9 @@ def test_a_relative_source_is_named_by_its_whole_path(
 
 def test_the_probe_inside_a_container_finds_the_same(folder: Path) -> None:
     """Images run it from standard input, by whatever Python they have."""
-    script = Path(capture_probe.__file__).read_text("utf-8")
+    script = Path(probe.__file__).read_text("utf-8")
     said = run([sys.executable, "-I", "-", str(folder)], stdin=script)
-    assert json.loads(said) == capture_probe.facts(str(folder))
+    assert json.loads(said) == probe.facts(str(folder))
 
 
 def test_names_on_disk_are_as_untrusted_as_any(folder: Path) -> None:
@@ -489,7 +490,7 @@ def test_a_broken_interpreter_leaves_what_is_noted_beside_it(folder: Path) -> No
     python = folder / ".venv" / "bin" / "python"
     python.unlink()
     python.symlink_to("/nowhere/python")
-    assert capture_probe.facts(str(folder))["python"] == {
+    assert probe.facts(str(folder))["python"] == {
         "prefix": str(folder / ".venv"),
         "version": VERSION,
         "from": "pyvenv.cfg",

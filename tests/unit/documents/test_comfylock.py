@@ -8,8 +8,7 @@ import pytest
 import yaml
 
 from comfykiln.documents import Kind, read, write
-from comfykiln.documents.comfylock import parse
-from comfykiln.documents.faults import FaultyDocumentError
+from comfykiln.documents.comfylock.format import parse
 from comfykiln.environment import (
     ComfyUISpec,
     Credential,
@@ -20,6 +19,7 @@ from comfykiln.environment import (
     ModelSource,
     Node,
 )
+from comfykiln.parsing.faults import FaultyDocumentError
 
 DATA = Path(__file__).parent / "data"
 KJNODES = Node(

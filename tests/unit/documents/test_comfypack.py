@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from comfykiln.documents import Kind, read, write
-from comfykiln.documents.comfypack import parse, reread
-from comfykiln.documents.comfypackzip import MAX_MEMBERS, pack
-from comfykiln.documents.faults import FaultyDocumentError
+from comfykiln.documents.comfypack.format import parse, reread
+from comfykiln.documents.comfypack.zips import MAX_MEMBERS, pack
 from comfykiln.environment import (
     ComfyUISpec,
     Digest,
@@ -26,6 +25,7 @@ from comfykiln.environment import (
     SystemSpec,
 )
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import FaultyDocumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,8 +12,8 @@ import yaml
 
 from comfykiln.documents import Kind, read
 from comfykiln.documents.detect import detect, detect_bytes
-from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import FaultyDocumentError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,13 @@ from tests.unit.documents.test_manifest_write import documents as manifests
 from tests.unit.documents.test_roundtrip import bodies, models, unknown_keys
 from tests.unit.documents.test_workflow import graphs
 
-from comfykiln.documents import Kind, bundle, comfylock, manifest, snapshot, workflow, write
+from comfykiln.documents import Kind, write
+from comfykiln.documents.comfylock import format as comfylock
+from comfykiln.documents.export import format as bundle
 from comfykiln.documents.losses import losses
+from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.snapshot import format as snapshot
+from comfykiln.documents.workflow import format as workflow
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

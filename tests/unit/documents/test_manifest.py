@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tests.support.manifests import INDEX, changed, encoded, whole
 
-from comfykiln.documents import manifest, manifest_rules, read
-from comfykiln.documents.faults import Fault, Faults, FaultyDocumentError, Note
-from comfykiln.documents.fields import Obj
+from comfykiln.documents import read
 from comfykiln.documents.kinds import Kind
+from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest import rules
 from comfykiln.environment import (
     ComfyUISpec,
     Environment,
@@ -26,6 +26,8 @@ from comfykiln.environment import (
     SystemSpec,
     TorchSpec,
 )
+from comfykiln.parsing.faults import Fault, Faults, FaultyDocumentError, Note
+from comfykiln.parsing.fields import Obj
 
 DATA = Path(__file__).parent / "data"
 EXAMPLES = {"cpu": (354, 264), "gpu": (762, 563), "development": (1579, 1140)}
@@ -321,7 +323,7 @@ def test_more_than_500_packages_are_told() -> None:
 def manifest_notes(document: Any) -> list[Note]:
     """The notes of a manifest whose size is left out of account, by its smaller twin's rules."""
     faults = Faults("m.json")
-    manifest_rules.check(Obj(document), faults)
+    rules.check(Obj(document), faults)
     assert faults.records == []
     return faults.notes
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.support.manifests import changed, encoded
 
-from comfykiln.documents import manifest
-from comfykiln.documents.faults import FaultyDocumentError
+from comfykiln.documents.manifest import format as manifest
+from comfykiln.parsing.faults import FaultyDocumentError
 
 
 def faults_of(document: Any) -> list[tuple[str, str]]:

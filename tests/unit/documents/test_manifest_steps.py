@@ -29,11 +29,11 @@ from hypothesis import given, settings
 from tests.support.manifests import changed, encoded, whole
 from tests.support.wheelindex import serving, wheel
 
-from comfykiln.documents import manifest
-from comfykiln.documents.manifest_steps import as_data, plan, text
+from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest.steps import as_data, plan, text
 from comfykiln.environment import Environment, PlatformOverride
 from comfykiln.errors import DocumentError
-from comfykiln.indexes import uv_program
+from comfykiln.network.indexes import uv_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,8 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.support.manifests import changed, encoded, whole
 
-from comfykiln.documents import manifest
-from comfykiln.documents.faults import FaultyDocumentError
+from comfykiln.documents.manifest import format as manifest
 from comfykiln.environment import (
     Attachment,
     ComfyUISpec,
@@ -25,6 +24,7 @@ from comfykiln.environment import (
     TorchSpec,
 )
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import FaultyDocumentError
 
 DATA = Path(__file__).parent / "data"
 COMMIT = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"

@@ -17,10 +17,12 @@ NO_RULES = {"snapshot.json", "snapshot.yaml", "comfylock.basic", "comfypack.sour
 
 def test_each_rule_is_documented() -> None:
     package = ROOT / "src" / "comfykiln"
-    files = [*(package / "documents").glob("*.py"), *(package / "schemas").glob("*.schema.json")]
+    rooms = [package / "documents", package / "git", package / "parsing"]
+    files = [path for room in rooms for path in room.rglob("*.py")]
+    files += (package / "schemas").glob("*.schema.json")
     rules = {rule for file in files for rule in RULE.findall(file.read_text(encoding="utf-8"))}
-    pages = [ROOT / "docs" / name for name in ("documents.md", "manifest.md", "exports.md")]
-    text = "".join(page.read_text(encoding="utf-8") for page in pages if page.exists())
+    pages = [ROOT / "docs" / name for name in ("documents.md", "manifest.md", "bundles.md")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
     assert {rule for rule in rules - NO_RULES if f"`{rule}`" not in text} == set()
 
 

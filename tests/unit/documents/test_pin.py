@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from comfykiln.documents import gitrefs
-from comfykiln.documents.commands import snapshot_pin
-from comfykiln.documents.gitrefs import Resolved, commit_date, mirror_of, resolve
+from comfykiln.cli.documents import snapshot_pin
 from comfykiln.documents.pin import Change, pin
-from comfykiln.documents.spans import apply, set_text, spans
 from comfykiln.errors import DocumentError, NotPossibleError
+from comfykiln.git import refs
+from comfykiln.git.refs import Resolved, commit_date, mirror_of, resolve
+from comfykiln.parsing.spans import apply, set_text, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -388,7 +388,7 @@ def test_only_https_is_spoken(tmp_path: Path) -> None:
     for url in ("http://localhost/o/r", "/tmp/r"):  # noqa: S108  # no file is made
         with pytest.raises(DocumentError, match="unencrypted or local transport"):
             resolve(url, "main")
-    env = gitrefs.git_env("https")
+    env = refs.git_env("https")
     assert env["GIT_ALLOW_PROTOCOL"] == "https"
     assert env["GIT_TERMINAL_PROMPT"] == "0"
     del tmp_path

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from comfykiln.documents import Kind, read
-from comfykiln.documents.faults import FaultyDocumentError
-from comfykiln.documents.reading import MAX_BYTES
 from comfykiln.documents.remote import _raw, is_address
 from comfykiln.errors import DocumentError, NotPossibleError
+from comfykiln.parsing.faults import FaultyDocumentError
+from comfykiln.parsing.limits import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,13 +10,16 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 
 from comfykiln import environment as records
-from comfykiln.documents import Kind, comfylock, comfypack, snapshot, write
+from comfykiln.documents import Kind, write
+from comfykiln.documents.comfylock import format as comfylock
+from comfykiln.documents.comfypack import format as comfypack
 from comfykiln.documents.convert import convert
-from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.documents.losses import losses
 from comfykiln.documents.record import dump, load
-from comfykiln.documents.requirements import line_of
+from comfykiln.documents.snapshot import format as snapshot
 from comfykiln.environment import Environment
+from comfykiln.parsing.faults import FaultyDocumentError
+from comfykiln.parsing.requirements import line_of
 
 QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 

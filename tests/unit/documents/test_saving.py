@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from comfykiln.cli.documents import snapshot_save
 from comfykiln.documents import Kind
-from comfykiln.documents.commands import snapshot_save
 from comfykiln.documents.saving import save
-from comfykiln.documents.snapshot import parse
+from comfykiln.documents.snapshot.format import parse
 from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from comfykiln.documents import Kind, read, write
-from comfykiln.documents.faults import FaultyDocumentError, Note
-from comfykiln.documents.snapshot import as_yaml, parse
+from comfykiln.documents.snapshot.format import as_yaml, parse
 from comfykiln.environment import (
     ComfyUISpec,
     Digest,
@@ -21,6 +20,7 @@ from comfykiln.environment import (
     Node,
     Package,
 )
+from comfykiln.parsing.faults import FaultyDocumentError, Note
 
 DATA = Path(__file__).parent / "data"
 PACK = "https://github.com/example-nodes/"

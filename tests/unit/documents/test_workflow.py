@@ -13,10 +13,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from comfykiln.documents import Kind, read, workflow
-from comfykiln.documents.faults import FaultyDocumentError, Note
-from comfykiln.documents.reading import MAX_BYTES
-from comfykiln.documents.workflow_graph import core_types
+from comfykiln.documents import Kind, read
+from comfykiln.documents.workflow import format as workflow
+from comfykiln.documents.workflow.graph import core_types
 from comfykiln.environment import (
     Digest,
     Environment,
@@ -28,6 +27,8 @@ from comfykiln.environment import (
     Workflow,
 )
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.faults import FaultyDocumentError, Note
+from comfykiln.parsing.limits import MAX_BYTES
 
 DATA = Path(__file__).parent / "data"
 COMMIT = "c661baadd9683c0033cd2a6ad90157c6d099a6c2"

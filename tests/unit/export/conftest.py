@@ -6,10 +6,7 @@ import pytest
 from tests.support.exports import LOGIN, PUBLIC, made_input
 from tests.support.wheelindex import Index, serving
 
-from comfykiln.export import (
-    Exported,
-    export_tarball,
-)
+from comfykiln.export.tarball import Exported, export_tarball
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

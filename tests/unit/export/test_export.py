@@ -15,13 +15,9 @@ from tests.support.exports import EPOCH, PUBLIC, golden, made_input
 from tests.support.wheelindex import Index, serving
 from uv import find_uv_bin
 
-from comfykiln.export import (
-    Exported,
-    export_tarball,
-    verify_tarball,
-)
-from comfykiln.exporting import uvlock
-from comfykiln.tarballs import read_members
+from comfykiln.export import uvlock
+from comfykiln.export.tarball import Exported, export_tarball, verify_tarball
+from comfykiln.parsing.tarballs import read_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable

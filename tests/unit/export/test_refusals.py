@@ -7,13 +7,8 @@ import pytest
 from tests.support.exports import made_input
 
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
-from comfykiln.export import (
-    Exported,
-    ExportModel,
-    ExportNode,
-    export_tarball,
-)
-from comfykiln.exporting import uvlock
+from comfykiln.export import uvlock
+from comfykiln.export.tarball import Exported, ExportModel, ExportNode, export_tarball
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,13 +13,9 @@ from hypothesis import strategies as st
 from tests.support.exports import EPOCH, made_input
 
 from comfykiln.errors import DocumentError, DriftError
-from comfykiln.export import (
-    Exported,
-    export_tarball,
-    verify_tarball,
-)
-from comfykiln.exporting import manifest
-from comfykiln.tarballs import read_members, write_members
+from comfykiln.export import manifest
+from comfykiln.export.tarball import Exported, export_tarball, verify_tarball
+from comfykiln.parsing.tarballs import read_members, write_members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support import faultserver, s3
+from tests.support import s3
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-CLEARED = ("HF_", "CIVITAI_", "COMFY_S3_", "AWS_")
-
 
 @pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Nothing of this machine's user is used: no store, no token, no .netrc, no AWS files."""
-    for name in [name for name in os.environ if name.startswith(CLEARED)]:
-        monkeypatch.delenv(name)
-    folder = tmp_path / "home"
-    folder.mkdir()
-    monkeypatch.setenv("HOME", str(folder))
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("COMFYKILN_STORE", str(tmp_path / "store"))
-    monkeypatch.setenv("COMFYKILN_NETWORK_TIMEOUT", "2")
-    return folder
-
-
-@pytest.fixture
-def faults() -> Iterator[faultserver.FaultServer]:
-    with faultserver.fault_server() as server:
-        yield server
+def own_home(home: Path) -> Path:
+    """The folder of a user who has nothing yet."""
+    return home
 
 
 @pytest.fixture(scope="session")

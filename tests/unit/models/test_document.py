@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from comfykiln.documents.faults import FaultyDocumentError
 from comfykiln.models.document import digest_of, parse
 from comfykiln.models.records import ModelEntry, ModelSource
+from comfykiln.parsing.faults import FaultyDocumentError
 
 SHA = "ab" * 32
 COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"

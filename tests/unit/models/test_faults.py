@@ -17,9 +17,10 @@ from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.sites import Answer, closed, silent, site
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.models import bringing, store, web
+from comfykiln.models import bringing, store
 from comfykiln.models.fetching import fetch
 from comfykiln.models.progress import Silent
+from comfykiln.models.sources import web
 from comfykiln.transfer.connections import tls_context
 from comfykiln.transfer.parts import Settings
 from comfykiln.transfer.ranged import fetch as ranged

@@ -16,9 +16,9 @@ from tests.support.modelfiles import layer_of, locked, safetensors, sha256
 
 from comfykiln.errors import DriftError
 from comfykiln.models import bringing, hashing, store
-from comfykiln.models.fetching import Failed, Fetched, FetchResult, fetch
-from comfykiln.models.records import ModelSource
-from comfykiln.store import Store
+from comfykiln.models.fetching import FetchResult, fetch
+from comfykiln.models.records import Failed, Fetched, ModelSource
+from comfykiln.system.store import Store
 
 if TYPE_CHECKING:
     from tests.support import s3

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from comfykiln.documents import workflow
-from comfykiln.documents.faults import FaultyDocumentError
+from comfykiln.documents.workflow import format as workflow
 from comfykiln.environment import Digest, Environment, Model, ModelSource, ModelUse
 from comfykiln.models import records
-from comfykiln.models.addresses import normal_address
 from comfykiln.models.document import digest_of
 from comfykiln.models.fromdocuments import combined, from_environment
 from comfykiln.models.records import ModelEntry
+from comfykiln.models.sources.addresses import normal_address
+from comfykiln.parsing.faults import FaultyDocumentError
 
 SHA = "ab" * 32
 

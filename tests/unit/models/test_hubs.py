@@ -14,8 +14,8 @@ from tests.support.sites import Answer, site
 
 from comfykiln.models import store
 from comfykiln.models.fetching import fetch
-from comfykiln.models.finding import find, licence_of
 from comfykiln.models.records import ModelSource
+from comfykiln.models.sources.find import find, licence_of
 from comfykiln.transfer.errors import AccessError, ProfileError
 
 if TYPE_CHECKING:

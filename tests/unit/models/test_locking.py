@@ -17,7 +17,7 @@ from comfykiln.models.layers import layer_digest
 from comfykiln.models.lockfile import checked_lock, lock_path, write_lock
 from comfykiln.models.locking import lock_models
 from comfykiln.oci.layers import LAYER_FORMAT
-from comfykiln.store import Store
+from comfykiln.system.store import Store
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,9 @@ from tests.support.s3 import ACCESS_KEY, SECRET_KEY
 
 from comfykiln.models import store
 from comfykiln.models.fetching import fetch
-from comfykiln.models.finding import find
-from comfykiln.models.finding_s3 import open_store
 from comfykiln.models.records import ModelSource
+from comfykiln.models.sources.find import find
+from comfykiln.models.sources.s3 import open_store
 from comfykiln.transfer.errors import ProfileError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from docker import DockerClient
 from tests.support.sites import closed
 from tests.unit.oci.test_images import base
 
-from comfykiln.engine import Engine
+from comfykiln.engine.engine import Engine
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
 from comfykiln.oci import archive, archiving, contents, images, layers
 from comfykiln.oci.layers import Layer, ModelFile

@@ -11,7 +11,7 @@ from tests.support import ociregistry
 from tests.unit.oci.test_images import base
 
 from comfykiln.errors import KilnError
-from comfykiln.indexes import IndexSettings
+from comfykiln.network.indexes import IndexSettings
 from comfykiln.oci import artifact, images, references, registry
 from comfykiln.oci.pushing import Push, _Through
 from comfykiln.oci.transport import BrokenError

@@ -11,7 +11,7 @@ from tests.support import ociregistry
 from tests.support.ociregistry import IDENTITY, PASSWORD, USER
 
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.indexes import IndexSettings
+from comfykiln.network.indexes import IndexSettings
 from comfykiln.oci import logins, references, registry, transport
 from comfykiln.oci.registry import Blob, Repository
 

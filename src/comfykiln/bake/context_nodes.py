@@ -1,0 +1,184 @@
+"""The part of a build context that the nodes row reads: the snapshot, packs, one plan in JSON."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from comfykiln.gather.archives import members_of
+from comfykiln.locking.deplines import told_lines
+from comfykiln.locking.lockfiles import locked, stand_ins_in
+from comfykiln.locking.nodelines import normalized, rules_of
+from comfykiln.parsing.values import https
+from comfykiln.plan.plan import source_files
+from comfykiln.restore.plans import cloned_from
+from comfykiln.system import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from comfykiln.gather.archives import GatheredArchive
+    from comfykiln.gather.gather import Gathered
+    from comfykiln.gather.git_nodes import GatheredNode
+    from comfykiln.gather.sources import GatheredSource
+    from comfykiln.git.repository import Repository
+    from comfykiln.plan.services import Service
+    from comfykiln.plan.targets import Target
+
+SNAPSHOT = "production-snapshot.json"
+
+
+def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Path) -> None:
+    """Write what the nodes row is restored from into `folder`.
+
+    Apart from files that a mirror lacks, all of it follows from the pins alone.
+    """
+    _write_snapshot(service, folder / SNAPSHOT)
+    (folder / "packs").mkdir()
+    for node in gathered.nodes.git:
+        for repository in node.repositories.values():
+            files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
+    for archive in gathered.nodes.archives:
+        _write_archive(archive, folder / "archives" / f"{archive.sha256}.zip")
+    for one in gathered.nodes.files:
+        files.copy(one.path, folder / "files" / one.name)
+    for pack in service.local_nodes:
+        for path in source_files(pack):
+            files.copy(path, folder / "local" / pack.name / path.relative_to(pack))
+    stood_in = stand_ins_in(service.package_lock, target.stand_ins)
+    plan = {
+        "snapshot": SNAPSHOT,
+        "mirrors": mirrors([_as_cloned(node) for node in gathered.nodes.git]),
+        "git": [_node(service, node) for node in gathered.nodes.git],
+        "archives": [_archive(service, one) for one in gathered.nodes.archives],
+        "files": [
+            {"name": one.name, "disabled": one.disabled, "own": one.own}
+            for one in gathered.nodes.files
+        ],
+        "local": [pack.name for pack in service.local_nodes],
+        "accepted": sorted(_accepted(service) | stood_in.keys()),
+        "family": sorted(line.partition("==")[0] for line in gathered.torch.requirements),
+        "told": _told(service, target, gathered),
+    }
+    files.write_bytes(folder / "restore.json", files.canonical_json(plan))
+
+
+def _accepted(service: Service) -> set[str]:
+    """Return what `comfy node deps` may complain about: lines, and packages by both spellings."""
+    names = {*service.accepted, *service.drop}
+    return names | {normalized(name) for name in names}
+
+
+def _told(service: Service, target: Target, gathered: Gathered) -> dict[str, dict[str, str]]:
+    """Return the nodes' lines that comfy-cli cannot judge, by the nodes' folders."""
+    lock = gathered.nodes.lock
+    rules = rules_of(service, target, target.torch.requirements, lock)
+    have = locked(service.package_lock) if service.package_lock.is_file() else {}
+    versions = {normalized(name): version for name, version in have.items()}
+    named = {(one.url, one.ref, one.subdirectory): one.name for one in lock.sources}
+    return {
+        node.directory: told_lines(node, rules, versions, named) for node in gathered.nodes.packs
+    }
+
+
+def write_sources(sources: Sequence[GatheredSource], folder: Path) -> None:
+    """Write what the packages row builds from git into `folder`."""
+    plan = [
+        {
+            "name": one.locked.name,
+            "url": one.locked.url,
+            "commit": one.locked.commit,
+            "subdirectory": one.locked.subdirectory,
+            "repositories": [
+                {"mount": mount, "commit": repository.commit, "sha256": repository.sha256}
+                for mount, repository in one.repositories.items()
+            ],
+        }
+        for one in sources
+    ]
+    files.write_bytes(folder / "sources.json", files.canonical_json({"sources": plan}))
+    for one in sources:
+        for repository in one.repositories.values():
+            files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
+
+
+def _as_cloned(node: GatheredNode) -> dict[str, Repository]:
+    """Return the node's repositories, its own by the address that comfy-cli clones it from."""
+    address = cloned_from(node.pin.url, node.pin.directory)
+    return {**node.repositories, "": replace(node.own, url=address)}
+
+
+def mirrors(wanted: Iterable[Mapping[str, Repository]]) -> list[dict[str, Any]]:
+    """Return the bare repositories that stand in for the hosts: path, commit, packs.
+
+    `wanted` are repositories by their mounts, the first of each at its own top. One repository may
+    be needed at several commits; its branch is at the first, a node's own.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    every = [(depth, one) for mounts in wanted for depth, one in enumerate(mounts.values())]
+    for _, repository in sorted(every, key=lambda pair: (pair[0] > 0, pair[1].url)):
+        parts = urlsplit(repository.url)
+        path = f"{parts.netloc}{parts.path}.git"
+        entry = found.setdefault(path, {"path": path, "commit": repository.commit, "packs": []})
+        if repository.sha256 not in entry["packs"]:
+            entry["packs"].append(repository.sha256)
+    return [found[path] for path in sorted(found)]
+
+
+def _write_archive(archive: GatheredArchive, target: Path) -> None:
+    """Write the archive's files anew: what comes from outside is read here alone."""
+    with files.replacing(target) as file, zipfile.ZipFile(file, "w") as made:
+        for name, data in members_of(archive.pin, archive.path).items():
+            made.writestr(zipfile.ZipInfo(name), data)
+
+
+def _archive(service: Service, one: GatheredArchive) -> dict[str, Any]:
+    rule = service.rule(one.directory)
+    return {
+        "directory": one.directory,
+        "registry_id": one.pin.registry_id,
+        "version": one.pin.version,
+        "sha256": one.sha256,
+        "disabled": one.pin.disabled,
+        "copies": dict(rule.copies),
+        "folders": list(rule.folders),
+        "install": one.install_script and rule.install == "run",
+    }
+
+
+def _node(service: Service, node: GatheredNode) -> dict[str, Any]:
+    rule = service.rule(node.pin.directory)
+    return {
+        "url": node.pin.url,
+        "commit": node.pin.commit,
+        "directory": node.pin.directory,
+        "disabled": node.pin.disabled,
+        "submodules": {mount: one.commit for mount, one in node.repositories.items() if mount},
+        "lacking": list(node.lacking),
+        "copies": dict(rule.copies),
+        "folders": list(rule.folders),
+        "install": node.own.install_script and rule.install == "run",
+    }
+
+
+def _write_snapshot(service: Service, target: Path) -> None:
+    """Write the snapshot in the form that comfy-cli restores; one in that form stays as it is.
+
+    It has no place for archives.
+    """
+    from comfykiln import documents  # noqa: PLC0415  # its parsers, where they are used
+
+    parsed = documents.read(service.snapshot)
+    nodes = parsed.environment.nodes
+    nodes = tuple(node for node in nodes if node.source != "archive")
+    plain = all(not node.url or https(node.url) == node.url for node in nodes)
+    if parsed.form == "manager" and service.snapshot.suffix == ".json" and plain:
+        files.copy(service.snapshot, target)
+        return
+    cloned = tuple(replace(node, url=https(node.url)) if node.url else node for node in nodes)
+    environment = replace(parsed.environment, nodes=cloned)
+    written = documents.write(environment, documents.Kind.SNAPSHOT)
+    files.write_bytes(target, written.data)

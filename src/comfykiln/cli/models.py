@@ -1,0 +1,227 @@
+"""What the tasks of models do: one function a task, with plain parameters."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import DocumentError, KilnError
+from comfykiln.plan.project import DEFAULT_IMAGE
+from comfykiln.system import console
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from comfykiln.models.fetching import FetchResult
+    from comfykiln.models.records import ImageFolder, LockedModel, ModelList
+
+CHOICES = ("all", "required")
+
+
+def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
+    """Write models.lock of one image or of all, or hold them against models.yaml (exit 4)."""
+    from comfykiln.models.document import load_models  # noqa: PLC0415  # as everywhere here
+    from comfykiln.models.lockfile import checked_lock, write_lock  # noqa: PLC0415
+    from comfykiln.models.locking import lock_models  # noqa: PLC0415
+    from comfykiln.models.progress import shown  # noqa: PLC0415
+
+    names = tuple(name.strip() for name in upgrade.split(",") if name.strip())
+    for service in _services(root, image):
+        models = load_models(service)
+        if not models.entries:
+            console.out(f"{service.name}: no models")
+        elif check:
+            checked_lock(models)
+            console.out(f"{_relative(root, models)} fits")
+        else:
+            with console.timed(f"lock the models of {service.name}"), shown() as bars:
+                locked = lock_models(models, upgrade=names, shown=bars)
+            for one in locked.left_out:
+                console.warn(f"{one.name} ({one.criticality}) is not in the lock: it cannot be had")
+                for reason in one.reasons or ("it has no source",):
+                    console.note(reason)
+            write_lock(models, locked.models)
+            console.out(f"written: {_relative(root, models)} ({len(locked.models)} models)")
+
+
+def fetch(
+    root: Path, image: str | None, to: str | None, only: str, models: str, *, as_json: bool
+) -> None:
+    """Bring the locked models into the store, and with `to` into a folder laid out as models/."""
+    from comfykiln.models.fetching import fetch as bring  # noqa: PLC0415
+    from comfykiln.models.progress import shown  # noqa: PLC0415
+
+    if models not in CHOICES:
+        raise DocumentError(f"--models is {models!r}", remedy=f"use {' or '.join(CHOICES)}")
+    wanted = _wanted(root, image, only, models)
+    if to is not None:
+        _require_folder(to, wanted)
+    with shown() as bars:
+        result = bring(wanted, shown=bars)
+    placed = _placed(wanted, result, Path(to)) if to else {}
+    if as_json:
+        console.out_json(_as_data(wanted, result, placed))
+    else:
+        _tell(wanted, result)
+        if to:
+            console.out(f"{len(placed)} model(s) below {to}")
+    _refuse_missing(result, everything=models == "all" or bool(only))
+
+
+def list_models(root: Path, image: str | None, *, as_json: bool) -> None:
+    """Print every model with its size, its source, its licence and where it is used."""
+    from comfykiln.models.listing import listed, table  # noqa: PLC0415
+
+    rows = listed(_services(root, image))
+    if as_json:
+        console.out_json([row.as_data() for row in rows])
+    else:
+        console.out(table(rows) if rows else "no models")
+
+
+def add_source(root: Path, image: str | None, name: str | None, source: str | None) -> None:
+    """Add a source to one model, or ask for one for each model that has none."""
+    from comfykiln.models.adding import add, ask  # noqa: PLC0415
+
+    services = _services(root, image)
+    if name is not None and source is not None:
+        path = add(services, name, source)
+        console.out(f"{name}: {source} added to {path.relative_to(root)}")
+    elif source is not None:
+        raise DocumentError("--source without --name", remedy="say which model it is for")
+    else:
+        ask(services, name)
+
+
+def add_from(root: Path, image: str | None, document: str, *, as_json: bool) -> None:
+    """Take the models that a document names into the models.yaml of an image."""
+    from comfykiln.models.taking import take  # noqa: PLC0415
+
+    (service,) = _services(root, image or DEFAULT_IMAGE)
+    taken = take(service, document)
+    for note in taken.notes:
+        console.warn(note)
+    if as_json:
+        console.out_json(asdict(taken))
+        return
+    console.out(
+        f"{service.name}: {len(taken.new)} new model(s), {len(taken.changed)} with more sources; "
+        "lock them: ./kiln models.lock"
+    )
+
+
+def _services(root: Path, image: str | None) -> list[ImageFolder]:
+    """Return the images of the repository, or the one called `image`."""
+    from comfykiln.models.records import ImageFolder  # noqa: PLC0415
+    from comfykiln.plan.services import service_names  # noqa: PLC0415
+
+    known = service_names(root)
+    if image is not None and image not in known:
+        raise DocumentError(
+            f"there is no image {image!r}", remedy=f"use one of: {', '.join(known)}"
+        )
+    return [
+        ImageFolder(name=name, folder=root / "services" / "comfy" / name)
+        for name in ([image] if image else known)
+    ]
+
+
+def _require_folder(to: str, wanted: Sequence[LockedModel]) -> None:
+    """Raise `DocumentError` unless `to` names a folder that can hold each model at its place."""
+    if not to.strip():
+        raise DocumentError("--to is empty", remedy="name a folder, or leave --to out")
+    places: dict[str, LockedModel] = {}
+    clashes = [
+        f"{model.destination}: {model.name} and {places[model.destination].name}"
+        for model in wanted
+        if places.setdefault(model.destination, model) is not model
+    ]
+    if clashes:
+        raise DocumentError(
+            f"{len(clashes)} place(s) below {to} are for two different files",
+            faults=clashes,
+            remedy="fetch for one image at a time: --image",
+        )
+
+
+def _wanted(root: Path, image: str | None, only: str, models: str) -> list[LockedModel]:
+    from comfykiln.models.lockfile import load_lock  # noqa: PLC0415
+
+    locked = [(one.name, m) for one in _services(root, image) for m in load_lock(one)]
+    names = {name.strip() for name in only.split(",") if name.strip()}
+    known = {model.name for _, model in locked}
+    if unknown := ", ".join(sorted(names - known)):
+        there = ", ".join(sorted(known)) or "none"
+        raise DocumentError(f"--only: no model {unknown}", remedy=f"locked are: {there}")
+    wanted = [
+        (name, model)
+        for name, model in locked
+        if model.name in names
+        or (not names and (models == "all" or model.criticality == "required"))
+    ]
+    return _named_apart(wanted)
+
+
+def _named_apart(chosen: Sequence[tuple[str, LockedModel]]) -> list[LockedModel]:
+    """Return each file once, with its image behind a name that another file has too."""
+    every: dict[tuple[str, str], tuple[str, LockedModel]] = {}
+    for image, model in chosen:
+        every.setdefault((model.destination, model.sha256), (image, model))
+    count = Counter(model.name for _, model in every.values())
+    return [
+        model if count[model.name] == 1 else replace(model, name=f"{model.name} ({image})")
+        for image, model in every.values()
+    ]
+
+
+def _placed(wanted: Sequence[LockedModel], result: FetchResult, folder: Path) -> dict[str, str]:
+    """Copy what was had to its destination below `folder`, where it is not there already."""
+    from comfykiln.models.placing import place  # noqa: PLC0415
+
+    done = {one.name for one in result.done}
+    return {model.name: str(place(model, folder)) for model in wanted if model.name in done}
+
+
+def _tell(wanted: Sequence[LockedModel], result: FetchResult) -> None:
+    from comfykiln.models.progress import amount  # noqa: PLC0415
+
+    for one in result.done:
+        how = "in the store" if not one.source else f"{amount(one.fetched)} from {one.source}"
+        kept = f", {amount(one.kept)} kept from before" if one.kept else ""
+        console.out(f"{one.name}: {amount(one.size)}, {how}{kept}")
+    fetched = sum(one.fetched for one in result.done)
+    console.out(f"{len(result.done)} of {len(wanted)} models; {amount(fetched)} fetched")
+
+
+def _refuse_missing(result: FetchResult, *, everything: bool) -> None:
+    for one in result.failed:
+        console.warn(f"{one.name} ({one.criticality}) cannot be had")
+        for reason in one.reasons or ("it has no source",):
+            console.note(reason)
+    needed = [o.name for o in result.failed if everything or o.criticality == "required"]
+    if needed:
+        raise KilnError(
+            f"{len(needed)} model(s) cannot be had: {', '.join(needed)}",
+            remedy="mend a source, or add one: ./kiln models.add-source",
+        )
+
+
+def _as_data(
+    wanted: Sequence[LockedModel], result: FetchResult, placed: dict[str, str]
+) -> dict[str, object]:
+    layers = {model.name: model.layer for model in wanted}
+    return {
+        "done": [
+            asdict(one) | {"layer": layers[one.name], "path": placed.get(one.name)}
+            for one in result.done
+        ],
+        "failed": [asdict(one) for one in result.failed],
+    }
+
+
+def _relative(root: Path, models: ModelList) -> Path:
+    from comfykiln.models.lockfile import lock_path  # noqa: PLC0415
+
+    return lock_path(models).relative_to(root)

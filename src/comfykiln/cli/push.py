@@ -1,0 +1,61 @@
+"""`models.push`: an image's models as an OCI artifact in a registry, without ComfyUI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfykiln.errors import DocumentError
+from comfykiln.models import selection
+from comfykiln.network.host import settings_of_host
+from comfykiln.oci import artifact, references, registry
+from comfykiln.oci.pushing import Push
+from comfykiln.plan.project import Project
+from comfykiln.system import console
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def push(
+    root: Path,
+    image: str | None,
+    ref: str | None,
+    models: str,
+    *,
+    keep: bool,
+    as_json: bool,
+) -> None:
+    """Push the locked models of `image` as `ref` and print the name with its digest.
+
+    The layers are those of the images, so that a registry that has one of these gets no byte.
+    """
+    if ref is None:
+        raise DocumentError("no name given", remedy="add --ref HOST/REPOSITORY:TAG")
+    if models not in selection.CHOICES:
+        raise DocumentError(
+            f"--models is {models!r}", remedy=f"use one of: {', '.join(selection.CHOICES)}"
+        )
+    reference = references.parse(ref)
+    project = Project(root=root)
+    service = project.service(image)
+    repository = registry.repository(reference, settings_of_host(None))
+    repository.require_push()  # before gigabytes are fetched for it
+    found = selection.obtain(service, models, project.store, keep=keep)
+    if not found.layers:
+        raise DocumentError(
+            f"{service.name} has no models to push", remedy="name them in its models.yaml"
+        )
+    pushing = Push(repository=repository, seen=project.store.root / "pushed")
+    with console.timed(f"push {len(found.inside)} model(s) to {reference}"):
+        pushing.models(found.layers, found.contents)
+        sent = pushing.finish(artifact.of_layers(found.layers))
+    result: dict[str, Any] = {
+        "ref": str(reference),
+        "digest": sent.digest,
+        "models": [model.destination for model in found.inside],
+        "bytes_sent": sent.bytes,
+    }
+    if as_json:
+        console.out_json(result)
+    else:
+        console.out(f"{reference}@{sent.digest}  {sent.bytes / 1e6:.1f} MB sent")

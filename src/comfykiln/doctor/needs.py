@@ -1,0 +1,90 @@
+"""What a build of `core` needs from the machine, target by target: read from images/*.yaml."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from comfykiln.engine.disk import REBUILD_BYTES, bytes_needed
+from comfykiln.plan.origins import GitOrigin, SdistOrigin
+from comfykiln.plan.plan import REPOSITORY
+from comfykiln.plan.project import Project
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from comfykiln.plan.origins import ComfyUISpec, TorchFamily
+    from comfykiln.plan.targets import Target
+
+IMAGE = "core"
+REGISTRY = "docker.io"
+REGISTRY_ADDRESS = "https://registry-1.docker.io/v2/"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Needs:
+    """What one target asks of a machine; `room` is in bytes, for a build from nothing."""
+
+    target: str
+    image: str  # the name its newest build has, which makes the next one small
+    torch_host: str
+    room: int
+    stand_in: str  # local tag of a build on the package index that serves too, or empty
+    stand_in_note: str  # what that costs, or empty
+    stand_in_room: int
+    git_host: str
+    sdist: bool  # ComfyUI is on the package index, too
+    nvidia: bool
+    kfd: bool
+    render: bool
+
+    def room_for(self, images: Sequence[str], *, by_stand_in: bool) -> int:
+        """Return the free bytes that the next build wants, `images` being there already."""
+        if self.image in images:
+            return REBUILD_BYTES
+        return self.stand_in_room if by_stand_in else self.room
+
+
+def read_needs(root: Path) -> tuple[Needs, ...]:
+    """Read what every target of the checkout at `root` needs; faults raise `DocumentError`."""
+    project = Project(root=root)
+    release = project.origins.comfyui(project.service(IMAGE).comfyui)
+    families = project.origins.torch.families
+    return tuple(_needs(project, t, release, families) for t in project.targets.by_name.values())
+
+
+def addresses(needs: Sequence[Needs]) -> Mapping[str, str]:
+    """Return the address to ask for each origin's name, all needs together."""
+    hosts = dict.fromkeys([n.git_host for n in needs] + [n.torch_host for n in needs])
+    return {REGISTRY: REGISTRY_ADDRESS} | {host: f"https://{host}/" for host in hosts if host}
+
+
+def _needs(
+    project: Project, target: Target, release: ComfyUISpec, families: Sequence[TorchFamily]
+) -> Needs:
+    torch = target.torch
+    family = next((one for one in families if _serves(one, target)), None)
+    local = family.local if family else ""
+    size = project.targets.torch_gigabytes(local) if family else torch.gigabytes
+    git = next((o.url for o in release.origins if isinstance(o, GitOrigin)), "")
+    return Needs(
+        target=target.name,
+        image=f"{REPOSITORY}/{IMAGE}:{target.name}",
+        torch_host=urlsplit(torch.index).hostname or "",
+        room=bytes_needed(torch.gigabytes, rebuild=False),
+        stand_in=local,
+        stand_in_note=family.stands_in_for.get(target.name, "") if family else "",
+        stand_in_room=bytes_needed(size, rebuild=False),
+        git_host=urlsplit(git).hostname or "",
+        sdist=any(isinstance(origin, SdistOrigin) for origin in release.origins),
+        nvidia=any(flag.startswith("--gpus") for flag in target.run),
+        kfd="/dev/kfd" in target.device_nodes,
+        render=any(node.startswith("/dev/dri/") for node in target.device_nodes),
+    )
+
+
+def _serves(family: TorchFamily, target: Target) -> bool:
+    same = family.versions == target.torch.versions
+    return same and (family.local == target.torch.local or target.name in family.stands_in_for)

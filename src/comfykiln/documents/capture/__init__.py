@@ -1,0 +1,1 @@
+"""The manifest of what is really on disk."""

@@ -1,0 +1,1 @@
+"""Environment exports of comfydock, comfygit and ours."""

@@ -1,0 +1,1 @@
+"""Migration manifests 1.0."""

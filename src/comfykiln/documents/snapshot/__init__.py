@@ -1,0 +1,1 @@
+"""Snapshots of ComfyUI-Manager and of the desktop's launcher."""

@@ -1,0 +1,1 @@
+"""Workflows of ComfyUI, by themselves and in pictures."""

@@ -1,0 +1,1 @@
+"""The container engine: its disk, its images, what a build left unfinished."""

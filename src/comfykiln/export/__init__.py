@@ -1,0 +1,1 @@
+"""The parts of an export tarball; `comfykiln.export.tarball` puts them together."""

@@ -1,1 +1,0 @@
-"""The parts of an export tarball; `comfykiln.export` puts them together."""

@@ -1,0 +1,1 @@
+"""The nodes of an image, from their pins to their files."""

@@ -1,0 +1,285 @@
+"""The custom nodes' repositories at their pins: from mirrors or their hosts, eight at a time.
+
+What is kept and handed to builds is a pack whose bytes follow from the commit alone. Git runs with
+the person's own credential helpers; nothing of them reaches the store.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+
+from comfykiln.errors import DocumentError, NotPossibleError
+from comfykiln.git import commits
+from comfykiln.git.repository import Repository, read_repository
+from comfykiln.network.http import UnavailableError, page, patience_of
+from comfykiln.origins.attempts import Attempt, first_available
+from comfykiln.system import console, files
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from comfykiln.gather.pins import NodePin
+    from comfykiln.network.http import Patience
+    from comfykiln.network.indexes import IndexSettings
+    from comfykiln.plan.services import NodeRule
+    from comfykiln.system.store import Store
+
+AT_A_TIME = 8
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatheredNode:
+    """A node at its pin; `repositories` are its own and those of its submodules, by their mount."""
+
+    pin: NodePin
+    repositories: Mapping[str, Repository]
+
+    @property
+    def directory(self) -> str:
+        """The node's folder below custom_nodes."""
+        return self.pin.directory
+
+    @property
+    def requirements(self) -> str | None:
+        """The text of its requirements.txt."""
+        return self.own.requirements
+
+    @property
+    def pyproject(self) -> str | None:
+        """The text of its pyproject.toml."""
+        return self.own.pyproject
+
+    @property
+    def own(self) -> Repository:
+        """The node's own repository."""
+        return self.repositories[""]
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """The files that the mirror was without, below the node's folder."""
+        return tuple(
+            f"{mount}/{path}" if mount else path
+            for mount, repository in self.repositories.items()
+            for path in repository.lacking
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Places:
+    """Where repositories come from and go to."""
+
+    store: Store
+    settings: IndexSettings
+    patience: Patience
+    mirror: Path | None
+    strict: bool
+
+
+def obtain_nodes(
+    pins: Sequence[NodePin],
+    rules: Callable[[str], NodeRule],
+    *,
+    store: Store,
+    settings: IndexSettings,
+    strict: bool = False,
+    mirror: Path | None = None,
+) -> tuple[GatheredNode, ...]:
+    """Return every pinned node with its submodules, in the order of `pins`.
+
+    Raises `NotPossibleError` that names all nodes that no origin yields; `DocumentError` for nodes
+    that may not be built as they are (an install.py or Git LFS pointers that no rule speaks of).
+    """
+    places = Places(
+        store=store,
+        settings=settings,
+        patience=patience_of(os.environ),
+        mirror=mirror,
+        strict=strict,
+    )
+    _require_hosts(pins, places)
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        results = list(pool.map(partial(tried, places), pins))
+    _refuse_missing(pins, [one for one in results if isinstance(one, str)])
+    nodes = tuple(one for one in results if isinstance(one, GatheredNode))
+    _refuse_unruled(nodes, rules)
+    return nodes
+
+
+def tried(places: Places, pin: NodePin) -> GatheredNode | str:
+    """Return the repository at its pin with its submodules, or why no origin yields it."""
+    try:
+        return GatheredNode(pin=pin, repositories=dict(_with_submodules(places, pin)))
+    except NotPossibleError as error:
+        return f"{pin.directory}: {error.message}"
+
+
+def _with_submodules(
+    places: Places, pin: NodePin, mount: str = ""
+) -> Iterable[tuple[str, Repository]]:
+    """Yield (mount, repository) of the node and, below it, of every submodule."""
+    repository = _kept(places, pin) or _obtained(places, pin)
+    yield mount, repository
+    for module in repository.submodules:
+        below = f"{mount}/{module.path}" if mount else module.path
+        inner = type(pin)(directory=below, url=module.url, commit=module.commit)
+        yield from _with_submodules(places, inner, below)
+
+
+def _folder(places: Places, pin: NodePin) -> Path:
+    parts = urlsplit(pin.url)
+    return places.store.root / "nodes" / (parts.hostname or "") / parts.path.strip("/") / pin.commit
+
+
+def _kept(places: Places, pin: NodePin) -> Repository | None:
+    """Return what the store has, unless it is damaged or was made from an incomplete mirror."""
+    note = _folder(places, pin) / "repository.json"
+    if not note.is_file():
+        return None
+    repository = Repository.from_json(json.loads(note.read_bytes()), note.parent)
+    whole = repository.pack.is_file() and files.sha256_file(repository.pack) == repository.sha256
+    return repository if whole and not repository.lacking else None
+
+
+def _obtained(places: Places, pin: NodePin) -> Repository:
+    final = _folder(places, pin)
+    name = f"node-{files.sha256(str(final).encode())[:16]}"
+    with places.store.lock(name), places.store.scratch(name) as work:
+        attempts = list(_attempts(places, pin, work))
+        source, _ = first_available(pin.directory, attempts, strict=places.strict)
+        with places.store.new_folder(final) as folder:
+            made = read_repository(source, pin.url, pin.commit, folder, places.settings)
+            files.write_bytes(folder / "repository.json", files.canonical_json(made.as_json()))
+    return Repository.from_json(made.as_json(), final)
+
+
+def _attempts(places: Places, pin: NodePin, work: Path) -> Iterable[Attempt[Path]]:
+    if places.mirror:
+        yield Attempt(
+            origin="git-mirror",
+            detail=f"mirror of {pin.url}",
+            fallback=True,
+            get=partial(_from_mirror, places, places.mirror, pin),
+        )
+    yield Attempt(
+        origin="git", detail=pin.url, fallback=False, get=partial(_fetched, places, pin, work)
+    )
+    if pin.fallback:
+        other = replace(pin, url=pin.fallback, fallback="")
+        if places.mirror:
+            get = partial(_from_mirror, places, places.mirror, other)
+            detail = f"mirror of {other.url}"
+            yield Attempt(origin="git-mirror", detail=detail, fallback=True, get=get)
+        get = partial(_fetched, places, other, work / "fallback")
+        yield Attempt(origin="git-fallback", detail=other.url, fallback=True, get=get)
+
+
+def _from_mirror(places: Places, mirror: Path, pin: NodePin) -> Path:
+    repository = commits.mirrored(mirror, pin.url)
+    if not repository.is_dir() and repository.with_suffix("").is_dir():
+        repository = repository.with_suffix("")
+    commits.require_commit(repository, pin.commit, places.settings)
+    return repository.resolve()
+
+
+def _fetched(places: Places, pin: NodePin, work: Path) -> Path:
+    host = urlsplit(pin.url).netloc
+    if reason := _unreachable(host, places):
+        raise UnavailableError(f"{host}: {reason}")
+    return commits.fetch_commit(
+        pin.url,
+        pin.commit,
+        work / "repository.git",
+        settings=places.settings,
+        patience=places.patience,
+        probe=False,
+    )
+
+
+def _unreachable(host: str, places: Places) -> str:
+    """Return why the host gives no answer at all; a refusal is an answer."""
+    try:
+        page(f"https://{host}/", places.settings, patience=places.patience)
+    except UnavailableError as error:
+        return "" if isinstance(error.__cause__, HTTPError) else error.message
+    return ""
+
+
+def _require_hosts(pins: Sequence[NodePin], places: Places) -> None:
+    """Say within seconds which nodes cannot be had, where a whole host is out of reach."""
+    alone = [pin for pin in pins if not pin.fallback]
+    wanted = [pin for pin in alone if not _kept(places, pin) and not _in_mirror(places, pin)]
+    hosts = sorted({urlsplit(pin.url).netloc for pin in wanted})
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        reasons = dict(
+            zip(hosts, pool.map(partial(_unreachable, places=places), hosts), strict=True)
+        )
+    missing = [
+        f"{pin.directory}: {pin.url} at {pin.commit}"
+        for pin in wanted
+        if reasons[urlsplit(pin.url).netloc]
+    ]
+    if missing:
+        why = "; ".join(reason for reason in reasons.values() if reason)
+        _refuse_missing(pins, missing, why)
+
+
+def _in_mirror(places: Places, pin: NodePin) -> bool:
+    if places.mirror is None or places.strict:
+        return False
+    try:
+        _from_mirror(places, places.mirror, pin)
+    except UnavailableError:
+        return False
+    return True
+
+
+def _refuse_missing(pins: Sequence[NodePin], missing: Sequence[str], why: str = "") -> None:
+    if not missing:
+        return
+    lines = "".join(f"\n  {line}" for line in missing)
+    told = f" ({why})" if why else ""
+    raise NotPossibleError(
+        f"{len(missing)} of {len(pins)} custom node(s) cannot be fetched{told}:{lines}",
+        remedy="name a folder of mirrors (--git-mirror DIR, laid out host/owner/repo.git), "
+        "or a proxy that reaches the host (https_proxy, --ca-bundle), "
+        "or build the image that has none of them (--image core)",
+    )
+
+
+def _refuse_unruled(nodes: Sequence[GatheredNode], rules: Callable[[str], NodeRule]) -> None:
+    """Refuse what no rule of service.yaml speaks of: scripts, LFS pointers, missing files."""
+    faults: list[str] = []
+    for node in nodes:
+        name, rule = node.pin.directory, rules(node.pin.directory)
+        if node.own.install_script and rule.install is None:
+            faults.append(f"{name}: has an install.py; say `install: run` or `install: skip`")
+        pointers = [path for one in node.repositories.values() for path in one.lfs]
+        if pointers and not rule.lfs_pointers:
+            faults.append(
+                f"{name}: {len(pointers)} file(s) are Git LFS pointers ({pointers[0]}), "
+                f"whose content is not fetched; say `lfs_pointers: true` to keep them as they are"
+            )
+        surplus = [path for path in node.lacking if path not in rule.may_lack]
+        if surplus:
+            faults.append(
+                f"{name}: the mirror lacks {len(surplus)} file(s): {', '.join(surplus[:5])}"
+            )
+        elif node.lacking:
+            console.warn(f"{name}: made without {', '.join(node.lacking)}, which the mirror lacks")
+    if faults:
+        raise DocumentError(
+            f"{len(faults)} custom node(s) may not be built as they are",
+            faults=faults,
+            remedy="write the rule below `nodes:` of the image's service.yaml "
+            "(with --from: in a file for --rules, or say --post-install run or skip), "
+            "or mend the mirror",
+        )

@@ -1,0 +1,132 @@
+"""All custom nodes of an image, gathered on this machine, and the lock that holds them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import DriftError
+from comfykiln.gather.archives import GatheredArchive, obtain_archives
+from comfykiln.gather.git_nodes import GatheredNode, obtain_nodes
+from comfykiln.gather.node_files import NodeFile, find_files
+from comfykiln.gather.node_lock import NodeLock
+from comfykiln.gather.pins import NodePins
+from comfykiln.gather.sources import GatheredSource, obtain_sources
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from comfykiln.network.indexes import IndexSettings
+    from comfykiln.plan.services import Service
+    from comfykiln.system.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reach:
+    """How this machine gets at nodes: its store, its network, a folder of mirrors.
+
+    `registry` is the address of the node registry; `strict` forbids every fallback.
+    """
+
+    store: Store
+    settings: IndexSettings
+    registry: str
+    mirror: Path | None = None
+    strict: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NodeSet:
+    """The nodes of an image: from git, from archives, single files; and packages from git."""
+
+    pins: NodePins = field(default_factory=NodePins)
+    git: tuple[GatheredNode, ...] = ()
+    archives: tuple[GatheredArchive, ...] = ()
+    files: tuple[NodeFile, ...] = ()
+    sources: tuple[GatheredSource, ...] = ()
+
+    @property
+    def packs(self) -> tuple[GatheredNode | GatheredArchive, ...]:
+        """The nodes that are folders: those that may ask for packages."""
+        return (*self.git, *self.archives)
+
+    @property
+    def empty(self) -> bool:
+        """Tell whether nothing comes from outside ComfyUI."""
+        return not self.packs and all(one.own for one in self.files)
+
+    @property
+    def lock(self) -> NodeLock:
+        """What a lock holds of them."""
+        return NodeLock(
+            archives={one.directory: one.locked for one in self.archives},
+            files={one.name: one.sha256 for one in self.files if not one.own},
+            sources=tuple(one.locked for one in self.sources),
+        )
+
+
+def gather_nodes(
+    service: Service,
+    pins: NodePins,
+    reach: Reach,
+    locked: NodeLock | None,
+    known: NodeLock | None = None,
+) -> NodeSet:
+    """Obtain every node of `pins` that comes from outside, and the packages they want from git.
+
+    With `locked` exactly what that names is taken; with None it is learned, but for archives that
+    are `known`, and packages from git are left out. Raises `NotPossibleError` with the nodes that
+    cannot be had, `DriftError` where the lock holds something else, `DocumentError` for nodes that
+    may not be built as they are.
+    """
+    git = obtain_nodes(
+        pins.git,
+        service.rule,
+        store=reach.store,
+        settings=reach.settings,
+        strict=reach.strict,
+        mirror=reach.mirror,
+    )
+    archives = obtain_archives(
+        pins.archives,
+        service.rule,
+        registry=reach.registry,
+        store=reach.store,
+        settings=reach.settings,
+        locked=locked.archives if locked else None,
+        known=known.archives if known else None,
+        strict=reach.strict,
+        mirror=reach.mirror,
+    )
+    sources = obtain_sources(
+        locked.sources if locked else (),
+        store=reach.store,
+        settings=reach.settings,
+        strict=reach.strict,
+        mirror=reach.mirror,
+    )
+    return NodeSet(pins=pins, git=git, archives=archives, sources=sources)
+
+
+def with_files(nodes: NodeSet, service: Service, comfyui: Path, locked: NodeLock | None) -> NodeSet:
+    """Return the nodes with their single files; `comfyui` is the pinned tree.
+
+    Raises `DocumentError` for files that nobody has, `DriftError` where the lock holds others.
+    """
+    found = find_files(nodes.pins.files, comfyui, service.node_files)
+    if locked:
+        _require_locked(service, found, locked)
+    return replace(nodes, files=found)
+
+
+def _require_locked(service: Service, found: tuple[NodeFile, ...], locked: NodeLock) -> None:
+    wrong = [
+        f"{one.name}: has the sha256 {one.sha256}, lock: {locked.files.get(one.name, 'none')}"
+        for one in found
+        if not one.own and locked.files.get(one.name) != one.sha256
+    ]
+    if wrong:
+        raise DriftError(
+            f"{service.node_files} has drifted from {service.node_lock}:\n  " + "\n  ".join(wrong),
+            remedy=f"run `./kiln lock --image {service.name}` and review the difference",
+        )

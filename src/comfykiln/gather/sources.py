@@ -1,0 +1,129 @@
+"""Packages that nodes want from git: resolved to commits, gathered like nodes, laid out as trees.
+
+A wheel is built from the commit's tree, inside the build; on the host only uv's solve looks at it.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from comfykiln.errors import NotPossibleError
+from comfykiln.gather.git_nodes import AT_A_TIME, GatheredNode, Places, tried
+from comfykiln.gather.node_lock import LockedSource
+from comfykiln.gather.pins import NodePin
+from comfykiln.git import commits
+from comfykiln.system import process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from comfykiln.git.repository import Repository
+    from comfykiln.network.indexes import IndexSettings
+    from comfykiln.system.store import Store
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GatheredSource:
+    """A package's repository at its commit, on this machine, by the mounts of its submodules."""
+
+    locked: LockedSource
+    repositories: Mapping[str, Repository]
+
+
+def resolve_sources(
+    wanted: Iterable[tuple[str, str, str]],
+    known: Sequence[LockedSource],
+    upgrade: Sequence[str],
+    mirror: Path | None,
+) -> tuple[LockedSource, ...]:
+    """Return a commit for every (address, ref, subdirectory); the names are not known yet.
+
+    What the lock holds already stays, but for the packages in `upgrade` (`all` for every one).
+    Raises what `comfykiln.git.refs.resolve` does.
+    """
+    from comfykiln.environment import is_commit  # noqa: PLC0415  # as above
+    from comfykiln.git.refs import resolve  # noqa: PLC0415  # rare
+
+    kept = {
+        (one.url, one.ref, one.subdirectory): one
+        for one in known
+        if one.name not in upgrade and "all" not in upgrade
+    }
+    found = []
+    for url, ref, subdirectory in sorted(wanted):
+        if (url, ref, subdirectory) in kept:
+            found.append(kept[url, ref, subdirectory])
+            continue
+        commit = ref if is_commit(ref) else resolve(url, ref or None, mirror).commit
+        found.append(
+            LockedSource(name="", url=url, ref=ref, commit=commit, subdirectory=subdirectory)
+        )
+    return tuple(found)
+
+
+def obtain_sources(
+    sources: Sequence[LockedSource],
+    *,
+    store: Store,
+    settings: IndexSettings,
+    strict: bool = False,
+    mirror: Path | None = None,
+) -> tuple[GatheredSource, ...]:
+    """Return every repository at its commit. Raises `NotPossibleError` that names all missing."""
+    from comfykiln.network.http import patience_of  # noqa: PLC0415  # rare
+
+    places = Places(
+        store=store,
+        settings=settings,
+        patience=patience_of(os.environ),
+        mirror=mirror,
+        strict=strict,
+    )
+    pins = [
+        NodePin(directory=one.name or one.url, url=one.url, commit=one.commit) for one in sources
+    ]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        results = list(pool.map(partial(tried, places), pins))
+    missing = [one for one in results if isinstance(one, str)]
+    if missing:
+        raise NotPossibleError(
+            f"{len(missing)} package(s) that nodes want from git cannot be fetched:\n  "
+            + "\n  ".join(missing),
+            remedy="name a folder of mirrors (--git-mirror DIR), or a proxy that reaches the host, "
+            "or replace the package by a released one (`overrides:` in service.yaml)",
+        )
+    made = [one for one in results if isinstance(one, GatheredNode)]
+    return tuple(
+        GatheredSource(locked=source, repositories=node.repositories)
+        for source, node in zip(sources, made, strict=True)
+    )
+
+
+def named(
+    sources: Sequence[GatheredSource], names: Mapping[str, str]
+) -> tuple[GatheredSource, ...]:
+    """Return the sources with the package names that a solve found (address → name)."""
+    return tuple(
+        replace(one, locked=replace(one.locked, name=names[one.locked.address])) for one in sources
+    )
+
+
+def lay_out(source: GatheredSource, folder: Path, settings: IndexSettings) -> None:
+    """Write the commit's files below the new folder, submodules too, as a checkout."""
+    for mount, repository in source.repositories.items():
+        place = folder / mount if mount else folder
+        run = partial(process.capture, env=commits.environment(settings, ()), timeout=300)
+        run(["git", "init", "--quiet", "--template=", "--", str(place)])
+        here = ["git", "-C", str(place), "-c", "core.hooksPath=/dev/null"]
+        process.capture_bytes(
+            [*here, "index-pack", "--stdin"],
+            env=commits.environment(settings, ()),
+            stdin=repository.pack.read_bytes(),
+        )
+        (place / ".git" / "shallow").write_text(f"{repository.commit}\n", "ascii")
+        run([*here, "checkout", "--quiet", "--detach", repository.commit])

@@ -1,0 +1,1 @@
+"""Git: commits, refs and repositories of others."""

@@ -1,0 +1,1 @@
+"""Where models come from: addresses, credentials and what each host answers."""

@@ -1,0 +1,1 @@
+"""Everything that goes over the network, and what it is told by the machine."""

@@ -1,0 +1,1 @@
+"""Strangers' bytes become checked values."""

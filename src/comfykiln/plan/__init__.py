@@ -1,0 +1,1 @@
+"""What a build would make, from the data of the repository alone."""

@@ -1,0 +1,1 @@
+"""The only ways to programs, files, the console and the store."""

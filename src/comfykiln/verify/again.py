@@ -1,0 +1,70 @@
+"""`verify REF`: question a built image again and hold the answers against its own receipt."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from comfykiln.engine import engine
+from comfykiln.errors import KilnError
+from comfykiln.oci.images import MODELS_LABEL
+from comfykiln.system import console
+from comfykiln.verify import question, receipt
+from comfykiln.verify.models import require_visible
+
+
+def verify_ref(ref: str) -> dict[str, Any]:
+    """Return the receipt of `ref` when image and receipt still agree, else raise `KilnError`."""
+    engine.connect()
+    client = engine.client()
+    image = engine.require_image(client, ref)
+    record = receipt.read(client, ref)
+    if engine.labels(image).get(receipt.RECEIPT_LABEL) != receipt.digest(record):
+        raise KilnError(
+            f"the receipt inside {ref} is not the one that its label names",
+            remedy="the image was changed after it was sealed: build or pull it again",
+        )
+    models = json.loads(engine.labels(image).get(MODELS_LABEL, "[]"))
+    _require_layers(ref, engine.layer_digests(image), record["software"]["layers"], models)
+    require_visible(client, ref, {str(one["path"]): int(one["size"]) for one in models})
+    with console.timed("verify: no network, read-only root"):
+        expected = expectation(record)
+        answers = question.question(client, ref, expected.libraries)
+        faults = question.judge(answers, expected)
+    if faults:
+        raise question.rejected(ref, faults, answers)
+    return record
+
+
+def _require_layers(
+    ref: str, layers: list[str], software: list[str], models: list[dict[str, Any]]
+) -> None:
+    """Raise `KilnError` unless the layers are the software, its receipt and the models, no more."""
+    added = list(dict.fromkeys(str(one["layer"]) for one in models))
+    rest = layers[len(software) :]
+    if layers[: len(software)] != software or len(rest) != 1 + len(added) or rest[1:] != added:
+        raise KilnError(
+            f"the layers of {ref} are not those that were verified",
+            remedy="the image was changed after it was sealed: build or pull it again",
+        )
+
+
+def expectation(record: dict[str, Any]) -> question.Expectation:
+    """Return what an image with this receipt must answer again."""
+    found = record["found"]
+    nodes = {name: one for name, one in found.get("nodes", {}).items() if not one["disabled"]}
+    stand_ins = record.get("resolution", {}).get("stand_ins", {})
+    accepted = record.get("resolution", {}).get("accepted", {})
+    version, _, local = found["torch"].partition("+")
+    return question.Expectation(
+        comfyui=found["comfyui"],
+        torch={"torch": version},
+        local_tag=local,
+        packages={receipt.normalized(name): version for name, version in found["packages"].items()},
+        packs=found["packs"],
+        nodes=tuple(nodes),
+        without_classes=frozenset(name for name, one in nodes.items() if not one["classes"]),
+        accepted=frozenset(accepted),
+        stand_ins=frozenset(stand_ins),
+        libraries=tuple(record["libraries"]) if "libraries" in record else (),
+    )

@@ -1,0 +1,212 @@
+"""The receipt: what a verified image was found to be, without a clock, so that equals are equal."""
+
+from __future__ import annotations
+
+import json
+import re
+import tarfile
+import tomllib
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import comfykiln
+from comfykiln import locking
+from comfykiln.engine import engine as engines
+from comfykiln.errors import KilnError
+from comfykiln.locking.lockfiles import stand_ins_in
+from comfykiln.locking.nodelines import node_lines, rules_of
+from comfykiln.system import files
+from comfykiln.verify.nodes import found_nodes, told_nodes
+from comfykiln.verify.question import Expectation
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    import docker
+
+    from comfykiln.gather.gather import Gathered
+    from comfykiln.plan.plan import BuildPlan
+    from comfykiln.verify.question import Answers
+
+PATH = "/app/.kiln-receipt.json"
+FORMAT = 1
+PREFIX = "io.comfykiln"
+# On the sealed image: the digest of what was verified, and of the receipt that says so.
+SOFTWARE_LABEL = f"{PREFIX}.software"
+RECEIPT_LABEL = f"{PREFIX}.receipt"
+
+
+def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
+    """Return what the image of this plan must answer when it is questioned."""
+    packages = locking.locked(plan.service.package_lock)
+    shared = tuple(packages)
+    torch_lock = plan.service.torch_lock(gathered.torch.local_tag)
+    if gathered.torch.index is None and torch_lock.is_file():
+        packages |= locking.locked(torch_lock)
+    return Expectation(
+        comfyui=plan.comfyui.version,
+        torch=plan.target.torch.versions,
+        local_tag=gathered.torch.local_tag,
+        packages=packages,
+        packs={pack.name: pack_nodes(pack) for pack in plan.service.local_nodes},
+        nodes=tuple(one.name for one in told_nodes(gathered.nodes) if not one.disabled),
+        without_classes=frozenset(
+            name for name, rule in plan.service.nodes.items() if rule.frontend_only
+        ),
+        accepted=frozenset(plan.service.accepted),
+        stand_ins=frozenset(stand_ins_in(plan.service.package_lock, plan.target.stand_ins)),
+        libraries=() if gathered.nodes.empty else shared,
+        python=plan.service.python_patch,
+    )
+
+
+def pack_nodes(pack: Path) -> list[str]:
+    """Return the node classes that a local pack promises in its `[tool.comfykiln]`."""
+    project = tomllib.loads((pack / "pyproject.toml").read_text("utf-8"))
+    try:
+        nodes: list[str] = project["tool"]["comfykiln"]["nodes"]
+    except KeyError as error:
+        raise KilnError(
+            f"{pack / 'pyproject.toml'} names no nodes",
+            remedy='add `[tool.comfykiln]` with `nodes = ["ClassName", …]`',
+        ) from error
+    return nodes
+
+
+def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
+    """Return the labels of the software image: versions, digests, origins, target."""
+    base_name, _, base_digest = plan.base_ref.partition("@")
+    return {
+        "org.opencontainers.image.title": f"{plan.service.title} ({plan.target.name})",
+        "org.opencontainers.image.version": plan.comfyui.version,
+        "org.opencontainers.image.base.name": base_name,
+        "org.opencontainers.image.base.digest": base_digest,
+        f"{PREFIX}.version": comfykiln.__version__,
+        f"{PREFIX}.image": plan.service.name,
+        f"{PREFIX}.target": plan.target.name,
+        f"{PREFIX}.comfyui.version": plan.comfyui.version,
+        f"{PREFIX}.comfyui.commit": plan.comfyui.commit,
+        f"{PREFIX}.torch": f"{plan.target.torch.versions['torch']}+{gathered.torch.local_tag}",
+        f"{PREFIX}.lock": f"sha256:{plan.lock_digest}",
+        **{f"{PREFIX}.origin.{use.thing}": f"{use.origin} {use.identity}" for use in gathered.uses},
+    }
+
+
+def write(
+    plan: BuildPlan, gathered: Gathered, answers: Answers, digest: str, layers: Sequence[str]
+) -> dict[str, Any]:
+    """Return the receipt of a verified image; `digest` and `layers` are those of its software."""
+    stats = answers.probe["system_stats"]["system"]
+    classes: Mapping[str, str] = answers.probe["node_classes"]
+    expected = expectation(plan, gathered)
+    return {
+        "format": FORMAT,
+        "made_by": f"comfykiln {comfykiln.__version__}",
+        "image": plan.service.name,
+        "target": plan.target.name,
+        "plan": plan.as_json(),
+        **_document(plan),
+        "software": {"digest": digest, "layers": list(layers)},
+        "origins": [
+            {
+                "thing": use.thing,
+                "origin": use.origin,
+                "identity": use.identity,
+                "fallback": use.fallback,
+            }
+            for use in gathered.uses
+        ],
+        "found": {
+            "comfyui": stats["comfyui_version"],
+            "python": stats["python_version"],
+            "torch": stats["pytorch_version"],
+            "packages": dict(
+                sorted(answers.probe["packages"].items(), key=lambda item: item[0].lower())
+            ),
+            "node_classes": len(classes),
+            "packs": {
+                pack: [name for name in names if name in classes]
+                for pack, names in expected.packs.items()
+            },
+            "failed_imports": [],
+            "uid": answers.probe["process"]["uid"],
+            "read_only_root": not answers.probe["process"]["root_writable"],
+            "network": "none",
+            "health": answers.health,
+            **({} if gathered.nodes.empty else {"nodes": found_nodes(gathered.nodes, answers)}),
+        },
+        **({} if gathered.nodes.empty else _further(plan, gathered, answers, expected)),
+    }
+
+
+def _further(
+    plan: BuildPlan, gathered: Gathered, answers: Answers, expected: Expectation
+) -> dict[str, Any]:
+    """Return what only images with custom nodes record beside what was found."""
+    return {
+        "resolution": _resolution(plan, gathered, answers),
+        "libraries": list(expected.libraries),
+    }
+
+
+def _document(plan: BuildPlan) -> dict[str, Any]:
+    """Return what document the image was made from, and in what it differs from that."""
+    if not plan.service.document:
+        return {}
+    return {"document": json.loads((plan.service.folder / "document.json").read_bytes())}
+
+
+def _resolution(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:
+    """Return every decision of people that bent the solve or the judgement, with its reason."""
+    service = plan.service
+    family, lock = plan.target.torch.requirements, gathered.nodes.lock
+    rules = rules_of(service, plan.target, family, lock)
+    lines = node_lines(gathered.nodes.packs, gathered.nodes.pins.packages, rules)
+    stood_in = stand_ins_in(service.package_lock, plan.target.stand_ins)
+    return {
+        "overrides": {one.requirement: one.reason for one in service.overrides},
+        "dropped": dict(service.drop),
+        "set_aside": list(lines.set_aside),
+        "stand_ins": {name: {"by": one.by, "reason": one.reason} for name, one in stood_in.items()},
+        "from_git": {
+            one.name: {"url": one.url, "ref": one.ref, "commit": one.commit} for one in lock.sources
+        },
+        "built_from_source": list(service.sdists),
+        "accepted": dict(service.accepted),
+        "complaints": sorted(answers.complaints + answers.unloadable),
+    }
+
+
+def read(client: docker.DockerClient, ref: str) -> dict[str, Any]:
+    """Return the receipt inside the image `ref`; raises `KilnError` when there is none."""
+    from docker.errors import NotFound  # noqa: PLC0415  # with docker-py
+
+    engines.require_image(client, ref)
+    container = client.containers.create(ref)
+    try:
+        stream, _ = container.get_archive(PATH)
+        archive = BytesIO(b"".join(stream))
+    except NotFound as error:
+        raise KilnError(
+            f"{ref} holds no receipt: it was not verified by comfykiln",
+            remedy="build it with `./kiln build`",
+        ) from error
+    finally:
+        container.remove(v=True)
+    with tarfile.open(fileobj=archive) as tar:
+        member = tar.extractfile(PATH.rpartition("/")[2])
+        if member is None:
+            raise KilnError(f"{ref}: the receipt is no file", remedy="build the image again")
+        receipt: dict[str, Any] = json.loads(member.read())
+    return receipt
+
+
+def normalized(name: str) -> str:
+    """Return a package name in the form of PEP 503."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def digest(receipt: Mapping[str, Any]) -> str:
+    """Return the sha256 of the receipt's canonical form, as labels carry it."""
+    return f"sha256:{files.sha256(files.canonical_json(receipt))}"

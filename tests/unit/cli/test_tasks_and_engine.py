@@ -1,0 +1,98 @@
+"""Tasks that need an engine ask for it when nothing that was given is at fault, and not before."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+NO_DAEMON = 'case $1 in context) echo default;; *) echo "no daemon" >&2; exit 1;; esac'
+
+
+def task(folder: Path, *words: str, docker: str = NO_DAEMON, **more: str) -> tuple[int, str, bool]:
+    """Run a task beside a docker client that behaves as `docker` says.
+
+    Returns the exit code, standard error and whether the client was started.
+    """
+    log = folder / "log"
+    client = folder / "docker"
+    client.write_text(f"#!/bin/sh\necho started >>{log}\n{docker}\n")
+    client.chmod(0o755)
+    environ = {"PATH": f"{folder}:/usr/bin:/bin", "HOME": str(folder), "KILN_SETUP": "never"}
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "comfykiln", "--search-root", str(ROOT), *words],
+        env=environ | more,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr, log.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "--target", "cpu", "--image", "core"],
+        ["run", "--target", "cpu", "--image", "core"],
+        ["verify", "--ref", "comfykiln/core:cpu"],
+    ],
+)
+def test_without_an_engine(tmp_path: Path, words: list[str]) -> None:
+    code, err, started = task(tmp_path, *words)
+    assert (code, started) == (3, True)
+    assert "no Docker engine answers here, and KILN_SETUP=never forbids to set it up" in err
+    assert "no daemon" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["build", "--target", "nonsense"], "nonsense"),
+        (["build", "--target", "cpu", "--image", "nonsense"], "nonsense"),
+        (["build", "--target", "cpu", "--image", "core", "--tag", "a/b"], "'a/b' cannot be a tag"),
+        (["run", "--target", "nonsense"], "nonsense"),
+        (["verify"], "no image given"),
+        (["build", "--target", "cpu", "--image", ""], "there is no image ''"),
+        (
+            ["run", "--target", "cpu", "--port", "80a"],
+            "an option wants a whole number: invalid literal for int() with base 10: '80a'\n  → ",
+        ),
+    ],
+)
+def test_what_is_given_wrong_is_said_before_an_engine_is_wanted(
+    tmp_path: Path, words: list[str], said: str
+) -> None:
+    code, err, started = task(tmp_path, *words)
+    assert (code, started) == (2, False)
+    assert said in err
+
+
+def test_without_a_home_folder_it_says_to_name_one(tmp_path: Path) -> None:
+    # As for a user in no list of users: the home folder cannot be told.
+    code, err, _ = task(tmp_path, "lock.check", HOME="~")
+    assert code == 3
+    assert err == (
+        "error: this user has no home folder, and HOME names none\n"
+        "  → set HOME to a folder of yours: what is fetched is kept below it\n"
+    )
+
+
+def test_a_remote_engine_that_is_silent_is_never_replaced(tmp_path: Path) -> None:
+    code, err, _ = task(
+        tmp_path,
+        *("build", "--target", "cpu", "--image", "core"),
+        docker="echo 'cannot connect' >&2; exit 1",
+        DOCKER_HOST="tcp://127.0.0.1:9",
+        KILN_SETUP="auto",
+    )
+    assert code == 3
+    assert err == (
+        "error: the Docker engine at tcp://127.0.0.1:9 does not answer:\n    cannot connect\n"
+        "  → start that engine and install a docker client for it, or unset DOCKER_HOST and "
+        "DOCKER_CONTEXT (`docker context use default`) to use one of this machine\n"
+    )

@@ -1,0 +1,142 @@
+"""What the engine's absence, age and refusal look like.
+
+A small `docker` program stands in here, for states that the real one cannot be put into at will.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from comfykiln.engine import disk, engine
+from comfykiln.errors import NotPossibleError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+INFO: dict[str, object] = {
+    "ServerVersion": "26.1.5+dfsg1",
+    "Driver": "overlayfs",
+    "DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
+    "DockerRootDir": "/var/lib/docker",
+    "Architecture": "x86_64",
+}
+
+
+@pytest.fixture
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PATH; a test writes its `docker` there."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path / "docker"
+
+
+def write(path: Path, body: str) -> None:
+    path.write_text(f"#!/bin/sh\n{body}", "utf-8")
+    path.chmod(0o755)
+
+
+def answering(info: Mapping[str, object], buildx: str = "0.13.1+ds1-3") -> str:
+    plugins = [{"Name": "buildx", "Version": buildx}] if buildx else []
+    return f"echo '{json.dumps({**info, 'ClientInfo': {'Plugins': plugins}})}'\n"
+
+
+def test_an_engine_says_its_version_store_and_root(docker: Path) -> None:
+    write(docker, answering(INFO))
+    assert engine.connect() == engine.Engine(
+        version="26.1.5+dfsg1",
+        store="containerd",
+        data_root="/var/lib/docker",
+        architecture="x86_64",
+    )
+
+
+def test_the_overlay2_store_is_named_as_it_is(docker: Path) -> None:
+    write(docker, answering(INFO | {"Driver": "overlay2", "DriverStatus": [["Supports", "x"]]}))
+    found = engine.connect()
+    assert (found.store, found.containerd_store) == ("overlay2", False)
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        (
+            "echo 'Cannot connect to the Docker daemon at unix:///x. Is it running?' >&2; exit 1",
+            "no container engine answers: Cannot connect to the Docker daemon at unix:///x.",
+        ),
+        (
+            "echo 'permission denied while trying to connect' >&2; exit 1",
+            "a Docker engine runs here, but you may not use it:\n    permission denied",
+        ),
+        (
+            answering({"ServerErrors": ["Cannot connect"]}),
+            "no container engine answers: Cannot connect",
+        ),
+        (
+            answering(INFO | {"ServerVersion": "20.10.24+dfsg1"}),
+            "Docker Engine is 20.10.24+dfsg1, older than 26.1",
+        ),
+        (
+            answering(INFO, buildx="v0.12.1-desktop.4"),
+            "docker buildx is 0.12.1, older than 0.13",
+        ),
+        (
+            answering(INFO, buildx=""),
+            "the docker command has no buildx",
+        ),
+    ],
+)
+def test_an_engine_that_cannot_build_is_one_message(
+    docker: Path, script: str, message: str
+) -> None:
+    write(docker, script)
+    with pytest.raises(NotPossibleError) as error:
+        engine.connect()
+    assert error.value.message.startswith(message)
+    assert error.value.remedy
+    assert error.value.exit_code == 3
+
+
+def test_no_docker_command_at_all(docker: Path) -> None:
+    assert not docker.exists()
+    with pytest.raises(NotPossibleError, match="the docker client is not installed"):
+        engine.connect()
+
+
+def test_a_disk_too_small_is_refused_before_the_build(tmp_path: Path) -> None:
+    small = engine.Engine(
+        version="26.1.5", store="containerd", data_root=str(tmp_path), architecture="x86_64"
+    )
+    disk.require_space(small, 1)
+    with pytest.raises(NotPossibleError, match=r"GB free, the build needs about 1000000\.0 GB"):
+        disk.require_space(small, 10**15)
+
+
+def test_a_folder_without_room_is_named_with_what_to_do(tmp_path: Path) -> None:
+    disk.require_room(tmp_path, 1, "bootstrapping a base", ", or set TMPDIR")
+    with pytest.raises(NotPossibleError) as error:
+        disk.require_room(tmp_path, 10**15, "bootstrapping a base", ", or set TMPDIR")
+    found, sep, rest = str(error.value).partition(" GB free, ")
+    assert found.startswith(f"{tmp_path} has ")
+    assert sep + rest == (
+        " GB free, bootstrapping a base needs about 1000000.0 GB\n"
+        "  → free space there, or set TMPDIR"
+    )
+
+
+def test_a_data_root_on_another_machine_cannot_be_judged(tmp_path: Path) -> None:
+    elsewhere = engine.Engine(
+        version="26.1.5",
+        store="containerd",
+        data_root=str(tmp_path / "none"),
+        architecture="x86_64",
+    )
+    disk.require_space(elsewhere, 10**15)
+
+
+def test_a_rebuild_needs_less_than_a_first_build() -> None:
+    assert disk.bytes_needed(4.9, rebuild=False) == 21_300_000_000
+    assert disk.bytes_needed(4.9, rebuild=False, further=2.4) == 28_500_000_000
+    assert disk.bytes_needed(4.9, rebuild=True) == 2_000_000_000
