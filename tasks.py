@@ -6,12 +6,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context, Task
-
 ROOT = Path(__file__).parent.resolve()
 sys.path.insert(0, str(ROOT / "src"))
 
-from comfykiln.cli.program import task, task_on  # noqa: E402  # the package lies beside this file, not installed
+# ruff: noqa: E402  # the package lies beside this file, and any other invoke ends here
+from comfykiln.cli.handover import hand_over
+
+hand_over(ROOT)
+
+from invoke import Collection, Context, Task
+
+from comfykiln.cli.program import task, task_on
 
 
 @task

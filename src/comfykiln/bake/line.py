@@ -318,22 +318,23 @@ def _seal(
     root: Path, software: str, record: Mapping[str, Any], labels: dict[str, str], ref: str
 ) -> None:
     """Add the receipt as one more layer; only this gives the image its name."""
-    with tempfile.TemporaryDirectory(prefix="kiln-seal-") as folder:
-        context = Path(folder)
-        path = context / receipt.PATH.rpartition("/")[2]
+    with tempfile.TemporaryDirectory(prefix="kiln-seal-") as name:
+        folder = Path(name)
+        # A name of its own: BuildKit keeps what it got from a context of the same last name, and
+        # takes a file of the same size and time for the same.
+        path = folder / folder.name / receipt.PATH.rpartition("/")[2]
         files.write_bytes(path, files.canonical_json(record))
         os.utime(path, (record["plan"]["epoch"], record["plan"]["epoch"]))
+        # A file, as buildx 0.13 leaves a folder behind for each `dockerfile-inline`.
+        files.write_text(folder / "Dockerfile", SEAL_DOCKERFILE)
         target = {
-            "context": folder,
-            "dockerfile-inline": SEAL_DOCKERFILE,
+            "context": str(path.parent),
+            "dockerfile": str(folder / "Dockerfile"),
             "contexts": {"software": f"docker-image://{software}"},
             "args": {"SOURCE_DATE_EPOCH": str(record["plan"]["epoch"])},
             "labels": labels | {receipt.RECEIPT_LABEL: receipt.digest(record)},
             **_output([ref]),
         }
-        bake_file = context.with_name(f"{context.name}.json")
-        try:
-            files.write_bytes(bake_file, files.canonical_json({"target": {"sealed": target}}))
-            _run_bake([bake_file], "sealed", root)
-        finally:
-            bake_file.unlink(missing_ok=True)
+        bake_file = folder / "bake.json"
+        files.write_bytes(bake_file, files.canonical_json({"target": {"sealed": target}}))
+        _run_bake([bake_file], "sealed", root)
