@@ -16,7 +16,7 @@ from comfykiln.cli.program import task, task_on  # noqa: E402  # the package lie
 
 @task
 def doctor(_: Context, *, json: bool = False) -> None:
-    """Say what this machine can build and run, and how to mend what it cannot."""
+    """Say what this machine can build and run, and how to fix what it cannot."""
     from comfykiln.cli import doctor as the_doctor
 
     the_doctor.doctor(as_json=json)

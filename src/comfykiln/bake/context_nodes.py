@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from comfykiln.gather.gather import Gathered
     from comfykiln.gather.git_nodes import GatheredNode
     from comfykiln.gather.sources import GatheredSource
-    from comfykiln.git.repository import Repository
+    from comfykiln.git.repository import GitTree
     from comfykiln.plan.services import Service
     from comfykiln.plan.targets import Target
 
@@ -105,13 +105,13 @@ def write_sources(sources: Sequence[GatheredSource], folder: Path) -> None:
             files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
 
 
-def _as_cloned(node: GatheredNode) -> dict[str, Repository]:
+def _as_cloned(node: GatheredNode) -> dict[str, GitTree]:
     """Return the node's repositories, its own by the address that comfy-cli clones it from."""
     address = cloned_from(node.pin.url, node.pin.directory)
     return {**node.repositories, "": replace(node.own, url=address)}
 
 
-def mirrors(wanted: Iterable[Mapping[str, Repository]]) -> list[dict[str, Any]]:
+def mirrors(wanted: Iterable[Mapping[str, GitTree]]) -> list[dict[str, Any]]:
     """Return the bare repositories that stand in for the hosts: path, commit, packs.
 
     `wanted` are repositories by their mounts, the first of each at its own top. One repository may

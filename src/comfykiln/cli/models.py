@@ -14,7 +14,7 @@ from comfykiln.system import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comfykiln.models.fetching import FetchResult
+    from comfykiln.models.fetch import FetchResult
     from comfykiln.models.records import ImageFolder, LockedModel, ModelList
 
 CHOICES = ("all", "required")
@@ -39,7 +39,9 @@ def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
             with console.timed(f"lock the models of {service.name}"), shown() as bars:
                 locked = lock_models(models, upgrade=names, shown=bars)
             for one in locked.left_out:
-                console.warn(f"{one.name} ({one.criticality}) is not in the lock: it cannot be had")
+                console.warn(
+                    f"{one.name} ({one.criticality}) is not in the lock: it is not available"
+                )
                 for reason in one.reasons or ("it has no source",):
                     console.note(reason)
             write_lock(models, locked.models)
@@ -50,7 +52,7 @@ def fetch(
     root: Path, image: str | None, to: str | None, only: str, models: str, *, as_json: bool
 ) -> None:
     """Bring the locked models into the store, and with `to` into a folder laid out as models/."""
-    from comfykiln.models.fetching import fetch as bring  # noqa: PLC0415
+    from comfykiln.models.fetch import fetch as bring  # noqa: PLC0415
     from comfykiln.models.progress import shown  # noqa: PLC0415
 
     if models not in CHOICES:
@@ -197,14 +199,14 @@ def _tell(wanted: Sequence[LockedModel], result: FetchResult) -> None:
 
 def _refuse_missing(result: FetchResult, *, everything: bool) -> None:
     for one in result.failed:
-        console.warn(f"{one.name} ({one.criticality}) cannot be had")
+        console.warn(f"{one.name} ({one.criticality}) is not available")
         for reason in one.reasons or ("it has no source",):
             console.note(reason)
     needed = [o.name for o in result.failed if everything or o.criticality == "required"]
     if needed:
         raise KilnError(
-            f"{len(needed)} model(s) cannot be had: {', '.join(needed)}",
-            remedy="mend a source, or add one: ./kiln models.add-source",
+            f"{len(needed)} model(s) are not available: {', '.join(needed)}",
+            remedy="fix a source, or add one: ./kiln models.add-source",
         )
 
 

@@ -48,7 +48,7 @@ def device_groups(target: Target) -> list[int]:
 
 
 def require_runnable(target: Target, ref: str, port: int) -> None:
-    """Raise one clear error when the image, the port or the target's devices are not to be had."""
+    """Raise one clear error when the image, the port or the target's devices are not available."""
     require_port(port)
     engine.connect()
     engine.require_image(engine.client(), ref)

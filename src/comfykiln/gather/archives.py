@@ -46,7 +46,7 @@ class GatheredArchive:
     """A node's archive on this machine, and what a build must know of it.
 
     `requirements` and `pyproject` are the texts of these files at the top, None where there are
-    none; `url` is where the bytes can be had again, '' where a folder had them.
+    none; `url` is where the bytes are available again, '' where a folder had them.
     """
 
     pin: ArchivePin
@@ -271,7 +271,7 @@ def _text(members: Mapping[str, bytes], name: str, title: str) -> str | None:
         return members[name].decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DocumentError(
-            f"{title}: {name} is no UTF-8", remedy="pin a version that mends it"
+            f"{title}: {name} is no UTF-8", remedy="pin a version that fixes it"
         ) from error
 
 

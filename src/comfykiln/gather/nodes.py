@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reach:
+class Access:
     """How this machine gets at nodes: its store, its network, a folder of mirrors.
 
     `registry` is the address of the node registry; `strict` forbids every fallback.
@@ -68,7 +68,7 @@ class NodeSet:
 def gather_nodes(
     service: Service,
     pins: NodePins,
-    reach: Reach,
+    access: Access,
     locked: NodeLock | None,
     known: NodeLock | None = None,
 ) -> NodeSet:
@@ -76,34 +76,34 @@ def gather_nodes(
 
     With `locked` exactly what that names is taken; with None it is learned, but for archives that
     are `known`, and packages from git are left out. Raises `NotPossibleError` with the nodes that
-    cannot be had, `DriftError` where the lock holds something else, `DocumentError` for nodes that
-    may not be built as they are.
+    are not available, `DriftError` where the lock holds something else, `DocumentError` for nodes
+    that may not be built as they are.
     """
     git = obtain_nodes(
         pins.git,
         service.rule,
-        store=reach.store,
-        settings=reach.settings,
-        strict=reach.strict,
-        mirror=reach.mirror,
+        store=access.store,
+        settings=access.settings,
+        strict=access.strict,
+        mirror=access.mirror,
     )
     archives = obtain_archives(
         pins.archives,
         service.rule,
-        registry=reach.registry,
-        store=reach.store,
-        settings=reach.settings,
+        registry=access.registry,
+        store=access.store,
+        settings=access.settings,
         locked=locked.archives if locked else None,
         known=known.archives if known else None,
-        strict=reach.strict,
-        mirror=reach.mirror,
+        strict=access.strict,
+        mirror=access.mirror,
     )
     sources = obtain_sources(
         locked.sources if locked else (),
-        store=reach.store,
-        settings=reach.settings,
-        strict=reach.strict,
-        mirror=reach.mirror,
+        store=access.store,
+        settings=access.settings,
+        strict=access.strict,
+        mirror=access.mirror,
     )
     return NodeSet(pins=pins, git=git, archives=archives, sources=sources)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from comfykiln.git.repository import Repository
+    from comfykiln.git.repository import GitTree
     from comfykiln.network.indexes import IndexSettings
     from comfykiln.system.store import Store
 
@@ -32,7 +32,7 @@ class GatheredSource:
     """A package's repository at its commit, on this machine, by the mounts of its submodules."""
 
     locked: LockedSource
-    repositories: Mapping[str, Repository]
+    repositories: Mapping[str, GitTree]
 
 
 def resolve_sources(

@@ -33,7 +33,7 @@ class Module:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Repository:
+class GitTree:
     """A repository at one commit.
 
     `pack` holds every object of the commit, `sha256` is the pack's. `requirements` and `pyproject`
@@ -69,7 +69,7 @@ class Repository:
         }
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any], folder: Path) -> Repository:
+    def from_json(cls, raw: Mapping[str, Any], folder: Path) -> GitTree:
         """Return the record whose pack lies in `folder`."""
         return cls(
             url=raw["url"],
@@ -87,7 +87,7 @@ class Repository:
 
 def read_repository(
     source: Path, url: str, commit: str, folder: Path, settings: IndexSettings
-) -> Repository:
+) -> GitTree:
     """Write the commit of the repository `source` as a pack into `folder`; return what it holds."""
     entries = _entries(source, commit, settings)
     top = commits.read(source, settings, "rev-parse", "--verify", f"{commit}^{{tree}}").strip()
@@ -104,7 +104,7 @@ def read_repository(
     files.write_bytes(folder / PACK, data)
     blobs = {path: name for kind, name, path in entries if kind == "blob"}
     texts = {path: found[name].data for path, name in blobs.items() if name in found}
-    return Repository(
+    return GitTree(
         url=url,
         commit=commit,
         pack=folder / PACK,
@@ -184,7 +184,7 @@ def _absolute(address: str, parent: str) -> str:
 def _unmapped(url: str, path: str) -> DocumentError:
     return DocumentError(
         f"{url}: {path} is a submodule that .gitmodules does not name",
-        remedy="leave the node out, or pin a commit that mends it",
+        remedy="leave the node out, or pin a commit that fixes it",
     )
 
 
@@ -194,4 +194,4 @@ def _text(data: bytes | None, what: str) -> str | None:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{what} is no UTF-8", remedy="pin a commit that mends it") from error
+        raise DocumentError(f"{what} is no UTF-8", remedy="pin a commit that fixes it") from error

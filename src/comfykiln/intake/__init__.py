@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from comfykiln.documents import read
 from comfykiln.errors import DocumentError
 from comfykiln.intake import choices, folder, models, nodes, packages
-from comfykiln.intake.records import Difference, Ground, Taken, Wanted
+from comfykiln.intake.records import Difference, FromOptions, Ground, Intake
 from comfykiln.parsing.faults import Note
 from comfykiln.parsing.values import normal_name
 from comfykiln.plan.datafiles import load_yaml
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Told = tuple[Difference | Note, ...]
 
-__all__ = ["Difference", "Taken", "Wanted", "take"]
+__all__ = ["Difference", "FromOptions", "Intake", "take"]
 
 
-def take(project: Project, wanted: Wanted) -> Taken:
+def take(project: Project, wanted: FromOptions) -> Intake:
     """Read the document and decide what image it becomes; nothing is written or fetched.
 
     Raises `DocumentError` for a faulty document, and for one that cannot be built as it stands:
@@ -57,7 +57,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
     faults += [*chosen.faults, *found.faults]
     _refuse(wanted.source, faults, unpinned=chosen.unpinned)
     listed, on_models = models.choose(parsed.environment)
-    taken = Taken(
+    taken = Intake(
         name=name,
         parsed=parsed,
         ground=ground,
@@ -80,7 +80,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
 
 
 def _ground(
-    project: Project, parsed: Parsed, wanted: Wanted, suite: str, faults: list[str]
+    project: Project, parsed: Parsed, wanted: FromOptions, suite: str, faults: list[str]
 ) -> Ground:
     """Return the ComfyUI and the base of the image; where there is none, say so and go on."""
     asked, bases = parsed.environment, project.origins.bases
@@ -115,7 +115,7 @@ def _or_fault(
         return otherwise, ()
 
 
-def _beside(wanted: Wanted) -> Path | None:
+def _beside(wanted: FromOptions) -> Path | None:
     """Return the folder that the document lies in, None for one at an address."""
     path = Path(wanted.source)
     if wanted.ref is not None or not path.exists():
@@ -146,7 +146,7 @@ def _refuse(source: str, faults: list[str], *, unpinned: bool) -> None:
         raise DocumentError(
             f"{source}: {len(faults)} thing(s) cannot be built as they stand",
             faults=faults,
-            remedy=f"{pin}mend these places, or leave them out with --leave-out NAME,NAME",
+            remedy=f"{pin}fix these places, or leave them out with --leave-out NAME,NAME",
         )
 
 

@@ -57,7 +57,7 @@ def refuse(name: str, differences: Sequence[Difference]) -> None:
         )
         raise DriftError(
             f"the lock of {name} differs from the document:{lines}",
-            remedy="leave --packages exact out to build all the same, or mend the document",
+            remedy="leave --packages exact out to build all the same, or fix the document",
         )
 
 

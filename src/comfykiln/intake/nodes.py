@@ -31,7 +31,7 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 class Chosen:
     """The nodes to build, the code that came along by its sha256, what to say, what is wrong.
 
-    `unpinned` is set where a fault is one that `snapshot.pin` mends.
+    `unpinned` is set where a fault is one that `snapshot.pin` fixes.
     """
 
     nodes: list[Node] = field(default_factory=list)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
 # A repository's address, the ref that a line names ('' for its default branch), the subdirectory.
-Wanted = tuple[str, str, str]
+WantedSource = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class Rules:
     family: Sequence[str]
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
     accelerators: Sequence[str] = ()
-    commits: Mapping[Wanted, str] = field(default_factory=dict)
+    commits: Mapping[WantedSource, str] = field(default_factory=dict)
 
     @property
     def torch(self) -> set[str]:
@@ -148,9 +148,9 @@ def rules_of(
     )
 
 
-def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[Wanted, list[str]]:
+def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[WantedSource, list[str]]:
     """Return the repositories that lines of nodes want packages from → the nodes that do."""
-    found: dict[Wanted, list[str]] = {}
+    found: dict[WantedSource, list[str]] = {}
     faults = Faults(f"the requirements of the nodes of {rules.service.name}")
     for node in nodes:
         for _, package in packages_of(node, rules.service.drop, faults):
@@ -190,7 +190,7 @@ def _line(package: Package, rules: Rules, faults: Faults) -> str:
     return line_of(replace(package, url=_https(url), ref=commit))
 
 
-def wanted_of(package: Package) -> Wanted:
+def wanted_of(package: Package) -> WantedSource:
     """Return what the line of a package from git asks for."""
     return _https(package.url or ""), package.ref or "", package.subdirectory or ""
 

@@ -101,7 +101,7 @@ def _dependencies(text: str, place: str) -> list[str]:
         project = tomllib.loads(text).get("project", {})
     except tomllib.TOMLDecodeError as error:
         raise DocumentError(
-            f"{place} is not TOML: {error}", remedy="pin a commit that mends it"
+            f"{place} is not TOML: {error}", remedy="pin a commit that fixes it"
         ) from error
     found = project.get("dependencies", []) if isinstance(project, dict) else []
     return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []

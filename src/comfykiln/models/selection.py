@@ -58,8 +58,9 @@ def obtain(service: Service, choice: str, store: Store, *, keep: bool = True) ->
     """Return the models of `service` that `choice` (all, required, skip) lets in, in layers.
 
     Without `keep`, files with a layer of their own are not fetched but read from their source
-    whenever they are sent. What is not let in, or cannot be had, is an intent. Raises `KilnError`
-    with every required model that cannot be had, `DriftError` for a lock that is out of date.
+    whenever they are sent. What is not let in, or is not available, is an intent. Raises
+    `KilnError` with every required model that is not available, `DriftError` for a lock that is
+    out of date.
     """
     from comfykiln.models import lockfile  # noqa: PLC0415  # yaml, where it is used
     from comfykiln.models import store as model_store  # noqa: PLC0415  # as above
@@ -85,7 +86,7 @@ def obtain(service: Service, choice: str, store: Store, *, keep: bool = True) ->
 
 
 def _unlocked(service: Service, locked: Sequence[LockedModel]) -> list[LockedModel]:
-    """Return the models that could not be had when the others were locked, as intents.
+    """Return the models that were not available when the others were locked, as intents.
 
     One whose digest and size nobody has written down cannot be named in an export.
     """
@@ -139,8 +140,8 @@ def _refuse(failed: Sequence[Failed]) -> None:
     if failed:
         lines = [f"  {one.name}: {'; '.join(one.reasons) or 'no source'}" for one in failed]
         raise KilnError(
-            "\n".join(["required models cannot be had:", *lines]),
-            remedy="mend the sources (./kiln models.add-source), or build with --models skip",
+            "\n".join(["required models are not available:", *lines]),
+            remedy="fix the sources (./kiln models.add-source), or build with --models skip",
         )
 
 

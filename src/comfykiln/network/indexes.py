@@ -169,7 +169,7 @@ def _uv_file(path: Path) -> _Said:
         raw = tomllib.loads(path.read_text("utf-8"))
         return _merged([_uv_table(raw), _uv_table(raw.get("pip", {}))])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"{path} is not TOML: {error}", remedy="mend that line") from error
+        raise DocumentError(f"{path} is not TOML: {error}", remedy="fix that line") from error
     except (TypeError, KeyError, AttributeError) as error:
         raise DocumentError(
             f"{path} has an index setting that cannot be read: {error}",
@@ -248,7 +248,7 @@ def _with_netrc(address: str, environ: Mapping[str, str], home: Path) -> str:
     try:
         entry = netrc.netrc(path).hosts.get(parts.hostname)
     except (netrc.NetrcParseError, UnicodeDecodeError) as error:
-        raise DocumentError(f"{path} cannot be read: {error}", remedy="mend that line") from error
+        raise DocumentError(f"{path} cannot be read: {error}", remedy="fix that line") from error
     if entry is None:
         return address
     userinfo = ":".join(quote(text, safe="") for text in (entry[0], entry[2]))

@@ -249,5 +249,5 @@ def require_engine_architecture(engine: str) -> None:
     if engine != here:
         raise NotPossibleError(
             f"the engine is {engine}, this host {here}: a base bootstrapped here cannot run there",
-            remedy="mend the way to the registry, or build on a machine like the engine's",
+            remedy="fix the way to the registry, or build on a machine like the engine's",
         )

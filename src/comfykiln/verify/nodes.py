@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ToldNode:
+class ReportedNode:
     """A node by its folder or file: its pin in a few letters, and what the receipt says of it."""
 
     name: str
@@ -26,14 +26,14 @@ class ToldNode:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def told_nodes(nodes: NodeSet) -> Iterator[ToldNode]:
+def told_nodes(nodes: NodeSet) -> Iterator[ReportedNode]:
     """Yield every node of the image, those of ComfyUI itself left out unless they are disabled."""
     yield from map(_from_git, nodes.git)
     yield from map(_from_archive, nodes.archives)
     for one in nodes.files:
         if not one.own or one.disabled:
             details = {"file": one.name, "sha256": one.sha256, "own": one.own}
-            yield ToldNode(
+            yield ReportedNode(
                 name=one.name, pin=one.sha256[:12], disabled=one.disabled, details=details
             )
 
@@ -63,7 +63,7 @@ def report(nodes: NodeSet, answers: Answers) -> Iterator[str]:
         yield f"{one.name} {one.pin}: {told}"
 
 
-def _from_git(node: GatheredNode) -> ToldNode:
+def _from_git(node: GatheredNode) -> ReportedNode:
     details = {
         "url": node.pin.url,
         "commit": node.pin.commit,
@@ -71,13 +71,15 @@ def _from_git(node: GatheredNode) -> ToldNode:
         "lacking": list(node.lacking),
     }
     pin = node.pin
-    return ToldNode(name=pin.directory, pin=pin.commit[:12], disabled=pin.disabled, details=details)
+    return ReportedNode(
+        name=pin.directory, pin=pin.commit[:12], disabled=pin.disabled, details=details
+    )
 
 
-def _from_archive(one: GatheredArchive) -> ToldNode:
+def _from_archive(one: GatheredArchive) -> ReportedNode:
     pin = one.pin
     known = {"registry_id": pin.registry_id, "version": pin.version} if pin.registry_id else {}
-    return ToldNode(
+    return ReportedNode(
         name=pin.directory,
         pin=pin.version or one.sha256[:12],
         disabled=pin.disabled,

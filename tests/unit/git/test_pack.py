@@ -8,7 +8,7 @@ import pytest
 
 from comfykiln.errors import DocumentError
 from comfykiln.git.pack import BLOCK, pack, read_objects
-from comfykiln.git.repository import Repository, read_repository
+from comfykiln.git.repository import GitTree, read_repository
 from comfykiln.network.indexes import IndexSettings
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
-def read(work: Path, folder: Path) -> Repository:
+def read(work: Path, folder: Path) -> GitTree:
     folder.mkdir()
     return read_repository(
         work / ".git", URL, git(work, "rev-parse", "HEAD"), folder, IndexSettings()
@@ -55,7 +55,7 @@ def test_git_reads_the_pack_back(work: Path, tmp_path: Path) -> None:
     assert (copy / "a folder" / "big.bin").read_bytes() == bytes(range(256)) * 1024
     assert found.requirements == "numpy\n"
     assert (found.install_script, found.submodules, found.lfs, found.lacking) == (False, (), (), ())
-    assert Repository.from_json(found.as_json(), found.pack.parent) == found
+    assert GitTree.from_json(found.as_json(), found.pack.parent) == found
 
 
 def test_the_same_commit_is_the_same_pack_however_git_keeps_it(work: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from comfykiln.cli import build, from_document
 from comfykiln.documents import Kind, write
 from comfykiln.environment import Attachment, ComfyUISpec, Environment, Node
 from comfykiln.errors import DocumentError
-from comfykiln.intake import Difference, Taken, Wanted, folder, take
+from comfykiln.intake import Difference, FromOptions, Intake, folder, take
 from comfykiln.models.document import load_models
 from comfykiln.plan.project import Project
 from comfykiln.plan.services import load_service
@@ -49,8 +49,8 @@ def manifest(path: Path, **sections: Any) -> Path:
     return path
 
 
-def taken(repository: Path, source: Path, **choices: Any) -> Taken:
-    return take(Project(root=repository), Wanted(source=str(source), **choices))
+def taken(repository: Path, source: Path, **choices: Any) -> Intake:
+    return take(Project(root=repository), FromOptions(source=str(source), **choices))
 
 
 def refused(repository: Path, source: Path, **choices: Any) -> str:
@@ -60,11 +60,11 @@ def refused(repository: Path, source: Path, **choices: Any) -> str:
     return str(error.value)
 
 
-def nodes_of(found: Taken) -> list[tuple[str, str, str | None, str | None]]:
+def nodes_of(found: Intake) -> list[tuple[str, str, str | None, str | None]]:
     return [(one.name, one.source, one.url, one.wanted) for one in found.nodes]
 
 
-def messages(found: Taken) -> list[str]:
+def messages(found: Intake) -> list[str]:
     return [str(one) for one in found.notes]
 
 
@@ -193,7 +193,7 @@ def test_everything_that_stands_in_the_way_is_told_at_once(
         "  $.cnr_custom_nodes.moving: moving: nightly: no exact version; write one\n"
         "  $.file_custom_nodes[0]: mine.py: a single file that ComfyUI does not bring, and no "
         "document holds its code; make it a node of its own, or leave it out\n"
-        "  → pin branches and tags with `./kiln snapshot.pin FILE`, or mend these places, "
+        "  → pin branches and tags with `./kiln snapshot.pin FILE`, or fix these places, "
         "or leave them out with --leave-out NAME,NAME"
     )
     left = ("branch", "nothing", "other/same", "open", "moving", "mine.py", "never")

@@ -188,13 +188,13 @@ print(rule, time.process_time() - begin, peak)
 
 def test_a_fault_reads_as_one_line_and_as_data() -> None:
     faults = Faults("a.json")
-    faults.add("$.b[10]", "x.y", "this", expected="that", remedy="mend it")
+    faults.add("$.b[10]", "x.y", "this", expected="that", remedy="fix it")
     faults.add("$.b[2]", "x.y", "this")
     faults.add("$.b[2]", "x.y", "this")
     with pytest.raises(FaultyDocumentError) as caught:
         faults.stop()
     assert str(caught.value) == (
-        "a.json: 2 faults\n  $.b[2]: this [x.y]\n  $.b[10]: this; expected that; mend it [x.y]"
+        "a.json: 2 faults\n  $.b[2]: this [x.y]\n  $.b[10]: this; expected that; fix it [x.y]"
     )
     assert caught.value.as_data() == {
         "source": "a.json",
@@ -205,7 +205,7 @@ def test_a_fault_reads_as_one_line_and_as_data() -> None:
                 "rule": "x.y",
                 "problem": "this",
                 "expected": "that",
-                "remedy": "mend it",
+                "remedy": "fix it",
             },
         ],
     }

@@ -18,7 +18,7 @@ from comfykiln.parsing.faults import Faults
 SCHEMAS = Path(comfykiln.__file__).parent / "schemas"
 PUBLISHED = Path(__file__).parents[3] / "docs" / "schemas"
 DOCUMENTS = [
-    "bundle",
+    "export",
     "comfylock",
     "comfypack",
     "migration-1.0",

@@ -79,7 +79,7 @@ def repository_renamed(environment: Environment) -> Iterable[tuple[str, str]]:
 
 
 def unsafe(environment: Environment) -> Iterable[tuple[str, str]]:
-    """Tell of nodes and packages that carried malware or have a hole that nobody mends."""
+    """Tell of nodes and packages that carried malware or have a hole that nobody fixes."""
     for node, entry in _known_nodes(environment):
         if entry["state"] == "unsafe":
             yield node.place, f"{_name(entry)} is unsafe: {entry['why']}"

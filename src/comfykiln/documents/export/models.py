@@ -96,7 +96,7 @@ def _sources(entry: Obj, faults: Faults) -> tuple[ModelSource, ...]:
             hub = value.get("type") if isinstance(value, dict) else None
             found.append(ModelSource(url=url, hub=hub if isinstance(hub, str) else None))
         else:
-            faults.note(path, "bundle.source", f"{shown(url)} is no address: left out")
+            faults.note(path, "export.source", f"{shown(url)} is no address: left out")
     return tuple(dict.fromkeys(found))
 
 
@@ -145,7 +145,7 @@ def read_workflows(
     if len(sizes) > MAX_WORKFLOWS or sum(sizes) > MAX_WORKFLOW_BYTES:
         faults.add(
             "workflows/",
-            "bundle.length",
+            "export.length",
             f"{len(sizes):,} files of {sum(sizes):,} bytes",
             expected=f"at most {MAX_WORKFLOWS:,} of {MAX_WORKFLOW_BYTES:,}",
             remedy="export only the workflows that are needed",
@@ -164,7 +164,7 @@ def read_workflows(
         else:
             faults.add(
                 child(path, "path"),
-                "bundle.workflow",
+                "export.workflow",
                 f"{shown(file)} is not in the export",
                 expected="every workflow that is listed",
                 remedy="export again, or remove the entry",

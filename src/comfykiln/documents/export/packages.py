@@ -69,7 +69,7 @@ def read_torch(uv: Obj, backend: str | None, faults: Faults) -> TorchSpec:
     if backend is not None and not _BACKEND.fullmatch(backend):
         faults.add(
             "$.tool",
-            "bundle.torch-backend",
+            "export.torch-backend",
             f"{backend!a} is no name of a backend",
             expected="auto, cpu, cu128, rocm6.4, xpu or another that uv knows",
             remedy="correct it",

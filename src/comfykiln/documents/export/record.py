@@ -46,10 +46,10 @@ def check_digests(files: Files, faults: Faults, *, sealed: bool) -> None:
         if sealed:
             remedy = "fetch or make the export again"
             faults.add(
-                where, "bundle.digest", f"{name} {problem}", expected=str(wanted), remedy=remedy
+                where, "export.digest", f"{name} {problem}", expected=str(wanted), remedy=remedy
             )
         else:
-            faults.note(where, "bundle.digest", f"{name} {problem}: changed since the export")
+            faults.note(where, "export.digest", f"{name} {problem}: changed since the export")
 
 
 def written(environment: Environment, members: Mapping[str, bytes]) -> bytes:
@@ -77,7 +77,7 @@ def read(files: Files, source: str, faults: Faults) -> Environment | None:
     others.pop(MANIFEST, None)
     if root.value.get("format") != FORMAT or listed != others:
         message = "other files were changed since it was written: they count, it does not"
-        faults.note(RECORD, "bundle.changed", message)
+        faults.note(RECORD, "export.changed", message)
         return None
     bare = record.load(root.value.get("environment"), f"{source}: {RECORD}")
     found = Faults(f"{source}: {RECORD}")

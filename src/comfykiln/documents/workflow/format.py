@@ -66,7 +66,7 @@ def write(environment: Environment) -> Written:
 def needs(data: bytes, name: str, faults: Faults, *, path: str | None = None) -> Environment:
     """Return what a workflow needs: the packs it names, its models, and the workflow itself.
 
-    Every fault is added to `faults`; `path` is where a bundle keeps the workflow.
+    Every fault is added to `faults`; `path` is where an export keeps the workflow.
     """
     document, form = _document(data, faults)
     if document is None:

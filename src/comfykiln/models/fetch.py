@@ -46,9 +46,9 @@ def fetch(
         else:
             missing.append(model)
     if missing:
-        from comfykiln.models.bringing import bring_all, job_of  # noqa: PLC0415  # the network
+        from comfykiln.models.download import download_all, job_of  # noqa: PLC0415  # the network
 
-        found |= bring_all([job_of(model) for model in missing], environ, shown)
+        found |= download_all([job_of(model) for model in missing], environ, shown)
     results = [found[model.name] for model in models]
     return FetchResult(
         done=tuple(one for one in results if isinstance(one, Fetched)),

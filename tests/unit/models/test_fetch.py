@@ -15,8 +15,8 @@ import pytest
 from tests.support.modelfiles import layer_of, locked, safetensors, sha256
 
 from comfykiln.errors import DriftError
-from comfykiln.models import bringing, hashing, store
-from comfykiln.models.fetching import FetchResult, fetch
+from comfykiln.models import download, hashing, store
+from comfykiln.models.fetch import FetchResult, fetch
 from comfykiln.models.records import Failed, Fetched, ModelSource
 from comfykiln.system.store import Store
 
@@ -109,7 +109,7 @@ def test_sources_are_tried_in_order_and_each_failure_is_told(faults: FaultServer
 def test_a_server_that_misbehaves_once_costs_an_attempt_and_no_wrong_byte(
     faults: FaultServer, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bringing, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(download, "READ_SECONDS", 0.5)
     served = faults.add("/m", DATA, faults=["", fault])  # the first request is the look
     result = fetch([locked(DATA, f"{faults.url}/m")])
     assert [one.sha256 for one in result.done] == [SHA]
@@ -167,7 +167,7 @@ def test_two_processes_download_one_file_once(faults: FaultServer) -> None:
 
 PROGRAM = """
 import sys
-from comfykiln.models.fetching import fetch
+from comfykiln.models.fetch import fetch
 from comfykiln.models.records import LockedModel, ModelSource
 url, sha256, size = sys.argv[1:]
 model = LockedModel(name="m", destination="vae/m.safetensors", criticality="required",
@@ -203,7 +203,7 @@ def test_a_killed_fetch_goes_on_where_it_was(faults: FaultServer) -> None:
     assert store.path_of(sha256(data)).read_bytes() == data
     assert done.kept + done.fetched == len(data)
     assert served.sent == done.fetched + 1  # and the one byte of the look
-    in_flight = bringing.WORKERS * bringing.settings_for(len(data)).part_size
+    in_flight = download.WORKERS * download.settings_for(len(data)).part_size
     assert done.kept >= arrived - in_flight - (1 << 20)  # what the system's buffers held
     assert leftovers() == []
 
