@@ -363,8 +363,8 @@ def models_push(
 
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:
     made = Collection(name)
-    for word, one in tasks.items():
-        made.add_task(one, name=word, default=word == default)
+    for word, entry in tasks.items():
+        made.add_task(entry, name=word, default=word == default)
     return made
 
 

@@ -267,12 +267,13 @@ def report(count: int, runs: Mapping[str, list[Figures]]) -> None:
         walls, cpus = zip(*map(total, rounds), strict=True)
         wall[way], cpu[way] = statistics.median(walls), statistics.median(cpus)
         phases = ", ".join(
-            f"{name} {statistics.median(one[name][0] for one in rounds):.1f}" for name in rounds[0]
+            f"{name} {statistics.median(entry[name][0] for entry in rounds):.1f}"
+            for name in rounds[0]
         )
         print(f"  {way:<10}{wall[way]:7.1f} s, CPU {cpu[way]:6.1f} s ({phases})")
-    for one, other in (("plain", "ours"), ("plain", "ours warm"), ("ours", "hand")):
-        ratio, work = wall[one] / wall[other], cpu[one] / cpu[other]
-        print(f"  {one} / {other}: {ratio:.2f} (CPU {work:.2f})", flush=True)
+    for first, second in (("plain", "ours"), ("plain", "ours warm"), ("ours", "hand")):
+        ratio, work = wall[first] / wall[second], cpu[first] / cpu[second]
+        print(f"  {first} / {second}: {ratio:.2f} (CPU {work:.2f})", flush=True)
 
 
 def one_round(bench: Bench, project: Project, runs: dict[str, list[Figures]]) -> None:

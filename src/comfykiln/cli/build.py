@@ -124,7 +124,7 @@ def build(
         export=export,
         cache=cache,
         models=_choice("--models", models, selection.CHOICES),
-        keep=_kept(archive, push, keep=keep),
+        keep=_require_some_place(archive, push, keep=keep),
         archive=_new_file(archive, "--archive"),
         push=push,
     )
@@ -246,7 +246,7 @@ def model_mounts(locked: Sequence[LockedModel], inside: Mapping[str, str], image
             f"the image has other files of {', '.join(other)} than models.lock names, and shows "
             "its own (build it again to change that)"
         )
-    arguments, missing = mounts([one for one in locked if one.destination not in inside])
+    arguments, missing = mounts([entry for entry in locked if entry.destination not in inside])
     if missing:
         console.warn(
             f"neither in the image nor in the store, so not shown to ComfyUI: "
@@ -293,7 +293,7 @@ def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _kept(archive: str | None, push: str | None, *, keep: bool) -> bool:
+def _require_some_place(archive: str | None, push: str | None, *, keep: bool) -> bool:
     """Return `keep`; models that are kept nowhere must go somewhere."""
     if not keep and archive is None and push is None:
         raise DocumentError(

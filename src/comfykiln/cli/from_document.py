@@ -51,7 +51,7 @@ def wanted(flags: Flags, name: str | None) -> FromOptions:
 
 def _one_of(text: str | None, options: tuple[Any, ...], flag: str) -> Any:
     if text not in options:
-        listed = ", ".join(str(one) for one in options if one)
+        listed = ", ".join(str(option) for option in options if option)
         raise DocumentError(f"{flag} is {text!r}", remedy=f"use one of: {listed}")
     return text
 
@@ -105,10 +105,10 @@ def lock_models(project: Project, taken: Intake, choice: str) -> None:
     except DriftError:
         with console.timed(f"lock the models of {taken.name}"), shown() as bars:
             found = locked_models(listed, upgrade=(), shown=bars)
-        for one in found.left_out:
-            reasons = "; ".join(one.reasons) or "it has no source"
+        for entry in found.left_out:
+            reasons = "; ".join(entry.reasons) or "it has no source"
             console.warn(
-                f"{one.name} ({one.criticality}) is not available and is left out: {reasons}"
+                f"{entry.name} ({entry.criticality}) is not available and is left out: {reasons}"
             )
         write_lock(listed, found.models)
 
@@ -140,7 +140,7 @@ def tell_differences(found: tuple[Difference, ...]) -> None:
     if not found:
         return
     rows = [("asked", "the image has", "because")]
-    rows += [(f"{one.thing} {one.asked}", one.got, one.why) for one in found]
+    rows += [(f"{entry.thing} {entry.asked}", entry.got, entry.why) for entry in found]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     console.warn("the image differs from the document:")
     for asked, got, why in rows:
@@ -167,9 +167,9 @@ def as_data(taken: Intake) -> dict[str, Any]:
             "required": list(taken.packages.required),
             "preferred": dict(taken.packages.preferred),
         },
-        "models": [one.destination for one in taken.models],
-        "differences": [asdict(one) for one in taken.differences],
-        "notes": [asdict(one) for one in taken.notes],
+        "models": [model.destination for model in taken.models],
+        "differences": [asdict(difference) for difference in taken.differences],
+        "notes": [asdict(note) for note in taken.notes],
     }
 
 
@@ -191,6 +191,6 @@ def show(taken: Intake, *, locked: bool) -> None:
 
 
 def _models(taken: Intake) -> str:
-    names = [one.destination for one in taken.models]
+    names = [model.destination for model in taken.models]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

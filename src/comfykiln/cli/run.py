@@ -60,7 +60,7 @@ def models_inside(ref: str) -> dict[str, str]:
     from comfykiln.oci import images  # noqa: PLC0415  # where it is used
 
     image = engine.require_image(engine.client(), ref)
-    return {one["path"]: one["sha256"] for one in images.models_told(engine.labels(image))}
+    return {entry["path"]: entry["sha256"] for entry in images.models_told(engine.labels(image))}
 
 
 def require_devices(target: Target) -> None:

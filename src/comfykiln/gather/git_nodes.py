@@ -108,8 +108,8 @@ def obtain_nodes(
     _require_hosts(pins, places)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         results = list(pool.map(partial(tried, places), pins))
-    _refuse_missing(pins, [one for one in results if isinstance(one, str)])
-    nodes = tuple(one for one in results if isinstance(one, GatheredNode))
+    _refuse_missing(pins, [result for result in results if isinstance(result, str)])
+    nodes = tuple(result for result in results if isinstance(result, GatheredNode))
     _refuse_unruled(nodes, rules)
     return nodes
 
@@ -126,7 +126,7 @@ def _with_submodules(
     places: Places, pin: NodePin, mount: str = ""
 ) -> Iterable[tuple[str, GitTree]]:
     """Yield (mount, repository) of the node and, below it, of every submodule."""
-    repository = _kept(places, pin) or _obtained(places, pin)
+    repository = _tree_in_store(places, pin) or _obtained(places, pin)
     yield mount, repository
     for module in repository.submodules:
         below = f"{mount}/{module.path}" if mount else module.path
@@ -139,7 +139,7 @@ def _folder(places: Places, pin: NodePin) -> Path:
     return places.store.root / "nodes" / (parts.hostname or "") / parts.path.strip("/") / pin.commit
 
 
-def _kept(places: Places, pin: NodePin) -> GitTree | None:
+def _tree_in_store(places: Places, pin: NodePin) -> GitTree | None:
     """Return what the store has, unless it is damaged or was made from an incomplete mirror."""
     note = _folder(places, pin) / "repository.json"
     if not note.is_file():
@@ -216,7 +216,9 @@ def _unreachable(host: str, places: Places) -> str:
 def _require_hosts(pins: Sequence[NodePin], places: Places) -> None:
     """Say within seconds which nodes are not available, where a whole host is out of reach."""
     alone = [pin for pin in pins if not pin.fallback]
-    wanted = [pin for pin in alone if not _kept(places, pin) and not _in_mirror(places, pin)]
+    wanted = [
+        pin for pin in alone if not _tree_in_store(places, pin) and not _in_mirror(places, pin)
+    ]
     hosts = sorted({urlsplit(pin.url).netloc for pin in wanted})
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         reasons = dict(
@@ -262,7 +264,7 @@ def _refuse_unruled(nodes: Sequence[GatheredNode], rules: Callable[[str], NodeRu
         name, rule = node.pin.directory, rules(node.pin.directory)
         if node.own.install_script and rule.install is None:
             faults.append(f"{name}: has an install.py; say `install: run` or `install: skip`")
-        pointers = [path for one in node.repositories.values() for path in one.lfs]
+        pointers = [path for repository in node.repositories.values() for path in repository.lfs]
         if pointers and not rule.lfs_pointers:
             faults.append(
                 f"{name}: {len(pointers)} file(s) are Git LFS pointers ({pointers[0]}), "

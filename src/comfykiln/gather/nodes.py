@@ -53,15 +53,15 @@ class NodeSet:
     @property
     def empty(self) -> bool:
         """Tell whether nothing comes from outside ComfyUI."""
-        return not self.packs and all(one.own for one in self.files)
+        return not self.packs and all(file.own for file in self.files)
 
     @property
     def lock(self) -> NodeLock:
         """What a lock holds of them."""
         return NodeLock(
-            archives={one.directory: one.locked for one in self.archives},
-            files={one.name: one.sha256 for one in self.files if not one.own},
-            sources=tuple(one.locked for one in self.sources),
+            archives={archive.directory: archive.locked for archive in self.archives},
+            files={file.name: file.sha256 for file in self.files if not file.own},
+            sources=tuple(source.locked for source in self.sources),
         )
 
 
@@ -121,9 +121,9 @@ def with_files(nodes: NodeSet, service: Service, comfyui: Path, locked: NodeLock
 
 def _require_locked(service: Service, found: tuple[NodeFile, ...], locked: NodeLock) -> None:
     wrong = [
-        f"{one.name}: has the sha256 {one.sha256}, lock: {locked.files.get(one.name, 'none')}"
-        for one in found
-        if not one.own and locked.files.get(one.name) != one.sha256
+        f"{entry.name}: has the sha256 {entry.sha256}, lock: {locked.files.get(entry.name, 'none')}"
+        for entry in found
+        if not entry.own and locked.files.get(entry.name) != entry.sha256
     ]
     if wrong:
         raise DriftError(

@@ -62,7 +62,8 @@ class GitTree:
             "pyproject": self.pyproject,
             "install_script": self.install_script,
             "submodules": [
-                {"path": one.path, "url": one.url, "commit": one.commit} for one in self.submodules
+                {"path": entry.path, "url": entry.url, "commit": entry.commit}
+                for entry in self.submodules
             ],
             "lfs": list(self.lfs),
             "lacking": list(self.lacking),
@@ -79,7 +80,7 @@ class GitTree:
             requirements=raw["requirements"],
             pyproject=raw["pyproject"],
             install_script=raw["install_script"],
-            submodules=tuple(Module(**one) for one in raw["submodules"]),
+            submodules=tuple(Module(**entry) for entry in raw["submodules"]),
             lfs=tuple(raw["lfs"]),
             lacking=tuple(raw["lacking"]),
         )
@@ -94,11 +95,11 @@ def read_repository(
     names = sorted({commit, top, *(name for kind, name, _ in entries if kind != "commit")})
     found: dict[str, GitObject] = {}
     missing: set[str] = set()
-    for one in read_objects(source, names, commits.environment(settings, ())):
-        if isinstance(one, str):
-            missing.add(one)
+    for entry in read_objects(source, names, commits.environment(settings, ())):
+        if isinstance(entry, str):
+            missing.add(entry)
         else:
-            found[one.name] = one
+            found[entry.name] = entry
     _require_trees(source, entries, missing)
     data = pack(found.values())
     files.write_bytes(folder / PACK, data)
@@ -159,7 +160,11 @@ def _modules(
         key, _, value = line.partition("\n")
         if match := re.fullmatch(r"submodule\.(.+)\.(path|url)", key):
             sections.setdefault(match[1], {})[match[2]] = value
-    places = {one["path"]: one["url"] for one in sections.values() if {"path", "url"} <= one.keys()}
+    places = {
+        section["path"]: section["url"]
+        for section in sections.values()
+        if {"path", "url"} <= section.keys()
+    }
     for path, name in sorted(links.items()):
         if path not in places:
             raise _unmapped(url, path)

@@ -44,7 +44,9 @@ def take(project: Project, wanted: FromOptions) -> Intake:
     name = choices.name_of(parsed, wanted.name, service_names(project.root))
     faults: list[str] = []
     ground = _ground(project, parsed, wanted, usual["suite"], faults)
-    leave_out = {one.lower() if "/" in one else normal_name(one) for one in wanted.leave_out}
+    leave_out = {
+        entry.lower() if "/" in entry else normal_name(entry) for entry in wanted.leave_out
+    }
     chosen = nodes.choose(
         parsed.environment,
         beside=_beside(wanted),
@@ -99,8 +101,8 @@ def _ground(
         comfyui=comfyui,
         base=base,
         exact_python=asked.system.python == base.patch,
-        differences=tuple(one for one in told if isinstance(one, Difference)),
-        notes=tuple(one for one in told if isinstance(one, Note)),
+        differences=tuple(entry for entry in told if isinstance(entry, Difference)),
+        notes=tuple(entry for entry in told if isinstance(entry, Note)),
     )
 
 
@@ -154,23 +156,25 @@ def _not_built(parsed: Parsed) -> Iterator[Note]:
     """Yield what a document holds and no image does."""
     found = parsed.environment
     if found.workflows:
-        names = ", ".join(one.name for one in found.workflows[:5])
+        names = ", ".join(workflow.name for workflow in found.workflows[:5])
         message = f"{len(found.workflows)} ({names}): their nodes are built, they stay outside"
         yield Note(path="workflows", rule="from.workflow", message=message)
-    for one in found.workflows:
-        if one.unresolved:
-            message = f"{one.name}: no known pack provides {', '.join(one.unresolved[:10])}"
+    for workflow in found.workflows:
+        if workflow.unresolved:
+            message = (
+                f"{workflow.name}: no known pack provides {', '.join(workflow.unresolved[:10])}"
+            )
             yield Note(path="workflows", rule="from.unresolved", message=message)
     if found.credentials:
-        hosts = ", ".join(one.host for one in found.credentials)
+        hosts = ", ".join(credential.host for credential in found.credentials)
         message = f"not taken: {hosts}; the build uses this machine's own"
         yield Note(path="credentials", rule="from.credentials", message=message)
 
 
 def _never_named(parsed: Parsed, leave_out: Iterable[str]) -> Iterator[Note]:
     """Yield what was to be left out and is not there."""
-    known = {normal_name(packages.called(one)) for one in parsed.environment.packages}
+    known = {normal_name(packages.called(package)) for package in parsed.environment.packages}
     for name in sorted(set(leave_out) - known):
-        if not any(nodes.is_named(one, {name}) for one in parsed.environment.nodes):
+        if not any(nodes.is_named(node, {name}) for node in parsed.environment.nodes):
             message = f"{name}: the document names nothing of that name"
             yield Note(path="--leave-out", rule="from.leave-out", message=message)

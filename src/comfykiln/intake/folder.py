@@ -136,7 +136,7 @@ def joined(usual: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"startup": usual["startup"]}
     for key in RULES:
         is_map = key in ("drop", "accepted", "nodes")
-        first, second = (one.get(key, {} if is_map else []) for one in (usual, own))
+        first, second = (entry.get(key, {} if is_map else []) for entry in (usual, own))
         found[key] = {**first, **second} if is_map else [*first, *second]
     found["requirements"] = list(own.get("requirements", []))
     return found
@@ -148,7 +148,7 @@ def _on(base: BaseSpec, package: str) -> str:
 
 
 def _overrides(packages: Packages, own: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    taken = {_name(one["requirement"]) for one in own}
+    taken = {_name(entry["requirement"]) for entry in own}
     reason = "the document's own override"
     return [
         {"requirement": line, "reason": reason}
@@ -194,6 +194,6 @@ def report(taken: Intake, further: Sequence[Difference] = ()) -> bytes:
         {
             "kind": str(taken.parsed.kind),
             "form": taken.parsed.form,
-            "differences": [asdict(one) for one in (*taken.differences, *further)],
+            "differences": [asdict(difference) for difference in (*taken.differences, *further)],
         }
     )

@@ -68,14 +68,16 @@ class Rules:
     @property
     def overridden(self) -> set[str]:
         """The names of packages whose every requirement is replaced."""
-        return {normalized(_NAME.split(one.requirement)[0]) for one in self.service.overrides}
+        return {normalized(_NAME.split(entry.requirement)[0]) for entry in self.service.overrides}
 
     def reason_aside(self, package: Package) -> str:
         """Return why a line takes no part in the solve, '' where it does."""
         name = called(package)
         if name in self.torch:
             return "the torch family belongs to the target"
-        if name not in self.stand_ins and any(fnmatchcase(name, one) for one in self.accelerators):
+        if name not in self.stand_ins and any(
+            fnmatchcase(name, entry) for entry in self.accelerators
+        ):
             return "it goes with the target's torch, which brings it where it needs it"
         drop = {normalized(name): why for name, why in self.service.drop.items()}
         drop |= self.service.drop
@@ -117,9 +119,11 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
                 aside.append(f"{node.directory}: {masked(line_of(package))} ({reason})")
             elif line := _line(package, rules, faults):
                 lines.append(line)
-                if one := rules.stand_ins.get(normalized(package.name)):
+                if stand_in := rules.stand_ins.get(normalized(package.name)):
                     replaced.add(normalized(package.name))
-                    aside.append(f"{node.directory}: {line_of(package)} ({one.by}: {one.reason})")
+                    aside.append(
+                        f"{node.directory}: {line_of(package)} ({stand_in.by}: {stand_in.reason})"
+                    )
         if lines:
             text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
             requirements[f"nodes/{node.directory}.txt"] = text
@@ -138,7 +142,9 @@ def rules_of(
     service: Service, target: Target | Targets, family: Sequence[str], lock: NodeLock
 ) -> Rules:
     """Return what decides about the lines of this image's nodes."""
-    commits = {(one.url, one.ref, one.subdirectory): one.commit for one in lock.sources}
+    commits = {
+        (source.url, source.ref, source.subdirectory): source.commit for source in lock.sources
+    }
     return Rules(
         service=service,
         family=family,
@@ -174,9 +180,9 @@ def normalized(name: str) -> str:
 
 def _line(package: Package, rules: Rules, faults: Faults) -> str:
     """Return the line that the solve gets, '' after a fault."""
-    one = rules.stand_ins.get(normalized(package.name))
+    stand_in = rules.stand_ins.get(normalized(package.name))
     if package.source == "index":
-        return line_of(replace(package, name=one.by) if one else package)
+        return line_of(replace(package, name=stand_in.by) if stand_in else package)
     if called(package) in rules.overridden:
         return called(package)
     if package.source != "git":

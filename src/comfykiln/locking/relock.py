@@ -43,13 +43,13 @@ def relock(
     """
     tree = comfyui_tree(project, service, access)
     held = read_node_lock(service.node_lock)
-    nodes = nodes_of(project, service, tree, access, None, _kept(held, upgrade))
+    nodes = nodes_of(project, service, tree, access, None, _without_upgrades(held, upgrade))
     nodes = _with_sources(project, service, nodes, access, held, upgrade)
     inputs = inputs_of(project, service, tree, nodes)
     for line in inputs.set_aside:
         console.note(f"set aside: {line}")
     local = project.package_index_build()
-    gone = {*held.archives, *(one.name for one in held.sources)}
+    gone = {*held.archives, *(source.name for source in held.sources)}
     environment = dict(os.environ) | step_environment(access.settings)
     if access.settings.ca_bundle:
         environment["SSL_CERT_FILE"] = str(access.settings.ca_bundle)
@@ -74,10 +74,10 @@ def relock(
     return [path for path in written if path.is_file()]
 
 
-def _kept(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
+def _without_upgrades(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
     """Return the lock without the archives that are to be learned anew."""
     gone = held.archives.keys() if "all" in upgrade else set(upgrade)
-    kept = {name: one for name, one in held.archives.items() if name not in gone}
+    kept = {name: archive for name, archive in held.archives.items() if name not in gone}
     return replace(held, archives=kept)
 
 
@@ -162,8 +162,8 @@ def _with_sources(
     rules = rules_of(service, project.targets, one_family(project.targets), NodeLock())
     wanted = wanted_sources(packs_of(service, nodes.packs), rules)
     sources = resolve_sources(wanted, held.sources, upgrade, access.mirror)
-    for one in sources:
-        console.note(f"git+{one.url}: {one.ref or 'its default branch'} is {one.commit}")
+    for source in sources:
+        console.note(f"git+{source.url}: {source.ref or 'its default branch'} is {source.commit}")
     found = obtain_sources(
         sources, store=access.store, settings=access.settings, mirror=access.mirror
     )
@@ -193,7 +193,7 @@ def _trees(
 
 def _of_the_target(name: str, url: str, nodes: NodeSet) -> DocumentError:
     short = url.partition("://")[2]
-    asking = [one.directory for one in nodes.packs if short in (one.requirements or "")]
+    asking = [pack.directory for pack in nodes.packs if short in (pack.requirements or "")]
     return DocumentError(
         f"{', '.join(asking) or 'a node'}: git+{url} holds {name}, which belongs to the target",
         remedy="drop the line, word for word and with a reason, below `drop:` in service.yaml "

@@ -51,8 +51,8 @@ def fetch(
         found |= download_all([job_of(model) for model in missing], environ, shown)
     results = [found[model.name] for model in models]
     return FetchResult(
-        done=tuple(one for one in results if isinstance(one, Fetched)),
-        failed=tuple(one for one in results if isinstance(one, Failed)),
+        done=tuple(result for result in results if isinstance(result, Fetched)),
+        failed=tuple(result for result in results if isinstance(result, Failed)),
     )
 
 

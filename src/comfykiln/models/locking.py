@@ -59,8 +59,8 @@ def lock_models(
     jobs = [_job(entry, kept.get(entry.name)) for entry in models.entries]
     todo = [job for job in jobs if job.name not in kept or _moved(job, kept[job.name])]
     results = download_all(todo, environ, shown)
-    failed = [one for one in results.values() if isinstance(one, Failed)]
-    _refuse([one for one in failed if one.criticality == "required"])
+    failed = [result for result in results.values() if isinstance(result, Failed)]
+    _refuse([entry for entry in failed if entry.criticality == "required"])
     locked = []
     for entry in models.entries:
         found = results.get(entry.name)
@@ -119,7 +119,7 @@ def _job(entry: ModelEntry, before: LockedModel | None) -> Job:
 def _refuse(failed: Sequence[Failed]) -> None:
     if not failed:
         return
-    lines = [f"  {one.name}" + "".join(f"\n    {r}" for r in one.reasons) for one in failed]
+    lines = [f"  {entry.name}" + "".join(f"\n    {r}" for r in entry.reasons) for entry in failed]
     raise KilnError(
         f"{len(failed)} required model(s) are not available:\n" + "\n".join(lines),
         remedy="fix the sources, add one with ./kiln models.add-source, or lower the criticality",

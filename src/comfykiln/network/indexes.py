@@ -193,10 +193,10 @@ def _merged(said: Iterable[_Said]) -> _Said:
     """Join settings, the first with precedence: uv adds lists and takes the first default."""
     every = list(said)
     return _Said(
-        default=next((one.default for one in every if one.default), ""),
-        extra=tuple(dict.fromkeys(url for one in every for url in one.extra)),
-        find_links=tuple(dict.fromkeys(url for one in every for url in one.find_links)),
-        insecure=tuple(dict.fromkeys(host for one in every for host in one.insecure)),
+        default=next((entry.default for entry in every if entry.default), ""),
+        extra=tuple(dict.fromkeys(url for entry in every for url in entry.extra)),
+        find_links=tuple(dict.fromkeys(url for entry in every for url in entry.find_links)),
+        insecure=tuple(dict.fromkeys(host for entry in every for host in entry.insecure)),
     )
 
 

@@ -144,9 +144,11 @@ def with_models(image: Image, models: Sequence[Layer]) -> Image:
         return base
     labels = base.labels | {MODELS_LABEL: models_label(models)}
     added = [layer.digest for layer in models]
-    config = _edited(base.config, labels, base.diff_ids + added, [_told(one) for one in models])
+    config = _edited(
+        base.config, labels, base.diff_ids + added, [_history_entry(model) for model in models]
+    )
     return replace(
-        base, config=config, layers=base.layers + tuple(_of_layer(one) for one in models)
+        base, config=config, layers=base.layers + tuple(_of_layer(model) for model in models)
     )
 
 
@@ -198,7 +200,7 @@ def _edited(
     }
 
 
-def _told(layer: Layer) -> dict[str, str]:
+def _history_entry(layer: Layer) -> dict[str, str]:
     first = layer.files[0].path
     more = f" and {len(layer.files) - 1} more" if len(layer.files) > 1 else ""
     return {

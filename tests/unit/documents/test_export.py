@@ -224,8 +224,8 @@ def test_an_export_of_comfygit(tmp_path: Path) -> None:
             ("opencv-python-headless", headless),
         ),
     )
-    assert [one.path for one in found.attachments] == ["package_config.toml"]
-    assert {digest.algorithm for one in found.models for digest in one.digests} == {
+    assert [attachment.path for attachment in found.attachments] == ["package_config.toml"]
+    assert {digest.algorithm for entry in found.models for digest in entry.digests} == {
         "sampled-xxhash"
     }
     assert [note.rule for note in parsed.notes] == ["export.no-code"]

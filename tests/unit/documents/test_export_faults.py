@@ -165,7 +165,7 @@ def test_missing_keys_are_no_faults() -> None:
         ("b", "git", None),
         ("c", "registry", "c-id"),
     ]
-    assert [(one.filename, one.paths) for one in found.models] == [("x.pt", ()), ("y.pt", ())]
+    assert [(model.filename, model.paths) for model in found.models] == [("x.pt", ()), ("y.pt", ())]
     assert found.comfyui.version == "v0.3.64"
 
 
@@ -330,7 +330,7 @@ def test_a_record_is_as_untrusted_as_any_document(key: str, value: Any, rule: st
 )
 def test_every_part_of_a_record_is_checked(key: str, value: Any, rule: str) -> None:
     with pytest.raises(FaultyDocumentError) as caught:
-        export.parse(hostile_record(lambda one: one.update({key: value})), "x.tar.gz")
+        export.parse(hostile_record(lambda entry: entry.update({key: value})), "x.tar.gz")
     assert rule in [fault.rule for fault in caught.value.records]
 
 

@@ -71,11 +71,11 @@ def test_an_object_longer_than_a_block_and_an_empty_one(work: Path) -> None:
     names = git(work, "rev-list", "--objects", "HEAD").split()[::1]
     wanted = sorted({name for name in names if len(name) == 40})
     objects = [
-        one
-        for one in read_objects(work / ".git", wanted, dict(os.environ))
-        if not isinstance(one, str)
+        entry
+        for entry in read_objects(work / ".git", wanted, dict(os.environ))
+        if not isinstance(entry, str)
     ]
-    sizes = sorted(len(one.data) for one in objects)
+    sizes = sorted(len(entry.data) for entry in objects)
     assert sizes[0] == 0
     assert sizes[-1] > BLOCK
     assert pack(objects) == pack(reversed(objects))

@@ -49,7 +49,7 @@ def test_a_host_that_never_answers_is_left_for_the_next_source(faults: FaultServ
         begin = time.monotonic()
         result = fetch([locked(DATA, f"{url}/m", f"{closed()}/m", f"{faults.url}/m")])
     assert time.monotonic() - begin < 10
-    assert [one.source for one in result.done] == [f"{faults.url}/m"]
+    assert [entry.source for entry in result.done] == [f"{faults.url}/m"]
 
 
 def test_a_trickle_is_no_transfer(faults: FaultServer, tmp_path: Path) -> None:

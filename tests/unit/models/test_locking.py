@@ -200,7 +200,7 @@ def test_what_nobody_needs_may_be_missing(
     models = described(tmp_path, two(faults, criticality="flexible"))
     locked = lock_models(models)
     assert [model.name for model in locked.models] == ["large"]
-    assert [one.name for one in locked.left_out] == ["small"]
+    assert [entry.name for entry in locked.left_out] == ["small"]
     assert large.sent > 0
 
 

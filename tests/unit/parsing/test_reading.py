@@ -131,7 +131,9 @@ def test_ten_megabytes_pass_and_one_byte_more_does_not(tmp_path: Path) -> None:
     path.write_bytes(b"{}".ljust(MAX_BYTES + 1))
     with pytest.raises(FaultyDocumentError) as caught:
         load(path)
-    assert [(one.path, one.rule) for one in caught.value.records] == [("$", "reading.size")]
+    assert [(record.path, record.rule) for record in caught.value.records] == [
+        ("$", "reading.size")
+    ]
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def known() -> dict[str, dict[str, Any]]:
     """Return what is known of repositories, by `host/owner/name` in lower case."""
     file = resources.files("comfykiln.documents.advice") / "repositories.json"
     listed = json.loads(file.read_text(encoding="utf-8"))["repositories"]
-    return {repository_key(one["repository"]).lower(): one for one in listed}
+    return {repository_key(entry["repository"]).lower(): entry for entry in listed}
 
 
 def floating_ref(environment: Environment) -> Iterable[tuple[str, str]]:
@@ -119,5 +119,7 @@ def _packages() -> dict[str, str]:
     file = resources.files("comfykiln.documents.advice") / "repositories.json"
     listed = json.loads(file.read_text(encoding="utf-8"))["packages"]
     return {
-        f"{one['name']}=={version}": one["why"] for one in listed for version in one["versions"]
+        f"{entry['name']}=={version}": entry["why"]
+        for entry in listed
+        for version in entry["versions"]
     }

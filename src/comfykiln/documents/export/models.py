@@ -173,7 +173,7 @@ def read_workflows(
         if file.startswith("workflows/") and file.endswith(".json") and file not in taken:
             name = file.removeprefix("workflows/").removesuffix(".json")
             found.append(_workflow(name, file, members[file], faults))
-    return tuple(one for one in found if one is not None)
+    return tuple(entry for entry in found if entry is not None)
 
 
 def _workflow(name: str, file: str, data: bytes, faults: Faults) -> Workflow | None:
@@ -259,7 +259,7 @@ def workflow_tables(
             "custom_node_map": node_map or None,
         }
         put_extras(table, workflow.extras, Kind.EXPORT)
-        tables[workflow.name] = {name: one for name, one in table.items() if one is not None}
+        tables[workflow.name] = {name: entry for name, entry in table.items() if entry is not None}
     return tables
 
 

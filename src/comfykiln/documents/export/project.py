@@ -81,7 +81,9 @@ def _toml(name: str, files: Files, faults: Faults) -> Obj:
     try:
         return Obj(toml_value(files.members[name], faults.source), path)
     except FaultyDocumentError as error:
-        faults.records += [replace(one, path=f"{name}: {one.path}") for one in error.records]
+        faults.records += [
+            replace(record, path=f"{name}: {record.path}") for record in error.records
+        ]
         return Obj({}, path)
 
 
