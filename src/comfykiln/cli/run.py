@@ -60,7 +60,9 @@ def models_inside(ref: str) -> dict[str, str]:
     from comfykiln.oci import images  # noqa: PLC0415  # where it is used
 
     image = engine.require_image(engine.client(), ref)
-    return {entry["path"]: entry["sha256"] for entry in images.models_told(engine.labels(image))}
+    return {
+        entry["path"]: entry["sha256"] for entry in images.labelled_models(engine.labels(image))
+    }
 
 
 def require_devices(target: Target) -> None:

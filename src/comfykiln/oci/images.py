@@ -95,10 +95,10 @@ class Image:
     @property
     def models(self) -> list[dict[str, Any]]:
         """The models that the image says it holds: path, sha256, size, layer."""
-        return models_told(self.labels)
+        return labelled_models(self.labels)
 
 
-def models_told(labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def labelled_models(labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the models that an image's labels name: path, sha256, size, layer."""
     found: list[dict[str, Any]] = json.loads(labels.get(MODELS_LABEL, "[]"))
     return found

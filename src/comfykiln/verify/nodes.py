@@ -26,7 +26,7 @@ class ReportedNode:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def told_nodes(nodes: NodeSet) -> Iterator[ReportedNode]:
+def reported_nodes(nodes: NodeSet) -> Iterator[ReportedNode]:
     """Yield every node of the image, those of ComfyUI itself left out unless they are disabled."""
     yield from map(_from_git, nodes.git)
     yield from map(_from_archive, nodes.archives)
@@ -49,7 +49,7 @@ def found_nodes(nodes: NodeSet, answers: Answers) -> dict[str, Any]:
             "imported": node.name in imported,
             "classes": len(classes_of(node.name, classes)),
         }
-        for node in told_nodes(nodes)
+        for node in reported_nodes(nodes)
     }
 
 
@@ -57,7 +57,7 @@ def report(nodes: NodeSet, answers: Answers) -> Iterator[str]:
     """Yield one line for each node: its pin, its import time in seconds, its classes."""
     times = import_times(answers.log)
     classes: Mapping[str, str] = answers.probe["node_classes"]
-    for node in told_nodes(nodes):
+    for node in reported_nodes(nodes):
         count = len(classes_of(node.name, classes))
         told = "disabled" if node.disabled else f"{times[node.name]:.1f} s, {count} class(es)"
         yield f"{node.name} {node.pin}: {told}"

@@ -16,7 +16,7 @@ from comfykiln.errors import KilnError
 from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.locking.nodelines import node_lines, rules_of
 from comfykiln.system import files
-from comfykiln.verify.nodes import found_nodes, told_nodes
+from comfykiln.verify.nodes import found_nodes, reported_nodes
 from comfykiln.verify.question import Expectation
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
         local_tag=gathered.torch.local_tag,
         packages=packages,
         packs={pack.name: pack_nodes(pack) for pack in plan.service.local_nodes},
-        nodes=tuple(node.name for node in told_nodes(gathered.nodes) if not node.disabled),
+        nodes=tuple(node.name for node in reported_nodes(gathered.nodes) if not node.disabled),
         without_classes=frozenset(
             name for name, rule in plan.service.nodes.items() if rule.frontend_only
         ),
