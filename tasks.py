@@ -21,7 +21,7 @@ from comfykiln.cli.program import task, task_on
 
 @task
 def doctor(_: Context, *, json: bool = False) -> None:
-    """Say what this machine can build and run, and how to mend what it cannot."""
+    """Say what this machine can build and run, and how to fix what it cannot."""
     from comfykiln.cli import doctor as the_doctor
 
     the_doctor.doctor(as_json=json)
@@ -368,8 +368,8 @@ def models_push(
 
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:
     made = Collection(name)
-    for word, one in tasks.items():
-        made.add_task(one, name=word, default=word == default)
+    for word, entry in tasks.items():
+        made.add_task(entry, name=word, default=word == default)
     return made
 
 

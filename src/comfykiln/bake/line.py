@@ -244,7 +244,7 @@ def _explained(error: process.ProgramError, progress: BuildProgress) -> KilnErro
     told = "\n".join(f"    {line}" for line in lines[-25:])
     return KilnError(
         f"the build step {progress.failed_name()!r} failed:\n{told}",
-        remedy="mend the cause and build again: finished steps are reused "
+        remedy="fix the cause and build again: finished steps are reused "
         "(KILN_VERBOSE=1 shows every line)",
     )
 

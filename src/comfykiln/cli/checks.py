@@ -47,7 +47,7 @@ def run_lint(root: Path = ROOT) -> None:
     if failed:
         raise KilnError(
             f"{len(failed)} of {len(checks)} checks found something: {', '.join(failed)}",
-            remedy="mend what is named above (`ruff format .` formats the Python sources)",
+            remedy="fix what is named above (`ruff format .` formats the Python sources)",
         )
     console.note(f"all {len(checks)} checks are clean")
 
@@ -134,7 +134,7 @@ def _tool(name: str) -> str:
 def run_tests(tier: str | None = None, *, root: Path = ROOT) -> None:
     """Run the checks and all tiers of tests, or the one `tier` alone; the first failure ends it.
 
-    Tiers that need an engine are left out, with the reason said, where none can be had; in CI
+    Tiers that need an engine are left out, with the reason said, where none is available; in CI
     (CI=true) or when asked for by name, that is a `NotPossibleError`.
     """
     if tier is not None and tier not in TIERS:

@@ -1,4 +1,4 @@
-"""What this machine can build and run, and how to mend what it cannot: facts in, findings out."""
+"""What this machine can build and run, and how to fix what it cannot: facts in, findings out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def doctor(*, as_json: bool, root: Path = ROOT) -> None:
     if not report.ready:
         raise NotPossibleError(
             "this machine cannot build the image core for cpu yet",
-            remedy="mend what is missing above",
+            remedy="fix what is missing above",
         )
 
 

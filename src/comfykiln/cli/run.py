@@ -48,7 +48,7 @@ def device_groups(target: Target) -> list[int]:
 
 
 def require_runnable(target: Target, ref: str, port: int) -> None:
-    """Raise one clear error when the image, the port or the target's devices are not to be had."""
+    """Raise one clear error when the image, the port or the target's devices are not available."""
     require_port(port)
     engine.connect()
     engine.require_image(engine.client(), ref)
@@ -60,7 +60,9 @@ def models_inside(ref: str) -> dict[str, str]:
     from comfykiln.oci import images  # noqa: PLC0415  # where it is used
 
     image = engine.require_image(engine.client(), ref)
-    return {one["path"]: one["sha256"] for one in images.models_told(engine.labels(image))}
+    return {
+        entry["path"]: entry["sha256"] for entry in images.labelled_models(engine.labels(image))
+    }
 
 
 def require_devices(target: Target) -> None:

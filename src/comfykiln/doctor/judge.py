@@ -162,7 +162,7 @@ def _network(machine: Machine) -> Iterator[Finding]:
         yield missing(
             "ca-bundle",
             f"{machine.ca_bundle} cannot be read",
-            "mend SSL_CERT_FILE, PIP_CERT or REQUESTS_CA_BUNDLE",
+            "fix SSL_CERT_FILE, PIP_CERT or REQUESTS_CA_BUNDLE",
         )
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.doctor.answers import Reach, reach_origins
+from comfykiln.doctor.answers import Answer, reach_origins
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.network import pip
 from comfykiln.network.indexes import uv_program
@@ -77,7 +77,7 @@ class Machine:
     newuidmap: bool  # or root, who needs none: mmdebstrap works in a namespace of users
     apt: bool
     devices: Devices
-    reach: tuple[Reach, ...]
+    reach: tuple[Answer, ...]
     ca_bundle: Path | None
     ca_bundle_readable: bool
     proxies: tuple[str, ...]  # without their passwords

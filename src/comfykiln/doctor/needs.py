@@ -65,7 +65,7 @@ def _needs(
     project: Project, target: Target, release: ComfyUISpec, families: Sequence[TorchFamily]
 ) -> Needs:
     torch = target.torch
-    family = next((one for one in families if _serves(one, target)), None)
+    family = next((family for family in families if _serves(family, target)), None)
     local = family.local if family else ""
     size = project.targets.torch_gigabytes(local) if family else torch.gigabytes
     git = next((o.url for o in release.origins if isinstance(o, GitOrigin)), "")

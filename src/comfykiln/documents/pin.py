@@ -96,8 +96,8 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     answered = _ask_all(sites, mirrors)
     text = data.decode()
     found = spans(text, yaml=_is_yaml(path, text)) if answered else {}
-    answers = [(_located(text, found, site), one) for site, one in answered]
-    after = apply(text, [_edit(text, found, site, one.commit) for site, one in answers])
+    answers = [(_located(text, found, site), entry) for site, entry in answered]
+    after = apply(text, [_edit(text, found, site, answer.commit) for site, answer in answers])
     _check(after, path, answers)
     return Pinned(
         before=text,
@@ -107,12 +107,12 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
                 name=site.name,
                 path=child(site.path, site.key),
                 before=site.before,
-                commit=one.commit,
-                how=one.how,
+                commit=answer.commit,
+                how=answer.how,
             )
-            for site, one in answers
+            for site, answer in answers
         ),
-        warnings=(*_unpinnable(parsed.environment), *_kept(sites, answers)),
+        warnings=(*_unpinnable(parsed.environment), *_unreached_releases(sites, answers)),
     )
 
 
@@ -237,7 +237,9 @@ def _unpinnable(environment: Environment) -> Iterable[str]:
             yield f"{node.place}: {node.name} has no registry version, which git cannot tell"
 
 
-def _kept(sites: Sequence[Site], answers: Sequence[tuple[Site, Resolved]]) -> Iterable[str]:
+def _unreached_releases(
+    sites: Sequence[Site], answers: Sequence[tuple[Site, Resolved]]
+) -> Iterable[str]:
     answered = {site.path for site, _ in answers if site.key == "comfyui"}
     for site in sites:
         if site.key == "comfyui" and site.path not in answered:

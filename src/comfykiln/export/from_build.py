@@ -113,15 +113,15 @@ def _nodes(plan: BuildPlan, gathered: Gathered) -> Iterator[ExportNode]:
                 commit=node.pin.commit,
                 requirements=_released(lines, node.directory),
             )
-    for one in gathered.nodes.archives:
-        if one.pin.registry_id and not one.pin.disabled:
+    for archive in gathered.nodes.archives:
+        if archive.pin.registry_id and not archive.pin.disabled:
             yield ExportNode(
-                name=one.directory,
+                name=archive.directory,
                 source="registry",
-                registry_id=one.pin.registry_id,
-                version=one.pin.version,
-                download_url=one.url or None,
-                requirements=_released(lines, one.directory),
+                registry_id=archive.pin.registry_id,
+                version=archive.pin.version,
+                download_url=archive.url or None,
+                requirements=_released(lines, archive.directory),
             )
 
 
@@ -139,7 +139,7 @@ def _overrides(plan: BuildPlan) -> list[str]:
     service = plan.service
     out = {*service.drop, *stand_ins_in(service.package_lock, plan.target.stand_ins)}
     gone = [f"{name}; python_version < '0'" for name in out if NAME.fullmatch(name)]
-    return [*(one.requirement for one in service.overrides), *gone]
+    return [*(entry.requirement for entry in service.overrides), *gone]
 
 
 def _model(model: LockedModel, *, in_image: bool) -> ExportModel:

@@ -110,7 +110,7 @@ def _collect(what: ExportInput) -> tuple[ExportInput, dev_nodes.Collected]:
         raise DocumentError(
             "the development nodes cannot be exported",
             faults=sorted(collected.faults),
-            remedy="mend each of these; nothing was written",
+            remedy="fix each of these; nothing was written",
         )
     for member in collected.left_out:
         console.note(f"left out of the export, it may hold a secret: {member}")

@@ -109,7 +109,9 @@ def from_environment(environment: Environment, source: str) -> NodePins:
         archives=tuple(
             _archive(node) for node in environment.nodes if node.source in {"registry", "archive"}
         ),
-        files=tuple((one.name, one.disabled) for one in environment.nodes if one.source == "file"),
+        files=tuple(
+            (node.name, node.disabled) for node in environment.nodes if node.source == "file"
+        ),
         packages=tuple(
             f"{package.name}=={package.version}"
             for package in environment.packages

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from comfykiln.git.repository import Repository
+    from comfykiln.git.repository import GitTree
     from comfykiln.network.indexes import IndexSettings
     from comfykiln.system.store import Store
 
@@ -32,7 +32,7 @@ class GatheredSource:
     """A package's repository at its commit, on this machine, by the mounts of its submodules."""
 
     locked: LockedSource
-    repositories: Mapping[str, Repository]
+    repositories: Mapping[str, GitTree]
 
 
 def resolve_sources(
@@ -50,9 +50,9 @@ def resolve_sources(
     from comfykiln.git.refs import resolve  # noqa: PLC0415  # rare
 
     kept = {
-        (one.url, one.ref, one.subdirectory): one
-        for one in known
-        if one.name not in upgrade and "all" not in upgrade
+        (entry.url, entry.ref, entry.subdirectory): entry
+        for entry in known
+        if entry.name not in upgrade and "all" not in upgrade
     }
     found = []
     for url, ref, subdirectory in sorted(wanted):
@@ -85,11 +85,12 @@ def obtain_sources(
         strict=strict,
     )
     pins = [
-        NodePin(directory=one.name or one.url, url=one.url, commit=one.commit) for one in sources
+        NodePin(directory=source.name or source.url, url=source.url, commit=source.commit)
+        for source in sources
     ]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         results = list(pool.map(partial(tried, places), pins))
-    missing = [one for one in results if isinstance(one, str)]
+    missing = [result for result in results if isinstance(result, str)]
     if missing:
         raise NotPossibleError(
             f"{len(missing)} package(s) that nodes want from git cannot be fetched:\n  "
@@ -97,7 +98,7 @@ def obtain_sources(
             remedy="name a folder of mirrors (--git-mirror DIR), or a proxy that reaches the host, "
             "or replace the package by a released one (`overrides:` in service.yaml)",
         )
-    made = [one for one in results if isinstance(one, GatheredNode)]
+    made = [result for result in results if isinstance(result, GatheredNode)]
     return tuple(
         GatheredSource(locked=source, repositories=node.repositories)
         for source, node in zip(sources, made, strict=True)
@@ -109,7 +110,8 @@ def named(
 ) -> tuple[GatheredSource, ...]:
     """Return the sources with the package names that a solve found (address → name)."""
     return tuple(
-        replace(one, locked=replace(one.locked, name=names[one.locked.address])) for one in sources
+        replace(source, locked=replace(source.locked, name=names[source.locked.address]))
+        for source in sources
     )
 
 

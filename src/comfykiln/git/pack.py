@@ -35,10 +35,10 @@ class GitObject:
 
 def pack(objects: Iterable[GitObject]) -> bytes:
     """Return a version 2 pack of the objects, sorted by name."""
-    ordered = sorted(objects, key=lambda one: one.name)
+    ordered = sorted(objects, key=lambda entry: entry.name)
     body = bytearray(b"PACK" + struct.pack(">II", 2, len(ordered)))
-    for one in ordered:
-        body += _head(KINDS[one.kind], len(one.data)) + _stored(one.data)
+    for entry in ordered:
+        body += _head(KINDS[entry.kind], len(entry.data)) + _stored(entry.data)
     return bytes(body) + hashlib.sha1(body, usedforsecurity=False).digest()
 
 

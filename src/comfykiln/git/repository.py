@@ -33,7 +33,7 @@ class Module:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Repository:
+class GitTree:
     """A repository at one commit.
 
     `pack` holds every object of the commit, `sha256` is the pack's. `requirements` and `pyproject`
@@ -62,14 +62,15 @@ class Repository:
             "pyproject": self.pyproject,
             "install_script": self.install_script,
             "submodules": [
-                {"path": one.path, "url": one.url, "commit": one.commit} for one in self.submodules
+                {"path": entry.path, "url": entry.url, "commit": entry.commit}
+                for entry in self.submodules
             ],
             "lfs": list(self.lfs),
             "lacking": list(self.lacking),
         }
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any], folder: Path) -> Repository:
+    def from_json(cls, raw: Mapping[str, Any], folder: Path) -> GitTree:
         """Return the record whose pack lies in `folder`."""
         return cls(
             url=raw["url"],
@@ -79,7 +80,7 @@ class Repository:
             requirements=raw["requirements"],
             pyproject=raw["pyproject"],
             install_script=raw["install_script"],
-            submodules=tuple(Module(**one) for one in raw["submodules"]),
+            submodules=tuple(Module(**entry) for entry in raw["submodules"]),
             lfs=tuple(raw["lfs"]),
             lacking=tuple(raw["lacking"]),
         )
@@ -87,24 +88,24 @@ class Repository:
 
 def read_repository(
     source: Path, url: str, commit: str, folder: Path, settings: IndexSettings
-) -> Repository:
+) -> GitTree:
     """Write the commit of the repository `source` as a pack into `folder`; return what it holds."""
     entries = _entries(source, commit, settings)
     top = commits.read(source, settings, "rev-parse", "--verify", f"{commit}^{{tree}}").strip()
     names = sorted({commit, top, *(name for kind, name, _ in entries if kind != "commit")})
     found: dict[str, GitObject] = {}
     missing: set[str] = set()
-    for one in read_objects(source, names, commits.environment(settings, ())):
-        if isinstance(one, str):
-            missing.add(one)
+    for entry in read_objects(source, names, commits.environment(settings, ())):
+        if isinstance(entry, str):
+            missing.add(entry)
         else:
-            found[one.name] = one
+            found[entry.name] = entry
     _require_trees(source, entries, missing)
     data = pack(found.values())
     files.write_bytes(folder / PACK, data)
     blobs = {path: name for kind, name, path in entries if kind == "blob"}
     texts = {path: found[name].data for path, name in blobs.items() if name in found}
-    return Repository(
+    return GitTree(
         url=url,
         commit=commit,
         pack=folder / PACK,
@@ -159,7 +160,11 @@ def _modules(
         key, _, value = line.partition("\n")
         if match := re.fullmatch(r"submodule\.(.+)\.(path|url)", key):
             sections.setdefault(match[1], {})[match[2]] = value
-    places = {one["path"]: one["url"] for one in sections.values() if {"path", "url"} <= one.keys()}
+    places = {
+        section["path"]: section["url"]
+        for section in sections.values()
+        if {"path", "url"} <= section.keys()
+    }
     for path, name in sorted(links.items()):
         if path not in places:
             raise _unmapped(url, path)
@@ -184,7 +189,7 @@ def _absolute(address: str, parent: str) -> str:
 def _unmapped(url: str, path: str) -> DocumentError:
     return DocumentError(
         f"{url}: {path} is a submodule that .gitmodules does not name",
-        remedy="leave the node out, or pin a commit that mends it",
+        remedy="leave the node out, or pin a commit that fixes it",
     )
 
 
@@ -194,4 +199,4 @@ def _text(data: bytes | None, what: str) -> str | None:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{what} is no UTF-8", remedy="pin a commit that mends it") from error
+        raise DocumentError(f"{what} is no UTF-8", remedy="pin a commit that fixes it") from error

@@ -28,10 +28,10 @@ def conflict(inputs: LockInputs, error: ProgramError) -> KilnError:
         if NETWORK.search(error.output):
             return NotPossibleError(
                 f"the package index cannot be asked:\n{said}",
-                remedy="mend the way to it (network, proxy, --ca-bundle, index settings)",
+                remedy="fix the way to it (network, proxy, --ca-bundle, index settings)",
             )
         return DocumentError(
-            f"the packages cannot be solved; uv says:\n{said}", remedy="mend the line it names"
+            f"the packages cannot be solved; uv says:\n{said}", remedy="fix the line it names"
         )
     told = list(_claims(inputs, error.output))
     wheel = (
@@ -49,7 +49,7 @@ def conflict(inputs: LockInputs, error: ProgramError) -> KilnError:
 
 
 def _headline(output: str, told: Sequence[str]) -> str:
-    """Return what is wrong: a package that cannot be had contradicts nobody."""
+    """Return what is wrong: a package that is not available contradicts nobody."""
     if ABSENT.search(output):
         return "a package or version that is asked for is not on the package index"
     if NO_WHEEL.search(output) and len(told) == 1:

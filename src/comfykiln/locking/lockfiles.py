@@ -101,7 +101,7 @@ def _check_lock(path: Path, inputs: LockInputs, command: str) -> None:
     text = path.read_text("utf-8")
     if not is_made_from(text, inputs):
         told = list(differences(text, inputs)) if PART.search(text) else []
-        shown = "".join(f"\n  {one}" for one in told) or (
+        shown = "".join(f"\n  {entry}" for entry in told) or (
             " (requirements of ComfyUI, its Manager or a pack, the torch family, the Python)"
         )
         raise DriftError(
@@ -141,7 +141,7 @@ def locked(path: Path) -> dict[str, str]:
 def stand_ins_in(path: Path, stand_ins: Mapping[str, StandIn]) -> dict[str, StandIn]:
     """Return those of the stand-ins that the lock says it holds in place of the other package."""
     told = set(REPLACED.findall(path.read_text("utf-8"))) if path.is_file() else set()
-    return {name: one for name, one in stand_ins.items() if (name, one.by) in told}
+    return {name: entry for name, entry in stand_ins.items() if (name, entry.by) in told}
 
 
 def _normalized(name: str) -> str:

@@ -133,7 +133,7 @@ def _without_trees(text: str, trees: Mapping[str, Tree]) -> str:
     """Take the packages that are built from trees out of a lock: no index has a hash of them."""
     places = {tree.path.as_uri() for tree in trees.values()}
     entries = re.split(r"(?m)^(?=[A-Za-z0-9])", text)
-    return "".join(one for one in entries if not places & set(one.split()))
+    return "".join(entry for entry in entries if not places & set(entry.split()))
 
 
 def _argv(inputs: LockInputs, upgrade: Sequence[str], built: Sequence[str]) -> list[str]:

@@ -61,7 +61,7 @@ def combined(models: ModelList, named: Iterable[ModelEntry]) -> ModelList:
         known = entries.get(entry.destination)
         entries[entry.destination] = _merged(known, entry, notes) if known else entry
     faults = Faults(str(models.path))
-    check_destinations(((one, f"the model {one!r}") for one in entries), faults)
+    check_destinations(((entry, f"the model {entry!r}") for entry in entries), faults)
     faults.stop()
     found = tuple(_named_apart(entries.values()))
     return ModelList(path=models.path, entries=found, digest=digest_of(found))

@@ -35,7 +35,7 @@ class ImageFolder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSource:
-    """One place where a model can be had; never a secret, only where one is found.
+    """One place where a model is available; never a secret, only where one is found.
 
     `url` is `s3://bucket/key`, `hf://owner/repo@commit/path`, `civitai:VERSION`, `https://…` or
     `file:…`. `auth` is the name of a profile for s3 and of an environment variable for the others.
@@ -138,7 +138,7 @@ class Fetched:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """A model that could not be had; `reasons` has a line for each source that was tried."""
+    """A model that was not available; `reasons` has a line for each source that was tried."""
 
     name: str
     criticality: Criticality

@@ -121,7 +121,7 @@ def page(
                 raise UnavailableError(f"{redacted(url)}: the page is larger than {MAX_PAGE} bytes")
             return Page(url=answer.url, media_type=answer.headers.get_content_type(), body=body)
 
-    with _told(url):
+    with _network_faults(url):
         return within(patience.probe, work, url)
 
 
@@ -147,7 +147,7 @@ def chunks(
     """
     deadline = time.monotonic() + patience.total
     done = 0
-    with _told(url):
+    with _network_faults(url):
         open_it = lambda: _open(url, settings, patience.stall, {})  # noqa: E731  # named for `within`
         with within(patience.stall, open_it, url) as answer:
             while chunk := answer.read1(CHUNK):
@@ -237,7 +237,7 @@ def _opener(settings: IndexSettings, host: str) -> OpenerDirector:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _network_faults(url: str) -> Iterator[None]:
     """Turn the faults of the network into `UnavailableError` with a reason for people."""
     try:
         yield

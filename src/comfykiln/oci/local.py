@@ -85,9 +85,9 @@ def _of_one_image(manifests: dict[str, bytes]) -> bytes:
     """Return the last manifest, or the only image that it lists beside statements about it."""
     last = list(manifests.values())[-1]
     listed = [
-        manifests[one["digest"]]
-        for one in json.loads(last).get("manifests", [])
-        if one["digest"] in manifests and one.get("platform", {}).get("os") != "unknown"
+        manifests[entry["digest"]]
+        for entry in json.loads(last).get("manifests", [])
+        if entry["digest"] in manifests and entry.get("platform", {}).get("os") != "unknown"
     ]
     return listed[0] if len(listed) == 1 else last
 

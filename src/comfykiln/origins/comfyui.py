@@ -48,7 +48,7 @@ def obtain_comfyui(
     final = store.root / "comfyui" / spec.content
     pinned = read_list(spec.files)
     with store.lock(f"comfyui-{spec.content}"):
-        use = _kept(spec, final, pinned)
+        use = _use_in_store(spec, final, pinned)
         if use is None or (strict and use.fallback):
             source = _Source(
                 spec=spec,
@@ -70,7 +70,9 @@ class _Source:
     patience: Patience
 
 
-def _kept(spec: ComfyUISpec, final: Path, pinned: Mapping[str, PinnedFile]) -> OriginUse | None:
+def _use_in_store(
+    spec: ComfyUISpec, final: Path, pinned: Mapping[str, PinnedFile]
+) -> OriginUse | None:
     """Return where the tree in the store came from, or None when it is missing or damaged."""
     note = _note(final)
     if not final.is_dir() or not note.is_file():

@@ -202,7 +202,7 @@ def _pep508(line: str, path: str, faults: Faults) -> Package | None:
 
 
 def _from_requirement(requirement: Requirement, path: str, hashes: list[str]) -> Package:
-    exact = [one for one in requirement.specifier if one.operator == "=="]
+    exact = [entry for entry in requirement.specifier if entry.operator == "=="]
     version = exact[0].version if len(exact) == 1 and len(requirement.specifier) == 1 else None
     if version is not None and version.endswith("*"):
         version = None
@@ -235,7 +235,7 @@ def _refuse(line: str, path: str, faults: Faults, problem: str) -> None:
 
 
 def _split(extras: str | None) -> tuple[str, ...]:
-    return tuple(sorted(one.strip() for one in (extras or "").split(",") if one.strip()))
+    return tuple(sorted(entry.strip() for entry in (extras or "").split(",") if entry.strip()))
 
 
 def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
@@ -243,7 +243,9 @@ def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
     try:
         text = decoded(data, name)
     except FaultyDocumentError as error:
-        faults.records += [replace(one, path=f"{name} {one.path}") for one in error.records]
+        faults.records += [
+            replace(record, path=f"{name} {record.path}") for record in error.records
+        ]
         return []
     is_long = text.count("\n") > MAX_FILE_LINES
     lines = [] if is_long else logical_lines(text)
@@ -300,14 +302,14 @@ def line_of(package: Package) -> str:
     else:
         line = head + (f"=={package.version}" if package.version else package.specifier or "")
     marker = f" ; {package.marker}" if package.marker else ""
-    return f"{line}{marker}{''.join(f' --hash=sha256:{one}' for one in _hashes(package))}"
+    return f"{line}{marker}{''.join(f' --hash=sha256:{entry}' for entry in _hashes(package))}"
 
 
 def _hashes(package: Package) -> list[str]:
     if package.url:
         return []
     more: list[str] = next(
-        (json.loads(one.json) for one in package.unknown if one.path == "hashes"), []
+        (json.loads(entry.json) for entry in package.unknown if entry.path == "hashes"), []
     )
     return [package.sha256] if package.sha256 else more
 
@@ -320,7 +322,9 @@ def address_of(package: Package) -> str:
         options["subdirectory"] = package.subdirectory
     if package.sha256:
         options["sha256"] = package.sha256
-    options |= {one.path: json.loads(one.json) for one in package.unknown if one.path != "hashes"}
+    options |= {
+        entry.path: json.loads(entry.json) for entry in package.unknown if entry.path != "hashes"
+    }
     address = f"git+{package.url}" if repository else package.url or ""
     if package.ref:
         address += f"@{package.ref}"

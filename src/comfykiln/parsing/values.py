@@ -174,7 +174,7 @@ def _no_repository(text: str) -> str:
     parts = urlsplit(text)
     if parts.fragment or parts.query:
         return "what follows # or ? belongs to a page"
-    names = [one for one in parts.path.split("/") if one]
+    names = [entry for entry in parts.path.split("/") if entry]
     if not names:
         return "it names no repository"
     is_page = parts.hostname == "github.com" and not _GITHUB_PAGES.isdisjoint(names[2:3])

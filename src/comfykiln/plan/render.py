@@ -36,9 +36,9 @@ def dockerfile(plan: BuildPlan, templates: Path) -> str:
         text = environment.select_template(template_names(plan)).render(_values(plan))
     except jinja2.TemplateSyntaxError as error:
         place = f"{error.filename or templates}, line {error.lineno}"
-        raise DocumentError(f"{place}: {error.message}", remedy="mend the template") from error
+        raise DocumentError(f"{place}: {error.message}", remedy="fix the template") from error
     except jinja2.TemplateError as error:
-        raise DocumentError(f"{templates}: {error.message}", remedy="mend the template") from error
+        raise DocumentError(f"{templates}: {error.message}", remedy="fix the template") from error
     return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
 
 

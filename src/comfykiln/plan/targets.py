@@ -89,7 +89,7 @@ class Targets:
 def load_targets(path: Path) -> Targets:
     """Read targets.yaml; raises `DocumentError` with every fault and its place."""
     raw = load_yaml(path, "targets")
-    stand_ins = {name: StandIn(**one) for name, one in raw.get("stand_ins", {}).items()}
+    stand_ins = {name: StandIn(**entry) for name, entry in raw.get("stand_ins", {}).items()}
     accelerator = tuple(raw["accelerator_packages"])
     return Targets(
         by_name={

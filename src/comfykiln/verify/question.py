@@ -186,7 +186,7 @@ def rejected(ref: str, faults: Sequence[str], answers: Answers) -> KilnError:
     log = "\n".join(f"    {line}" for line in answers.log[-LOG_LINES:])
     return KilnError(
         f"{ref} is not what its description says:\n{told}\n  its log ends:\n{log}",
-        remedy="mend the cause and build again; nothing was tagged",
+        remedy="fix the cause and build again; nothing was tagged",
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from comfykiln.cli import doctor
-from comfykiln.doctor.answers import Reach, ask_address, ask_index, together
+from comfykiln.doctor.answers import Answer, ask_address, ask_index, together
 from comfykiln.doctor.findings import State, limited, missing
 from comfykiln.doctor.judge import judge
 from comfykiln.doctor.machine import (
@@ -35,8 +35,8 @@ GIGA = 10**9
 HOSTS = ("docker.io", "github.com", "download.pytorch.org", "package-index")
 
 
-def reached(*names: str) -> tuple[Reach, ...]:
-    return tuple(Reach(name=n, fault="" if n in names else "no such host") for n in HOSTS)
+def reached(*names: str) -> tuple[Answer, ...]:
+    return tuple(Answer(name=n, fault="" if n in names else "no such host") for n in HOSTS)
 
 
 ENGINE = Engine(
@@ -422,9 +422,9 @@ def test_a_silent_origin_does_not_hold_up_the_others() -> None:
     checks = {"slow": slow, "bad": lambda: "refused", "good": lambda: ""}
     found = together(checks, deadline=0.2)
     assert found == (
-        Reach(name="slow", fault="no answer within 0.2 s"),
-        Reach(name="bad", fault="refused"),
-        Reach(name="good", fault=""),
+        Answer(name="slow", fault="no answer within 0.2 s"),
+        Answer(name="bad", fault="refused"),
+        Answer(name="good", fault=""),
     )
     assert time.monotonic() - start < 3
 

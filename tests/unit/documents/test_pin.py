@@ -303,7 +303,7 @@ def test_an_unreachable_host_is_status_3_and_nothing_is_written(
     assert "https://localhost:1/o/q: cannot be reached" in str(caught.value)
     assert "--git-mirror" in str(caught.value)
     assert path.read_text() == text
-    assert [one.name for one in tmp_path.iterdir()] == ["s.json"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s.json"]
 
 
 def test_every_missing_name_is_told_and_nothing_is_written(mirrors: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.sites import Answer, site
 
 from comfykiln.models import store
-from comfykiln.models.fetching import fetch
+from comfykiln.models.fetch import fetch
 from comfykiln.models.records import ModelSource
 from comfykiln.models.sources.find import find, licence_of
 from comfykiln.transfer.errors import AccessError, ProfileError

@@ -84,9 +84,9 @@ def test_the_one_image_of_an_index() -> None:
         {"digest": digest(statement), "platform": {"os": "unknown", "architecture": "unknown"}},
     ]
     index = json.dumps({"manifests": listed}).encode()
-    pushed = {digest(one): one for one in (image, statement, index)}
+    pushed = {digest(entry): entry for entry in (image, statement, index)}
     assert local._of_one_image(pushed) == image
     listed[1]["platform"] = {"os": "linux", "architecture": "arm64"}
     both = json.dumps({"manifests": listed}).encode()
-    pushed = {digest(one): one for one in (image, statement, both)}
+    pushed = {digest(entry): entry for entry in (image, statement, both)}
     assert local._of_one_image(pushed) == both

@@ -66,7 +66,9 @@ def write(environment: Environment) -> Written:
     body = document_of(replace(environment, models=(), extras=_snapshot_extras(environment)))
     document: dict[str, Any] = {"basic": _basic(environment), "custom_nodes": body}
     if environment.credentials:
-        document["auth"] = {one.host: f"${{{one.variable}}}" for one in environment.credentials}
+        document["auth"] = {
+            credential.host: f"${{{credential.variable}}}" for credential in environment.credentials
+        }
     document["models"] = [_model_value(model) for model in environment.models]
     put_extras(document, environment.extras, Kind.COMFYLOCK)
     return Written(kind=Kind.COMFYLOCK, filename="comfy-lock.yaml", data=dump(document).encode())
@@ -129,13 +131,13 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
 
 
 def _digests(model: Obj, faults: Faults) -> Iterable[Digest]:
-    for one in model.objs("hashes"):
-        digest, algorithm = one.text("hash"), (one.text("type") or "").lower()
+    for entry in model.objs("hashes"):
+        digest, algorithm = entry.text("hash"), (entry.text("type") or "").lower()
         if not digest or not algorithm or not _DIGITS.fullmatch(digest):
             continue  # the shape check has told of it
         if len(digest) != DIGEST_LENGTHS.get(algorithm, len(digest)):
             faults.add(
-                child(one.path, "hash"),
+                child(entry.path, "hash"),
                 "comfylock.hash",
                 f"{len(digest)} digits are no {algorithm}",
                 expected=f"{DIGEST_LENGTHS[algorithm]} hex digits",
@@ -148,8 +150,8 @@ def _digests(model: Obj, faults: Faults) -> Iterable[Digest]:
 def _paths(model: Obj, url: str | None, faults: Faults) -> tuple[str, ...]:
     """Return where the file goes; a path that is a folder's gets the name in the address."""
     found = []
-    for one in model.objs("paths"):
-        text, place = one.text("path"), child(one.path, "path")
+    for entry in model.objs("paths"):
+        text, place = entry.text("path"), child(entry.path, "path")
         path = model_path(text, place, faults) if text else None
         is_kind = path and _KIND_FOLDER.fullmatch(path) and "." in file_name(url or "")
         if text and path and (text.endswith("/") or is_kind):
@@ -209,12 +211,12 @@ def _model_value(model: Model) -> dict[str, Any]:
         "url": model.sources[0].url if model.sources else None,
         "paths": [{"path": path} for path in model.paths],
         "hashes": [
-            {"hash": one.value, "type": one.algorithm.upper()}
-            for one in model.digests
-            if _DIGITS.fullmatch(one.value)  # what peers sample of a file need not be hex digits
+            {"hash": digest.value, "type": digest.algorithm.upper()}
+            for digest in model.digests
+            if _DIGITS.fullmatch(digest.value)  # what peers sample of a file need not be hex digits
         ],
         "type": model.kind,
     }
-    value = {key: one for key, one in value.items() if one}
+    value = {key: entry for key, entry in value.items() if entry}
     put_extras(value, model.extras, Kind.COMFYLOCK)
     return value

@@ -114,8 +114,14 @@ def write(environment: Environment) -> Written:
     lines = "".join(f"{line_of(package)}\n" for package in packages)
     beside = [(REQUIREMENTS, lines.encode())]
     for name, form in WORKFLOWS.items():
-        beside += [(name, one.data) for one in environment.workflows if one.format == form][:1]
-    beside += [(one.path, one.data) for one in environment.attachments if _is_input(one.path)]
+        beside += [
+            (name, workflow.data) for workflow in environment.workflows if workflow.format == form
+        ][:1]
+    beside += [
+        (attachment.path, attachment.data)
+        for attachment in environment.attachments
+        if _is_input(attachment.path)
+    ]
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     return Written(kind=Kind.COMFYPACK, filename=SNAPSHOT, data=text.encode(), beside=tuple(beside))
 
@@ -197,7 +203,9 @@ def _workflows(files: Mapping[str, bytes], faults: Faults) -> Iterable[Workflow]
         if name in files:
             inner = Faults(faults.source)
             yield from workflow.needs(files[name], PurePath(name).stem, inner).workflows
-            faults.records += [replace(one, path=f"{name} {one.path}") for one in inner.records]
+            faults.records += [
+                replace(record, path=f"{name} {record.path}") for record in inner.records
+            ]
 
 
 def _attachments(files: Mapping[str, bytes]) -> Iterable[Attachment]:

@@ -99,7 +99,7 @@ def from_repository(address: str, ref: str | None = None) -> Files:
         env = git_env("")
         git = ["git", "-C", str(clone)]
         listed = capture([*git, "ls-tree", "--name-only", "-z", commit], env=env).split("\0")
-        wanted = [one for one in listed if one in _FILES or f"{one}/" in _FOLDERS]
+        wanted = [entry for entry in listed if entry in _FILES or f"{entry}/" in _FOLDERS]
         if PROJECT not in wanted:
             raise _no_project(f"{address} at {commit[:12]}")
         argv = [*git, "archive", "--format=tar.gz", "-o", str(packed), f"{commit}^{{tree}}"]

@@ -96,7 +96,7 @@ def _sources(entry: Obj, faults: Faults) -> tuple[ModelSource, ...]:
             hub = value.get("type") if isinstance(value, dict) else None
             found.append(ModelSource(url=url, hub=hub if isinstance(hub, str) else None))
         else:
-            faults.note(path, "bundle.source", f"{shown(url)} is no address: left out")
+            faults.note(path, "export.source", f"{shown(url)} is no address: left out")
     return tuple(dict.fromkeys(found))
 
 
@@ -145,7 +145,7 @@ def read_workflows(
     if len(sizes) > MAX_WORKFLOWS or sum(sizes) > MAX_WORKFLOW_BYTES:
         faults.add(
             "workflows/",
-            "bundle.length",
+            "export.length",
             f"{len(sizes):,} files of {sum(sizes):,} bytes",
             expected=f"at most {MAX_WORKFLOWS:,} of {MAX_WORKFLOW_BYTES:,}",
             remedy="export only the workflows that are needed",
@@ -164,7 +164,7 @@ def read_workflows(
         else:
             faults.add(
                 child(path, "path"),
-                "bundle.workflow",
+                "export.workflow",
                 f"{shown(file)} is not in the export",
                 expected="every workflow that is listed",
                 remedy="export again, or remove the entry",
@@ -173,7 +173,7 @@ def read_workflows(
         if file.startswith("workflows/") and file.endswith(".json") and file not in taken:
             name = file.removeprefix("workflows/").removesuffix(".json")
             found.append(_workflow(name, file, members[file], faults))
-    return tuple(one for one in found if one is not None)
+    return tuple(entry for entry in found if entry is not None)
 
 
 def _workflow(name: str, file: str, data: bytes, faults: Faults) -> Workflow | None:
@@ -259,7 +259,7 @@ def workflow_tables(
             "custom_node_map": node_map or None,
         }
         put_extras(table, workflow.extras, Kind.EXPORT)
-        tables[workflow.name] = {name: one for name, one in table.items() if one is not None}
+        tables[workflow.name] = {name: entry for name, entry in table.items() if entry is not None}
     return tables
 
 

@@ -61,7 +61,7 @@ def read_torch(uv: Obj, backend: str | None, faults: Faults) -> TorchSpec:
         and is_torch_family(package.name)
         and package.version
     ]
-    version = next((one.version for one in pins if normal_name(one.name) == "torch"), None)
+    version = next((pin.version for pin in pins if normal_name(pin.name) == "torch"), None)
     built = backend_of(version if "+" in (version or "") else None)
     indexes = {index.name: index.url for index in read_indexes(uv, Faults(faults.source))}
     named = uv.obj("sources").obj("torch").text("index")
@@ -69,7 +69,7 @@ def read_torch(uv: Obj, backend: str | None, faults: Faults) -> TorchSpec:
     if backend is not None and not _BACKEND.fullmatch(backend):
         faults.add(
             "$.tool",
-            "bundle.torch-backend",
+            "export.torch-backend",
             f"{backend!a} is no name of a backend",
             expected="auto, cpu, cu128, rocm6.4, xpu or another that uv knows",
             remedy="correct it",
@@ -102,7 +102,9 @@ def read_resolution(uv: Obj, config: Obj, torch: TorchSpec) -> Resolution:
     """Return what bends the solve, without the torch family's pins."""
     pins = {line_of(package) for package in torch.packages}
     return Resolution(
-        constraints=tuple(one for one in uv.texts("constraint-dependencies") if one not in pins),
+        constraints=tuple(
+            entry for entry in uv.texts("constraint-dependencies") if entry not in pins
+        ),
         overrides=uv.texts("override-dependencies"),
         excludes=uv.texts("exclude-dependencies"),
         substitutions=tuple(
@@ -150,7 +152,11 @@ def dependencies_of(environment: Environment) -> list[str]:
         if package.group is None and is_requirement(package)
     ]
     names = {normal_name(package.name) for package in environment.packages}
-    torch = (one.name for one in environment.torch.packages if normal_name(one.name) not in names)
+    torch = (
+        package.name
+        for package in environment.torch.packages
+        if normal_name(package.name) not in names
+    )
     return [*dict.fromkeys(found), *torch]
 
 
@@ -187,7 +193,7 @@ def uv_table(environment: Environment) -> dict[str, Any]:
     if url and all(index.url != url for index in environment.indexes):
         name = f"pytorch-{torch.backend or 'torch'}"
         indexes.append({"name": name, "url": url, "explicit": True})
-        sources |= {one.name: {"index": name} for one in torch.packages}
+        sources |= {package.name: {"index": name} for package in torch.packages}
     table: dict[str, Any] = {
         "constraint-dependencies": [
             *(line_of(package) for package in torch.packages),

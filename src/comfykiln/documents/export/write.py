@@ -29,8 +29,12 @@ def write(environment: Environment) -> Written:
     """
     members = members_of(environment)
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH", EPOCH))
-    executable = [one.path for one in environment.attachments if one.executable]
-    data = write_members(members, epoch, executable=[one for one in executable if one in members])
+    executable = [
+        attachment.path for attachment in environment.attachments if attachment.executable
+    ]
+    data = write_members(
+        members, epoch, executable=[entry for entry in executable if entry in members]
+    )
     return Written(
         kind=Kind.EXPORT, filename=f"{_fit(environment.name or 'environment')}.tar.gz", data=data
     )

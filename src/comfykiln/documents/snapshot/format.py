@@ -130,7 +130,7 @@ def _nested(document: Obj, faults: Faults) -> Environment:
     """Return both levels as one: pips and ComfyUI may stand beside `custom_nodes`."""
     inner = read_body(document.obj("custom_nodes"), faults)
     outer = read_body(document, faults)
-    told = {one.comfyui.wanted for one in (inner, outer)} - {None}
+    told = {entry.comfyui.wanted for entry in (inner, outer)} - {None}
     if len(told) > 1:
         problem = f"ComfyUI is {outer.comfyui.wanted} here and {inner.comfyui.wanted} below"
         faults.add("$.comfyui", "snapshot.comfyui", problem, remedy="keep one of them")

@@ -46,7 +46,7 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
 
 
 def _model(places: list[Obj], faults: Faults) -> Model | None:
-    """Return one file; the places it can be had from become its sources, in their order."""
+    """Return one file; the places it is available from become its sources, in their order."""
     if not places:
         return None
     first = places[0]

@@ -29,8 +29,8 @@ def models(
     """
     found: dict[str, Model] = {}
     unsourced: dict[str, str] = {}
-    entries = [(one, node) for node in nodes for one in node.properties.objs("models")]
-    for entry, owner in (*entries, *((one, None) for one in listed)):
+    entries = [(entry, node) for node in nodes for entry in node.properties.objs("models")]
+    for entry, owner in (*entries, *((entry, None) for entry in listed)):
         model = _model(entry, owner, workflow, faults)
         if model is not None:
             key = model.paths[0] if model.paths else model.filename
@@ -49,9 +49,9 @@ def models(
 def _texts(node: GraphNode) -> Iterator[str]:
     """Yield the texts among a node's values, and in values that are maps (lists of LoRAs)."""
     for _, value in node.values:
-        for one in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(one, str):
-                yield one
+        for entry in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(entry, str):
+                yield entry
 
 
 def _model(entry: Obj, node: GraphNode | None, workflow: str, faults: Faults) -> Model | None:

@@ -108,7 +108,7 @@ def is_loopback(host: str) -> bool:
 
 
 def check_address(url: str, path: str, faults: Faults, *, pinned: bool) -> bool:
-    """Add a fault where `url` is no address that a model can be had from.
+    """Add a fault where `url` is no address that a model is available from.
 
     `pinned` says that the sha256 is known: only then may bytes come over an open line.
     """

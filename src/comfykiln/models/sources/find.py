@@ -150,11 +150,11 @@ def _civitai(source: ModelSource, environ: Mapping[str, str], sha256: str) -> Fo
     number = civitai_version(source.url)
     answer = _civitai_page(source, f"model-versions/{number}", environ)
     entries = answer.get("files") if isinstance(answer, dict) else None
-    files = [one for one in entries or [] if isinstance(one, dict)]
+    files = [entry for entry in entries or [] if isinstance(entry, dict)]
     if not files:
         raise MissingError(f"{source.url} has no file.", remedy="check the number of the version")
-    chosen = next((one for one in files if sha256 and _civitai_sha256(one) == sha256), None)
-    chosen = chosen or next((one for one in files if one.get("primary")), files[0])
+    chosen = next((file for file in files if sha256 and _civitai_sha256(file) == sha256), None)
+    chosen = chosen or next((file for file in files if file.get("primary")), files[0])
     endpoint = environ.get("CIVITAI_ENDPOINT", "").rstrip("/") or CIVITAI_ENDPOINT
     # Only path and query are the hub's to choose: the token goes to no other host.
     url = f"{endpoint}{_path_of(chosen.get('downloadUrl'), number)}"
