@@ -31,13 +31,13 @@ class Kept:
         self.known, self.refused = known, refused
         self.taken: dict[str, bytes] = {}
 
-    def has(self, one: str) -> bool:
-        return one == self.known
+    def has(self, blob: str) -> bool:
+        return blob == self.known
 
-    def take(self, one: str, size: int, stream: BufferedIOBase) -> None:
-        if one == self.refused:
+    def take(self, blob: str, size: int, stream: BufferedIOBase) -> None:
+        if blob == self.refused:
             raise KilnError("no room")
-        self.taken[one] = stream.read(size)
+        self.taken[blob] = stream.read(size)
 
 
 def request(address: str, method: str, path: str, body: bytes | None = None) -> tuple[int, str]:
