@@ -128,7 +128,7 @@ def build(
         archive=_new_file(archive, "--archive"),
         push=push,
     )
-    taken = _taken(project, source, image)
+    taken = _taken(project, source, image, options.ca_bundle)
     plan = project.plan(target, taken.name if taken else image)
     _ensure_engine()
     if taken:
@@ -169,13 +169,15 @@ def flags(source: str | None, **given: str | None) -> Flags | None:
     return None
 
 
-def _taken(project: Project, source: Flags | None, image: str | None) -> Intake | None:
+def _taken(
+    project: Project, source: Flags | None, image: str | None, ca_bundle: Path | None = None
+) -> Intake | None:
     """Read the document that was named, if one was, and say what is to be said of it."""
     if source is None:
         return None
     from comfykiln.cli import from_document  # noqa: PLC0415  # documents, where they are used
 
-    taken = from_document.prepare(project, source, image)
+    taken = from_document.prepare(project, source, image, ca_bundle)
     from_document.tell(taken)
     return taken
 

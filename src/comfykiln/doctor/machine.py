@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfykiln.doctor.answers import Answer, reach_origins
 from comfykiln.errors import KilnError, NotPossibleError
+from comfykiln.git import command
 from comfykiln.network import pip
 from comfykiln.network.indexes import uv_program
 from comfykiln.setup import engine_info
@@ -101,7 +102,7 @@ def read_machine(
         cpus=os.cpu_count() or 1,
         memory=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         python=version_of(platform.python_version()),
-        git=version_of(_ask(["git", "--version"])),
+        git=version_of(_git_version()),
         uv=version_of(_ask([uv_program(), "--version"])),
         images=tuple(_ask(IMAGES).split()) if info.answers else (),
         mmdebstrap=shutil.which("mmdebstrap") is not None,
@@ -181,6 +182,14 @@ def _engine_info() -> EngineInfo:
         return engine_info.ask()
     except NotPossibleError as error:
         return EngineInfo(complaint=error.message)
+
+
+def _git_version() -> str:
+    """Return what git says of itself, or nothing where it is missing."""
+    try:
+        return command.version()
+    except KilnError:
+        return ""
 
 
 def _ask(argv: Sequence[str]) -> str:

@@ -159,7 +159,7 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
     machine = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("UV_") or _ORIGIN_SETTINGS.fullmatch(name)
+        if not name.startswith(("UV_", "GIT_")) or _ORIGIN_SETTINGS.fullmatch(name)
     }
     return {**machine, **env}
 
