@@ -59,7 +59,7 @@ _S3 = r"s3://(?P<bucket>[A-Za-z0-9][A-Za-z0-9._-]{0,254})/(?P<key>.+)"
 _HF = (
     rf"hf://(?!.*(?:[/@]|%2[Ff])\.{{1,2}}{_HERE})"
     r"(?P<repository>(?:datasets/|spaces/)?[\w.-]+(?:/[\w.-]+)?)"
-    r"@(?P<revision>refs/(?:pr/\d+|convert/[\w.-]+)|(?:[\w.-]|%2[Ff])+)"
+    r"@(?P<revision>refs/(?:pr/\d+|convert/[\w.-]+)|(?!refs/)(?:[\w.-]|%2[Ff])+)"
     r"/(?P<path>(?:[^/@]+/)*[^/@]+)"
 )
 
