@@ -11,6 +11,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from comfykiln.network.http import Page, Patience, UnavailableError, page, redacted
 from comfykiln.network.indexes import effective_index
+from comfykiln.parsing.values import WEB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ def project_files(
     """
     name = re.sub(r"[-_.]+", "-", project).lower()
     address = f"{index.rstrip('/')}/{name}/"
-    if urlsplit(index).scheme not in {"http", "https"}:
+    if urlsplit(index).scheme not in WEB:
         address = f"file://{Path(index.removeprefix('file://')) / name}/index.html"
     answer = page(address, settings, patience=patience, headers={"Accept": ACCEPT})
     links = _json_links(answer) if answer.media_type.endswith("+json") else _html_links(answer)
