@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from packaging.utils import canonicalize_name
+
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.export import pyproject
 from comfykiln.system import files
@@ -235,4 +237,4 @@ def _agrees(text: str, pins: Sequence[str]) -> None:
 
 
 def _name(pin: str) -> str:
-    return re.sub(r"[-_.]+", "-", pin.split("==", 1)[0].strip()).lower()
+    return canonicalize_name(pin.split("==", 1)[0].strip())

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
+
+from packaging.utils import canonicalize_name
 
 from comfykiln.network.http import Page, Patience, UnavailableError, page, redacted
 from comfykiln.network.indexes import effective_index
@@ -60,7 +61,7 @@ def project_files(
 
     The credentials of the index go along to files on the same host, and to no other.
     """
-    name = re.sub(r"[-_.]+", "-", project).lower()
+    name = canonicalize_name(project)
     address = f"{index.rstrip('/')}/{name}/"
     if urlsplit(index).scheme not in {"http", "https"}:
         address = f"file://{Path(index.removeprefix('file://')) / name}/index.html"

@@ -236,11 +236,6 @@ def is_version(text: str) -> bool:
     return text.isascii() and _VERSION.fullmatch(text) is not None
 
 
-def normal_name(name: str) -> str:
-    """Return a distribution's name in its normalised form: `Foo_Bar` is `foo-bar`."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def https_url(url: str) -> str:
     """Return the https address of a repository given by ssh, git or scp-like address."""
     if match := _SCP.fullmatch(url):

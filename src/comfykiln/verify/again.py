@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from packaging.utils import canonicalize_name
+
 from comfykiln.engine import engine
 from comfykiln.errors import KilnError
 from comfykiln.oci.images import MODELS_LABEL
@@ -60,7 +62,7 @@ def expectation(record: dict[str, Any]) -> question.Expectation:
         comfyui=found["comfyui"],
         torch={"torch": version},
         local_tag=local,
-        packages={receipt.normalized(name): version for name, version in found["packages"].items()},
+        packages={canonicalize_name(name): version for name, version in found["packages"].items()},
         packs=found["packs"],
         nodes=tuple(nodes),
         without_classes=frozenset(name for name, node in nodes.items() if not node["classes"]),

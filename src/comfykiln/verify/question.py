@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
+from packaging.utils import canonicalize_name
+
 from comfykiln.errors import KilnError
 from comfykiln.system import console
 
@@ -207,7 +209,7 @@ def _versions(stats: Mapping[str, str], expected: Expectation) -> list[str]:
 
 
 def _packages(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    have = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found.items()}
+    have: dict[str, str] = {canonicalize_name(name): version for name, version in found.items()}
     return [
         f"the package {name} is {have.get(name, 'missing')}, not {version} as locked"
         for name, version in sorted(wanted.items())

@@ -19,7 +19,6 @@ from comfykiln.parsing.values import (
     is_version,
     is_windows_path,
     masked,
-    normal_name,
     repository_key,
     shown,
 )
@@ -200,4 +199,3 @@ def test_package_names_and_versions() -> None:
     assert not is_version("1.*")
     assert not is_version("\u0663.\u0661")
     assert not is_version("1.0\n")
-    assert normal_name("Foo__Bar.baz") == "foo-bar-baz"
