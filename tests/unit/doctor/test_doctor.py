@@ -20,10 +20,12 @@ from comfykiln.doctor.machine import (
     free_bytes,
     is_here,
     program_version,
+    why_no_base,
     without_password,
 )
 from comfykiln.doctor.needs import addresses, read_needs
 from comfykiln.network.pip import PipSettings
+from comfykiln.origins import apt
 from comfykiln.setup import engine_info
 from comfykiln.setup.engine_info import version_of
 
@@ -469,6 +471,32 @@ def test_only_an_engine_that_is_surely_here_is_taken_for_it(tmp_path: Path) -> N
 def test_an_engine_that_says_little_is_read() -> None:
     engine = engine_of({"ServerVersion": "dev"}, here=False)
     assert (engine.version, engine.memory, engine.cpus, engine.architecture) == ((), 0, 0, "")
+
+
+@pytest.mark.parametrize(
+    ("user", "programs", "why"),
+    [
+        (1000, {"newuidmap": "", "mmdebstrap": "exit 1"}, "this user may make no namespace of"),
+        (1000, {"newuidmap": "", "mmdebstrap": ""}, "this host has no apt, so no Debian archive"),
+        (0, {"mmdebstrap": "exit 1"}, "this host has no apt, so no Debian archive is known"),
+        (0, {"apt-get": "exit 1"}, "apt-get tells no sources"),
+        (0, {"apt-get": ""}, "apt on this host names no Debian archive for trixie"),
+    ],
+)
+def test_why_mmdebstrap_could_make_no_base(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, programs: dict[str, str], why: str
+) -> None:
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("os.geteuid", lambda: user)
+    monkeypatch.setattr(apt, "KEYRING", tmp_path / "keyring")
+    assert why_no_base(["trixie"]) == (
+        f"{tmp_path}/keyring is missing (the package debian-archive-keyring)"
+    )
+    (tmp_path / "keyring").touch()
+    assert why_no_base(["trixie"]).startswith(why)
 
 
 def test_a_ca_bundle_has_certificates(tmp_path: Path) -> None:
