@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.parsing.requirements import address_of
-from comfykiln.parsing.values import repository_key
+from comfykiln.parsing.values import normal_name, repository_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -185,11 +183,11 @@ def _packages(before: Environment, after: Environment) -> list[Entry]:
         Entry(what="removed", name=package.name, before=asked(package)) for package in removed
     ]
     entries += [Entry(what="added", name=package.name, after=asked(package)) for package in added]
-    return sorted(entries, key=lambda entry: (canonicalize_name(entry.name), entry.what))
+    return sorted(entries, key=lambda entry: (normal_name(entry.name), entry.what))
 
 
 def _package_key(package: Package) -> str:
-    name = canonicalize_name(package.name) if package.name else package.path or package.url or ""
+    name = normal_name(package.name) if package.name else package.path or package.url or ""
     return f"{name}|{package.group or ''}|{package.marker or ''}"
 
 

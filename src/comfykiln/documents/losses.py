@@ -9,8 +9,6 @@ import dataclasses
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.environment import (
     Attachment,
     Credential,
@@ -28,7 +26,7 @@ from comfykiln.environment import (
     Workflow,
 )
 from comfykiln.parsing.faults import Note
-from comfykiln.parsing.values import masked
+from comfykiln.parsing.values import masked, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +46,7 @@ _KEYS: dict[type, Callable[[Any], str]] = {
     ModelSource: lambda entry: entry.url,
     ModelUse: lambda entry: entry.workflow,
     Node: lambda entry: entry.name,
-    Package: lambda entry: canonicalize_name(entry.name) or entry.path or entry.url or "",
+    Package: lambda entry: normal_name(entry.name) or entry.path or entry.url or "",
     PlatformOverride: lambda entry: entry.platform,
     Submodule: lambda entry: entry.path,
     WidgetUse: lambda entry: f"{entry.node_id}/{entry.index}",
@@ -134,7 +132,7 @@ def _compare_lists(
 
 
 def _pin(package: Package) -> tuple[str, str | None]:
-    return canonicalize_name(package.name), package.version
+    return normal_name(package.name), package.version
 
 
 def _label(record: Any) -> str:

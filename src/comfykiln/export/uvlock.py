@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.export import pyproject
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import files
 from comfykiln.system.process import ProgramError, capture
 
@@ -237,4 +236,4 @@ def _agrees(text: str, pins: Sequence[str]) -> None:
 
 
 def _name(pin: str) -> str:
-    return canonicalize_name(pin.split("==", 1)[0].strip())
+    return normal_name(pin.split("==", 1)[0].strip())

@@ -9,13 +9,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents import read
 from comfykiln.errors import DocumentError
 from comfykiln.intake import choices, folder, models, nodes, packages
 from comfykiln.intake.records import Difference, FromOptions, Ground, Intake
 from comfykiln.parsing.faults import Note
+from comfykiln.parsing.values import normal_name
 from comfykiln.plan.datafiles import load_yaml
 from comfykiln.plan.project import DEFAULT_IMAGE
 from comfykiln.plan.services import service_names
@@ -46,7 +45,7 @@ def take(project: Project, wanted: FromOptions) -> Intake:
     faults: list[str] = []
     ground = _ground(project, parsed, wanted, usual["suite"], faults)
     leave_out = {
-        entry.lower() if "/" in entry else canonicalize_name(entry) for entry in wanted.leave_out
+        entry.lower() if "/" in entry else normal_name(entry) for entry in wanted.leave_out
     }
     chosen = nodes.choose(
         parsed.environment,
@@ -174,7 +173,7 @@ def _not_built(parsed: Parsed) -> Iterator[Note]:
 
 def _never_named(parsed: Parsed, leave_out: Iterable[str]) -> Iterator[Note]:
     """Yield what was to be left out and is not there."""
-    known = {canonicalize_name(packages.called(package)) for package in parsed.environment.packages}
+    known = {normal_name(packages.called(package)) for package in parsed.environment.packages}
     for name in sorted(set(leave_out) - known):
         if not any(nodes.is_named(node, {name}) for node in parsed.environment.nodes):
             message = f"{name}: the document names nothing of that name"

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.errors import DriftError
 from comfykiln.intake.records import Difference
 from comfykiln.locking import locked
+from comfykiln.parsing.values import normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +32,7 @@ def compare(
     """
     from packaging.version import Version  # noqa: PLC0415  # slow start
 
-    have: dict[str, str] = {
-        canonicalize_name(name): version for name, version in locked(service.package_lock).items()
-    }
+    have = {normal_name(name): version for name, version in locked(service.package_lock).items()}
     stood_in = tuple(
         Difference(
             thing=name, asked=asked, got=f"{stand_in.by} {have[stand_in.by]}", why=stand_in.reason
@@ -89,7 +86,7 @@ def _excludes(line: str, name: str, version: str) -> bool:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  # slow start
 
     match = _LINE.match(line)
-    if match is None or canonicalize_name(match[1]) != name or not match[2].strip():
+    if match is None or normal_name(match[1]) != name or not match[2].strip():
         return False
     try:
         return not SpecifierSet(match[2].strip()).contains(version, prereleases=True)

@@ -6,15 +6,13 @@ import re
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents import record
 from comfykiln.environment import ComfyUISpec as Pinned
 from comfykiln.environment import Environment, Package
 from comfykiln.errors import DocumentError
 from comfykiln.intake.models import as_file
 from comfykiln.parsing.faults import Faults
-from comfykiln.parsing.values import check_url
+from comfykiln.parsing.values import check_url, normal_name
 from comfykiln.plan.services import generated_folder
 from comfykiln.system import files
 
@@ -160,7 +158,7 @@ def _overrides(packages: Packages, own: Sequence[Mapping[str, Any]]) -> list[dic
 
 
 def _name(line: str) -> str:
-    return canonicalize_name(re.split(r"[^A-Za-z0-9._-]", line)[0])
+    return normal_name(re.split(r"[^A-Za-z0-9._-]", line)[0])
 
 
 def _post_install(

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents.export.dev_nodes import Collected, collect
 from comfykiln.documents.manifest.nodes import LAST
 from comfykiln.gather.pins import fetchable, is_exact
 from comfykiln.parsing.faults import Note
-from comfykiln.parsing.values import https, masked, repository_key
+from comfykiln.parsing.values import https, masked, normal_name, repository_key
 from comfykiln.system import files
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ def choose(
         node = _with_repository(listed, repositories)
         if is_named(node, leave_out):
             _tell(chosen, node, "left out, as --leave-out says")
-        elif canonicalize_name(node.name) == _MANAGER or _MANAGER in (node.url or "").lower():
+        elif normal_name(node.name) == _MANAGER or _MANAGER in (node.url or "").lower():
             _tell(chosen, node, "left out: the image has ComfyUI-Manager as a package")
         elif node.name.casefold() in packs and node.source == "development":
             # As exports of this toolkit's own images have it.
@@ -82,7 +80,7 @@ def choose(
 def is_named(node: Node, names: Collection[str]) -> bool:
     """Say whether one of the names, in lower case, is the node's folder or owner/repository."""
     key = repository_key(node.url).lower() if node.url else ""
-    return canonicalize_name(node.name) in names or any(
+    return normal_name(node.name) in names or any(
         "/" in name and f"/{key}".endswith(f"/{name}") for name in names
     )
 

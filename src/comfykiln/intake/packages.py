@@ -10,15 +10,13 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents.kinds import Kind
 from comfykiln.documents.manifest.steps import merged, overrides_for
 from comfykiln.documents.manifest.write import locked_versions
 from comfykiln.intake.records import Difference, Packages
 from comfykiln.parsing.faults import Note
 from comfykiln.parsing.requirements import line_of
-from comfykiln.parsing.values import https, masked
+from comfykiln.parsing.values import https, masked, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -67,7 +65,7 @@ def sort_out(
     found = _Found()
     overrides = overrides_for(environment, PLATFORM)
     for name in (name for entry in overrides for name in entry.excludes):
-        found.drop[canonicalize_name(name)] = "the document excludes it on this platform"
+        found.drop[normal_name(name)] = "the document excludes it on this platform"
     listed = [
         package
         for package in environment.packages
@@ -77,8 +75,8 @@ def sort_out(
     rest = [package for package in environment.packages if package not in listed]
     theirs = _theirs(environment, targets, found)
     for package in (*here, *rest):
-        name = canonicalize_name(package.name)
-        if canonicalize_name(called(package)) in leave_out:
+        name = normal_name(package.name)
+        if normal_name(called(package)) in leave_out:
             found.tell(package.place or name, f"{called(package)}: left out, as --leave-out says")
         elif name not in theirs and name not in found.drop:
             _take(package, freeze=kind in FREEZES, found=found)
@@ -115,9 +113,9 @@ def _packages(found: _Found, variables: Mapping[str, str]) -> Packages:
 def _theirs(environment: Environment, targets: Targets, found: _Found) -> set[str]:
     """Return the packages that belong to the target, and tell which of them differ."""
     listed = {
-        canonicalize_name(package.name): package for package in environment.packages if package.name
+        normal_name(package.name): package for package in environment.packages if package.name
     }
-    torch = {canonicalize_name(package.name): package for package in environment.torch.packages}
+    torch = {normal_name(package.name): package for package in environment.torch.packages}
     family = next(iter(targets.by_name.values())).torch.versions
     theirs = {name for name in listed | torch if targets.is_accelerator_package(name)}
     theirs -= targets.stand_ins.keys()
@@ -149,7 +147,7 @@ def _take(package: Package, *, freeze: bool, found: _Found) -> None:
     elif package.source != "index":
         _take_sourced(package, freeze=freeze, found=found)
     elif package.version:
-        found.preferred[canonicalize_name(package.name)] = package.version
+        found.preferred[normal_name(package.name)] = package.version
         if not freeze:
             found.required.append(_unpinned(package))
     else:
@@ -205,4 +203,4 @@ def _bend(environment: Environment, theirs: set[str], found: _Found) -> None:
 
 def _named(line: str) -> str:
     match = _NAME.match(line)
-    return canonicalize_name(match[0]) if match else line
+    return normal_name(match[0]) if match else line

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.errors import DriftError
 from comfykiln.locking.headers import (
     PART,
@@ -15,6 +13,7 @@ from comfykiln.locking.headers import (
     is_as_written,
     is_made_from,
 )
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import files
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def split(text: str, targets: Targets) -> tuple[str, str]:
     for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", text):
         match = ENTRY.match(entry)
         if match:
-            name = canonicalize_name(match["name"])
+            name = normal_name(match["name"])
             (torch if targets.is_accelerator_package(name) else shared).append(entry)
     return "".join(shared), "".join(torch)
 
@@ -119,13 +118,11 @@ def _check_lock(path: Path, inputs: LockInputs, command: str) -> None:
 
 def _check_pins(service: Service, inputs: LockInputs, command: str) -> None:
     """Tell the difference where the snapshot pins other versions than the lock has."""
-    have = {
-        canonicalize_name(name): version for name, version in locked(service.package_lock).items()
-    }
+    have = {normal_name(name): version for name, version in locked(service.package_lock).items()}
     wrong = []
     for line in inputs.constraints:
         name, _, version = line.partition("==")
-        found = have.get(canonicalize_name(name))
+        found = have.get(normal_name(name))
         if found is not None and found != version:
             wrong.append(f"{name}: the snapshot pins {version}, the lock holds {found}")
     if wrong:

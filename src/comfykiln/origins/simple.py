@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.network.http import Page, Patience, UnavailableError, page, redacted
 from comfykiln.network.indexes import effective_index
+from comfykiln.parsing.values import normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,7 +60,7 @@ def project_files(
 
     The credentials of the index go along to files on the same host, and to no other.
     """
-    name = canonicalize_name(project)
+    name = normal_name(project)
     address = f"{index.rstrip('/')}/{name}/"
     if urlsplit(index).scheme not in {"http", "https"}:
         address = f"file://{Path(index.removeprefix('file://')) / name}/index.html"

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.errors import KilnError
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import console
 
 if TYPE_CHECKING:
@@ -209,7 +208,7 @@ def _versions(stats: Mapping[str, str], expected: Expectation) -> list[str]:
 
 
 def _packages(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    have: dict[str, str] = {canonicalize_name(name): version for name, version in found.items()}
+    have = {normal_name(name): version for name, version in found.items()}
     return [
         f"the package {name} is {have.get(name, 'missing')}, not {version} as locked"
         for name, version in sorted(wanted.items())

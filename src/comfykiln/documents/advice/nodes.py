@@ -8,9 +8,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
-from comfykiln.parsing.values import masked, repository_key
+from comfykiln.parsing.values import masked, normal_name, repository_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,19 +51,16 @@ def duplicate_node(environment: Environment) -> Iterable[tuple[str, str]]:
         key = repository_key(node.url) if node.url else f"registry/{node.name}"
         if key in repositories:
             yield node.place, f"{node.name} is listed twice (also at {repositories[key].place})"
-        elif (other := folders.get(canonicalize_name(node.name))) is not None:
+        elif (other := folders.get(normal_name(node.name))) is not None:
             yield node.place, f"{node.name} and {other.name} ({other.place}) share a folder or pack"
         repositories.setdefault(key, node)
-        folders.setdefault(canonicalize_name(node.name), node)
+        folders.setdefault(normal_name(node.name), node)
 
 
 def manager_as_node(environment: Environment) -> Iterable[tuple[str, str]]:
     """Tell of ComfyUI-Manager in the list of nodes: the restoring tool drops every such entry."""
     for node in environment.nodes:
-        if (
-            canonicalize_name(node.name) in _MANAGERS
-            or "comfyui-manager" in (node.url or "").lower()
-        ):
+        if normal_name(node.name) in _MANAGERS or "comfyui-manager" in (node.url or "").lower():
             yield node.place, f"{node.name} is ComfyUI-Manager, which is no node to restore"
 
 
@@ -89,7 +84,7 @@ def unsafe(environment: Environment) -> Iterable[tuple[str, str]]:
         if entry["state"] == "unsafe":
             yield node.place, f"{_name(entry)} is unsafe: {entry['why']}"
     for package in environment.packages:
-        why = _packages().get(f"{canonicalize_name(package.name)}=={package.version}")
+        why = _packages().get(f"{normal_name(package.name)}=={package.version}")
         if why:
             yield package.place, f"{package.name} {package.version} is unsafe: {why}"
 

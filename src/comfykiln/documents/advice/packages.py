@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.environment import is_commit
+from comfykiln.parsing.values import normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,11 +27,7 @@ _WINDOWS_NAMES = frozenset(
 def torch_in_packages(environment: Environment) -> Iterable[tuple[str, str]]:
     """Tell of torch pins among the packages: which build is right depends on the target."""
     for package in environment.packages:
-        if (
-            canonicalize_name(package.name) in TORCH_FAMILY
-            and package.group is None
-            and _fixed(package)
-        ):
+        if normal_name(package.name) in TORCH_FAMILY and package.group is None and _fixed(package):
             version = f" {package.version}" if package.version else ""
             yield package.place, f"{package.name}{version} is left to the target's torch build"
 
@@ -42,7 +37,7 @@ def cpu_cuda_wheels(environment: Environment) -> Iterable[tuple[str, str]]:
     if not _is_cpu(environment):
         return
     for package in environment.packages:
-        name = canonicalize_name(package.name)
+        name = normal_name(package.name)
         if name in TORCH_FAMILY and not (package.version or "").endswith("+cpu"):
             yield (
                 package.place,
@@ -56,7 +51,7 @@ def duplicate_package(environment: Environment) -> Iterable[tuple[str, str]]:
     """Tell of packages listed twice under spellings that mean the same."""
     seen: dict[tuple[str, str | None, str | None], Package] = {}
     for package in environment.packages:
-        key = (canonicalize_name(package.name), package.group, package.marker)
+        key = (normal_name(package.name), package.group, package.marker)
         if package.name and key in seen:
             other = seen[key]
             yield package.place, f"{package.name} is listed twice (also at {other.place or '$'})"
@@ -78,7 +73,7 @@ def windows_package(environment: Environment) -> Iterable[tuple[str, str]]:
     """Tell of packages that exist for Windows only: images are Linux."""
     for package in environment.packages:
         windows_wheel = re.search(r"-win(32|_amd64|_arm64)\.whl", package.url or "")
-        if windows_wheel or canonicalize_name(package.name) in _WINDOWS_NAMES:
+        if windows_wheel or normal_name(package.name) in _WINDOWS_NAMES:
             if package.marker and "win32" in package.marker:
                 continue
             what = "comes from a wheel" if windows_wheel else "is"

@@ -8,8 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents.manifest.nodes import without_credentials
 from comfykiln.documents.manifest.torch import PYTORCH_INDEX, backend_of, cuda_of, is_torch_family
 from comfykiln.environment import (
@@ -100,7 +98,7 @@ def _torch(facts: Obj, packages: list[Package], faults: Faults) -> TorchSpec:
         for package in packages
         if is_torch_family(package.name)
     )
-    listed = next((pin.version for pin in pins if canonicalize_name(pin.name) == "torch"), None)
+    listed = next((pin.version for pin in pins if values.normal_name(pin.name) == "torch"), None)
     version = found.text("version") or listed
     if version is None:
         faults.note("$.torch", "capture.torch", "torch is not installed")
@@ -203,12 +201,12 @@ def _direct(facts: Obj) -> frozenset[str]:
     """
     required: set[str] = set()
     for package in facts.objs("packages"):
-        own = canonicalize_name(package.text("name") or "")
+        own = values.normal_name(package.text("name") or "")
         for line in package.texts("requires"):
             name = _required(line)
             if name != own:
                 required.add(name)
-    names = {canonicalize_name(entry.text("name") or "") for entry in facts.objs("packages")}
+    names = {values.normal_name(entry.text("name") or "") for entry in facts.objs("packages")}
     roots = {name for name in names - required if name not in _INSTALLERS}
     listed = {
         _required(line)
@@ -225,14 +223,14 @@ def _direct(facts: Obj) -> frozenset[str]:
 
 def of_torch(name: str) -> bool:
     """Say whether torch pins the distribution exactly, so that a manifest need not."""
-    return _OF_TORCH.fullmatch(canonicalize_name(name)) is not None
+    return _OF_TORCH.fullmatch(values.normal_name(name)) is not None
 
 
 def is_installer(name: str) -> bool:
     """Say whether the distribution installs others and comes with the environment."""
-    return canonicalize_name(name) in _INSTALLERS
+    return values.normal_name(name) in _INSTALLERS
 
 
 def _required(line: str) -> str:
     match = _NAME.match(line)
-    return canonicalize_name(match[1]) if match else ""
+    return values.normal_name(match[1]) if match else ""

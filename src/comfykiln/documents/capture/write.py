@@ -8,8 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from packaging.utils import canonicalize_name
-
 from comfykiln import __version__
 from comfykiln.documents.capture.read import SHIPPED, is_installer, of_torch
 from comfykiln.documents.manifest import format as manifest
@@ -18,7 +16,7 @@ from comfykiln.environment import Metadata
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Note
 from comfykiln.parsing.requirements import line_of
-from comfykiln.parsing.values import is_home_path
+from comfykiln.parsing.values import is_home_path, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +69,7 @@ def _is_chosen(package: Package, captured: Captured, packages: Packages) -> bool
         return False
     if package.source != "index" or (packages == "all" and not of_torch(package.name)):
         return True
-    return packages == "direct" and canonicalize_name(package.name) in captured.direct
+    return packages == "direct" and normal_name(package.name) in captured.direct
 
 
 def _has_place(package: Package) -> bool:
@@ -99,7 +97,7 @@ def _lock(environment: Environment) -> Iterator[str]:
     torch = environment.torch
     yield f"# Python {environment.system.python}, torch {torch.version} from {torch.index_url}"
     every = (*environment.packages, *torch.packages)
-    for package in sorted(every, key=lambda entry: canonicalize_name(entry.name)):
+    for package in sorted(every, key=lambda entry: normal_name(entry.name)):
         yield line_of(package)
 
 

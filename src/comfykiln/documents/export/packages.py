@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents.kinds import Kind
 from comfykiln.documents.manifest.torch import PYTORCH_INDEX, backend_of, is_torch_family
 from comfykiln.environment import Extra, Index, Package, Resolution, TorchSpec
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.fields import Obj, plain_json, put_extras
 from comfykiln.parsing.requirements import line_of, parse_line
-from comfykiln.parsing.values import check_url
+from comfykiln.parsing.values import check_url, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -63,7 +61,7 @@ def read_torch(uv: Obj, backend: str | None, faults: Faults) -> TorchSpec:
         and is_torch_family(package.name)
         and package.version
     ]
-    version = next((pin.version for pin in pins if canonicalize_name(pin.name) == "torch"), None)
+    version = next((pin.version for pin in pins if normal_name(pin.name) == "torch"), None)
     built = backend_of(version if "+" in (version or "") else None)
     indexes = {index.name: index.url for index in read_indexes(uv, Faults(faults.source))}
     named = uv.obj("sources").obj("torch").text("index")
@@ -153,11 +151,11 @@ def dependencies_of(environment: Environment) -> list[str]:
         for package in environment.packages
         if package.group is None and is_requirement(package)
     ]
-    names = {canonicalize_name(package.name) for package in environment.packages}
+    names = {normal_name(package.name) for package in environment.packages}
     torch = (
         package.name
         for package in environment.torch.packages
-        if canonicalize_name(package.name) not in names
+        if normal_name(package.name) not in names
     )
     return [*dict.fromkeys(found), *torch]
 

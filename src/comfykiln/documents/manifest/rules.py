@@ -9,8 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents.variables import check_variable
 from comfykiln.parsing import values
 from comfykiln.parsing.values import shown
@@ -206,7 +204,7 @@ def check_packages(packages: Obj, faults: Faults) -> None:
                 expected='a name such as "numpy" or "foo[bar]"',
                 remedy="write what the package index calls it; the version is the value",
             )
-        elif (earlier := first.setdefault(canonicalize_name(found[0]), key)) != key:
+        elif (earlier := first.setdefault(values.normal_name(found[0]), key)) != key:
             faults.add(
                 path,
                 "manifest.duplicate-package",

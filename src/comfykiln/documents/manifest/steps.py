@@ -10,13 +10,11 @@ import shlex
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents.manifest import nodes
 from comfykiln.documents.manifest.nodes import Command
 from comfykiln.documents.manifest.torch import is_torch_family
 from comfykiln.errors import DocumentError
-from comfykiln.parsing.values import is_scp_address
+from comfykiln.parsing.values import is_scp_address, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -188,21 +186,19 @@ def _wanted(environment: Environment, platform: str, *, routed: bool) -> _Wanted
         [package for package in environment.packages if package.source == "index"],
         *(override.packages for override in overrides),
     )
-    excludes = {canonicalize_name(name): name for entry in overrides for name in entry.excludes}
+    excludes = {normal_name(name): name for entry in overrides for name in entry.excludes}
     split = routed or environment.torch.index_url is not None
     family = [pin for pin in pins if split and is_torch_family(pin.name)]
     torch = merged(
         environment.torch.packages, [entry for entry in family if not _in(entry, environment)]
     )
-    moved = {canonicalize_name(entry.name) for entry in torch}
+    moved = {normal_name(entry.name) for entry in torch}
     variables = {name: value for entry in overrides for name, value in entry.environment}
     if routed:
         torch = tuple(_without_build(entry) for entry in torch)
     return _Wanted(
-        pins=tuple(
-            pin for pin in pins if canonicalize_name(pin.name) not in excludes.keys() | moved
-        ),
-        torch=tuple(entry for entry in torch if canonicalize_name(entry.name) not in excludes),
+        pins=tuple(pin for pin in pins if normal_name(pin.name) not in excludes.keys() | moved),
+        torch=tuple(entry for entry in torch if normal_name(entry.name) not in excludes),
         excludes=tuple(excludes.values()),
         variables=tuple(variables.items()),
     )
@@ -215,8 +211,8 @@ def _without_build(package: Package) -> Package:
 
 def _in(package: Package, environment: Environment) -> bool:
     """Say whether the torch family's own pins name the package: then they decide."""
-    return canonicalize_name(package.name) in {
-        canonicalize_name(package.name) for package in environment.torch.packages
+    return normal_name(package.name) in {
+        normal_name(package.name) for package in environment.torch.packages
     }
 
 
@@ -224,7 +220,7 @@ def merged(*lists: Sequence[Package]) -> tuple[Package, ...]:
     """Return the packages of all lists; a later one takes the place of the same name."""
     found: dict[str, Package] = {}
     for package in (package for packages in lists for package in packages):
-        found[canonicalize_name(package.name)] = package
+        found[normal_name(package.name)] = package
     return tuple(found.values())
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents.manifest.rules import TORCH_FAMILY, version
-from comfykiln.parsing.values import shown
+from comfykiln.parsing.values import normal_name, shown
 
 if TYPE_CHECKING:
     from comfykiln.parsing.faults import Faults
@@ -54,7 +52,7 @@ def cuda_of(backend: str | None) -> str | None:
 
 def is_torch_family(name: str) -> bool:
     """Say whether a distribution is released with torch and built against its exact version."""
-    return canonicalize_name(name) in TORCH_FAMILY
+    return normal_name(name) in TORCH_FAMILY
 
 
 def _version(text: Any) -> Any:
@@ -65,7 +63,7 @@ def _check_pin(stated: Any, packages: Obj, faults: Faults) -> None:
     """Compare a pin of torch with the stated version; a build may be left unsaid on one side."""
     for name, wanted, path in packages:
         pinned = _version(wanted)
-        if canonicalize_name(name) != "torch" or pinned is None:
+        if normal_name(name) != "torch" or pinned is None:
             continue
         builds = {part.local for part in (stated, pinned) if part.local}
         if version(pinned.base_version) != version(stated.base_version) or len(builds) > 1:

@@ -7,8 +7,6 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from packaging.utils import canonicalize_name
-
 from comfykiln.documents.kinds import Kind, Written
 from comfykiln.documents.manifest.members import minimal
 from comfykiln.documents.manifest.read import KIND, MOVING
@@ -17,6 +15,7 @@ from comfykiln.documents.manifest.torch import PYTORCH_INDEX, backend_of, cuda_o
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.fields import put_extras
+from comfykiln.parsing.values import normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,7 +113,7 @@ def locked_versions(environment: Environment) -> dict[str, str]:
     )
     versions: dict[str, set[str]] = {}
     for name, locked in _LOCKED.findall(lock.decode("utf-8", "replace")):
-        versions.setdefault(canonicalize_name(name), set()).add(locked)
+        versions.setdefault(normal_name(name), set()).add(locked)
     return {
         name: found.pop()
         for name, found in versions.items()
@@ -126,10 +125,10 @@ def _pinned_by_lock(environment: Environment) -> Environment:
     """Return the environment with the versions that a `uv.lock` in it gives to ranges."""
     only = locked_versions(environment)
     packages = tuple(
-        replace(package, version=only.get(canonicalize_name(package.name)), specifier=None)
+        replace(package, version=only.get(normal_name(package.name)), specifier=None)
         if package.source == "index"
         and package.version is None
-        and canonicalize_name(package.name) in only
+        and normal_name(package.name) in only
         else package
         for package in environment.packages
     )
@@ -154,7 +153,7 @@ def _system(environment: Environment, torch_pins: Iterable[Package]) -> dict[str
     pins = [
         package.version
         for package in (*torch_pins, *environment.packages)
-        if canonicalize_name(package.name) == "torch" and package.version
+        if normal_name(package.name) == "torch" and package.version
     ]
     system = environment.system
     torch = environment.torch.version or next(iter(pins), None)
@@ -239,7 +238,7 @@ def _pins(packages: Iterable[Package]) -> dict[str, str]:
     found: dict[str, str] = {}
     names: set[str] = set()
     for package in packages:
-        name = canonicalize_name(package.name)
+        name = normal_name(package.name)
         exact = package.source == "index" and version(package.version or "") is not None
         if exact and package.marker is None and name not in names:
             names.add(name)
