@@ -52,10 +52,10 @@ def show_plan(
 
 
 def render_files(root: Path, *, check: bool) -> None:
-    """Write the generated files of images/ and the node pack, or check the committed ones."""
+    """Write every generated file and every copy, or check the committed ones."""
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
-    wanted = render.rendered(Project(root=root).plans(), root)
+    wanted = render.rendered(Project(root=root))
     if check:
         render.check(wanted, root)
         vendored.check(root)

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from comfykiln.documents.export.write import project_tables, project_text
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.export.environment import PREFIX, environment_of
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import files
 from comfykiln.system.process import ProgramError, capture
 
@@ -244,4 +245,4 @@ def _agrees(text: str, pins: Sequence[str]) -> None:
 
 
 def _name(pin: str) -> str:
-    return re.sub(r"[-_.]+", "-", pin.split("==", 1)[0].strip()).lower()
+    return normal_name(pin.split("==", 1)[0].strip())

@@ -244,7 +244,10 @@ def is_version(text: str) -> bool:
 
 
 def normal_name(name: str) -> str:
-    """Return a distribution's name in its normalised form: `Foo_Bar` is `foo-bar`."""
+    """Return a distribution's name in its normalised form (PEP 503): `Foo_Bar` is `foo-bar`.
+
+    The same as `packaging.utils.canonicalize_name`, whose import costs 20 ms.
+    """
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
