@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from comfykiln.errors import KilnError
-from comfykiln.network.http import Patience, UnavailableError, page, redacted
+from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.http import Patience, page
 from comfykiln.system import process
 
 if TYPE_CHECKING:

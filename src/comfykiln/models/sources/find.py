@@ -17,7 +17,7 @@ from comfykiln.models.sources.addresses import (
     normal_address,
 )
 from comfykiln.models.sources.s3 import find_s3
-from comfykiln.network.http import redacted
+from comfykiln.network.client import redacted
 from comfykiln.transfer.errors import MissingError, StorageError
 from comfykiln.transfer.parts import Remote
 
