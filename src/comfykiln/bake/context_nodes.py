@@ -10,8 +10,7 @@ from urllib.parse import urlsplit
 from comfykiln.gather.archives import members_of
 from comfykiln.locking.deplines import told_lines
 from comfykiln.locking.lockfiles import locked, stand_ins_in
-from comfykiln.locking.nodelines import normalized
-from comfykiln.parsing.values import https
+from comfykiln.parsing.values import https, normal_name
 from comfykiln.plan.plan import source_files
 from comfykiln.restore.plans import cloned_from
 from comfykiln.system import files
@@ -69,13 +68,13 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
 def _accepted(service: Service) -> set[str]:
     """Return what `comfy node deps` may complain about: lines, and packages by both spellings."""
     names = {*service.accepted, *service.drop}
-    return names | {normalized(name) for name in names}
+    return names | {normal_name(name) for name in names}
 
 
 def _lines_beyond_comfy_cli(service: Service, gathered: Gathered) -> dict[str, dict[str, str]]:
     """Return the nodes' lines that comfy-cli cannot judge, by the nodes' folders."""
     have = locked(service.package_lock) if service.package_lock.is_file() else {}
-    versions = {normalized(name): version for name, version in have.items()}
+    versions = {normal_name(name): version for name, version in have.items()}
     named = {
         (source.url, source.ref, source.subdirectory): source.name
         for source in gathered.nodes.lock.sources

@@ -129,7 +129,7 @@ def _obtained(access: Access, pin: NodePin) -> GitTree:
         attempts = list(_attempts(access, pin, work))
         source, _ = first_available(pin.directory, attempts, strict=access.strict)
         with access.store.new_folder(final) as folder:
-            made = read_repository(source, pin.url, pin.commit, folder, access.settings)
+            made = read_repository(source, pin.url, pin.commit, folder)
             files.write_bytes(folder / "repository.json", files.canonical_json(made.as_json()))
     return GitTree.from_json(made.as_json(), final)
 
@@ -140,7 +140,7 @@ def _attempts(access: Access, pin: NodePin, work: Path) -> Iterable[Attempt[Path
             origin="git-mirror",
             detail=f"mirror of {pin.url}",
             fallback=True,
-            get=partial(_from_mirror, access, access.mirror, pin),
+            get=partial(_from_mirror, access.mirror, pin),
         )
     yield Attempt(
         origin="git", detail=pin.url, fallback=False, get=partial(_fetched, access, pin, work)
@@ -148,18 +148,18 @@ def _attempts(access: Access, pin: NodePin, work: Path) -> Iterable[Attempt[Path
     if pin.fallback:
         other = replace(pin, url=pin.fallback, fallback="")
         if access.mirror:
-            get = partial(_from_mirror, access, access.mirror, other)
+            get = partial(_from_mirror, access.mirror, other)
             detail = f"mirror of {other.url}"
             yield Attempt(origin="git-mirror", detail=detail, fallback=True, get=get)
         get = partial(_fetched, access, other, work / "fallback")
         yield Attempt(origin="git-fallback", detail=other.url, fallback=True, get=get)
 
 
-def _from_mirror(access: Access, mirror: Path, pin: NodePin) -> Path:
+def _from_mirror(mirror: Path, pin: NodePin) -> Path:
     repository = commits.mirrored(mirror, pin.url)
     if not repository.is_dir() and repository.with_suffix("").is_dir():
         repository = repository.with_suffix("")
-    commits.require_commit(repository, pin.commit, access.settings)
+    commits.require_commit(repository, pin.commit)
     return repository.resolve()
 
 
@@ -213,7 +213,7 @@ def _in_mirror(access: Access, pin: NodePin) -> bool:
     if access.mirror is None or access.strict:
         return False
     try:
-        _from_mirror(access, access.mirror, pin)
+        _from_mirror(access.mirror, pin)
     except UnavailableError:
         return False
     return True

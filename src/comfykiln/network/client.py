@@ -16,6 +16,7 @@ from urllib.parse import quote, unquote, urljoin, urlsplit
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in the stubs
 
 from comfykiln.errors import DocumentError, NotPossibleError
+from comfykiln.parsing.values import WEB
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -267,7 +268,7 @@ def _reason(error: BaseException) -> str:
 def _without_login(url: str, headers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """Return the address without its credentials, and these among the headers."""
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"}:
+    if parts.scheme not in WEB:
         raise UnavailableError(f"{redacted(url)}: {parts.scheme or 'no scheme'} is not supported")
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
     sent = {"User-Agent": "comfykiln", **headers}
@@ -286,7 +287,7 @@ def _redirected(url: str, target: str, sent: Mapping[str, str]) -> tuple[str, di
     except ValueError:
         raise RedirectError(f"{redacted(url)}: redirects to what is no address") from None
     before = urlsplit(url)
-    if after.scheme not in {"http", "https"} or (before.scheme, after.scheme) == ("https", "http"):
+    if after.scheme not in WEB or (before.scheme, after.scheme) == ("https", "http"):
         raise RedirectError(f"{redacted(url)}: redirects to {after.scheme}, which is refused")
     same = (before.scheme, before.netloc) == (after.scheme, after.netloc)
     kept = {name: text for name, text in sent.items() if same or name.lower() not in PRIVATE}

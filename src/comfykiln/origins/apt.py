@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from comfykiln.network.client import UnavailableError, scheme_proxy
 from comfykiln.network.http import silence_of
+from comfykiln.parsing.values import WEB
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ def _sources(options: Sequence[str], lists: Path) -> list[_Source]:
     return [
         _Source(uri=uri, release=release, origin=_origin(lists / names.get((uri, release), "-")))
         for uri, release in archives
-        if urlsplit(uri).scheme in {"http", "https"}
+        if urlsplit(uri).scheme in WEB
     ]
 
 

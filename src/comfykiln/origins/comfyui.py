@@ -94,7 +94,7 @@ def _attempts(spec: ComfyUISpec, access: Access, work: Path) -> Iterator[Attempt
             origin="git-mirror",
             detail=f"mirror of {origin.url} at {spec.commit}",
             fallback=True,
-            get=partial(_from_repository, spec, access, repository, work),
+            get=partial(_from_repository, spec, repository, work),
         )
     for number, place in enumerate(spec.origins):
         yield _attempt(spec, access, place, work, fallback=number > 0)
@@ -133,16 +133,14 @@ def _from_git(spec: ComfyUISpec, access: Access, origin: GitOrigin, work: Path) 
             settings=access.settings,
             patience=access.patience,
         )
-        return _from_repository(spec, access, repository, work)
+        return _from_repository(spec, repository, work)
 
 
-def _from_repository(
-    spec: ComfyUISpec, access: Access, repository: Path, work: Path
-) -> TreeArchive:
+def _from_repository(spec: ComfyUISpec, repository: Path, work: Path) -> TreeArchive:
     commit = spec.commit
-    commits.require_commit(repository, commit, access.settings)
+    commits.require_commit(repository, commit)
     archive = work / "tree.tar"
-    commits.export(repository, commit, archive, access.settings)
+    commits.export(repository, commit, archive)
     return TreeArchive(path=archive, title=f"the commit {commit} of {repository.name}")
 
 

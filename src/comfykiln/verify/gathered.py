@@ -72,8 +72,20 @@ def gather_all(
             console.warn(use.warning)
     inputs = inputs_of(project, service, parts)
     check_locks(service, inputs, project.package_index_build())
+    return gathered_of(plan, parts, base=base, torch=torch, uses=uses)
+
+
+def gathered_of(
+    plan: BuildPlan,
+    parts: Parts,
+    *,
+    base: BaseImage,
+    torch: TorchChoice,
+    uses: tuple[OriginUse, ...],
+) -> Gathered:
+    """Return what was gathered with all that follows from it."""
     nodes = parts.nodes
-    rules = rules_of(service, plan.target, plan.target.torch.requirements, nodes.lock)
+    rules = rules_of(plan.service, plan.target, plan.target.torch.requirements, nodes.lock)
     return Gathered(
         base=base,
         comfyui=parts.comfyui,
