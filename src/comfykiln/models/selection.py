@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from comfykiln.plan.services import Service
     from comfykiln.system.store import Store
 
-CHOICES = ("all", "required", "skip")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSet:

@@ -415,8 +415,6 @@ def test_the_task_writes_manifest_and_lock(
     assert "disabled nodes: off" in said.err
     assert manifest.parse(out.read_bytes(), "m.json").environment.system.python == VERSION
     assert len(lock.read_text("utf-8").splitlines()) == 12
-    with pytest.raises(DocumentError, match="--packages some: unknown"):
-        manifest_capture(str(folder), out=str(out), packages="some")
 
 
 def test_nothing_is_written_when_something_required_is_missing(
