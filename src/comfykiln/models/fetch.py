@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -62,5 +63,5 @@ def _require_size(model: LockedModel) -> None:
     if size != model.size:
         raise DriftError(
             f"models.lock says {model.size:,} bytes of {model.name}, its file has {size:,}",
-            remedy=f"lock it again: ./kiln models.lock --upgrade '{model.name}'",
+            remedy=f"lock it again: `./kiln models.lock --upgrade {shlex.quote(model.name)}`",
         )

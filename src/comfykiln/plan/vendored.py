@@ -43,7 +43,7 @@ def check(root: Path) -> None:
     if drifted:
         names = "\n".join(f"  {path.relative_to(root)}" for path in sorted(drifted))
         raise DriftError(
-            f"copies differ from {SOURCE}:\n{names}", remedy="run `invoke render` and commit"
+            f"copies differ from {SOURCE}:\n{names}", remedy="run `./kiln render` and commit"
         )
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.wheelindex import wheel
 
+from comfykiln.cli.documents import snapshot_save
 from comfykiln.cli.manifest import manifest_capture
 from comfykiln.documents.capture import probe
 from comfykiln.documents.capture.capture import capture
@@ -436,7 +437,9 @@ def test_without_torch_there_is_no_manifest(folder: Path, tmp_path: Path) -> Non
     assert caught.value.message == (
         f"{folder}: torch is not installed there, and a manifest names its version"
     )
-    assert caught.value.remedy.endswith(f"./kiln snapshot.save {folder}")
+    assert caught.value.remedy.endswith(f"`./kiln snapshot.save {folder}`")
+    snapshot_save(str(folder), str(tmp_path / "s.json"))
+    assert (tmp_path / "s.json").is_file()
 
 
 def test_a_relative_source_is_named_by_its_whole_path(
