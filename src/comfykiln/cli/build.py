@@ -202,7 +202,7 @@ def run(root: Path, given: options.Run) -> None:
     inside = run.models_inside(ref) if locked else {}
     mounts = model_mounts(locked, inside, plan.service.name)
     argv = run.command(plan.target, ref, port=given.port, models=folder, mounts=mounts)
-    console.step(process.shown(argv))
+    console.step(process.command_line(argv))
     os.execvp(argv[0], argv)  # noqa: S606  # an argument list, no shell
 
 

@@ -25,7 +25,7 @@ def require_visible(client: docker.DockerClient, name: str, wanted: Mapping[str,
     """Raise `KilnError` unless any user of the image sees the models, by path, with their sizes."""
     if not wanted:
         return
-    found = _looked_at(client, name, list(wanted))
+    found = _sizes(client, name, list(wanted))
     wrong = [
         f"{path}: {found.get(path)}, not {size} bytes"
         for path, size in wanted.items()
@@ -39,12 +39,12 @@ def require_visible(client: docker.DockerClient, name: str, wanted: Mapping[str,
     console.note(f"{len(wanted)} model(s) in the image, readable by every user")
 
 
-def _looked_at(client: docker.DockerClient, name: str, paths: Sequence[str]) -> dict[str, Any]:
+def _sizes(client: docker.DockerClient, name: str, paths: Sequence[str]) -> dict[str, Any]:
     """Return the size of each model inside the image, or why it cannot be read there."""
     from docker.errors import DockerException  # noqa: PLC0415  # with docker-py
 
     try:
-        with _looking(client, name, paths) as container:
+        with _probe(client, name, paths) as container:
             status = container.wait()["StatusCode"]
             output, told = (
                 container.logs(stdout=out, stderr=not out).decode("utf-8", "replace")
@@ -59,7 +59,7 @@ def _looked_at(client: docker.DockerClient, name: str, paths: Sequence[str]) -> 
 
 
 @contextmanager
-def _looking(client: docker.DockerClient, name: str, paths: Sequence[str]) -> Iterator[Container]:
+def _probe(client: docker.DockerClient, name: str, paths: Sequence[str]) -> Iterator[Container]:
     """Run the probe in the image as a stranger; its container goes with the volumes it got."""
     script = resources.files("comfykiln.verify.probes").joinpath("models.py").read_text("utf-8")
     container = client.containers.run(
