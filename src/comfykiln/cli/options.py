@@ -29,7 +29,7 @@ def _json() -> Any:
     return option("print the result as JSON, for programs", default=False)
 
 
-def _image(unset: str = "core") -> Any:
+def _image(unset: str = "complete") -> Any:
     return option("the image, by the name of its folder below services/comfy", unset=unset)
 
 

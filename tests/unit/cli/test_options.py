@@ -11,6 +11,7 @@ from comfykiln.cli import fields, options
 from comfykiln.cli.program import Kiln, KilnTask
 from comfykiln.documents.capture.write import Packages
 from comfykiln.intake import records
+from comfykiln.plan.project import DEFAULT_IMAGE
 
 ROOT = Path(__file__).parents[3]
 # Place (*), name, letter, inverse and default of each: scripts and habits rest on them.
@@ -163,6 +164,11 @@ def test_help_tells_of_every_option_what_it_means(program: Kiln, name: str) -> N
 )
 def test_choices_are_those_of_the_library(ours: Any, theirs: Any) -> None:
     assert get_args(ours) == get_args(theirs)
+
+
+def test_the_default_image_is_that_of_the_project() -> None:
+    told = fields.help_texts(options.TargetImage)["image"]
+    assert told.endswith(f"(default: {DEFAULT_IMAGE})")
 
 
 def test_help_of_a_task(program: Kiln, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ A small `docker` program stands in here, for states that the real one cannot be 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,6 @@ from comfykiln.errors import NotPossibleError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 INFO: dict[str, object] = {
     "ServerVersion": "26.1.5+dfsg1",
@@ -97,6 +97,41 @@ def test_an_engine_that_cannot_build_is_one_message(
     assert error.value.message.startswith(message)
     assert error.value.remedy
     assert error.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    ("buildx", "allowed"),
+    [
+        ("0.13.1+ds1-3", []),
+        ("v0.18.0", []),
+        ("v0.19.0", ["--allow=fs.read=/a/tree", "--allow=fs.read=/b/ca.crt"]),
+        ("0.29.1+ds1-4", ["--allow=fs.read=/a/tree", "--allow=fs.read=/b/ca.crt"]),
+    ],
+)
+def test_paths_outside_the_checkout_are_allowed_where_buildx_asks(
+    docker: Path, tmp_path: Path, buildx: str, allowed: list[str]
+) -> None:
+    """buildx 0.29.1 ended every build with "additional privileges requested"; 0.13.1 knows none."""
+    metadata = tmp_path / "metadata.json"
+    built = json.dumps({"image": {"containerimage.digest": "sha256:1"}})
+    write(
+        docker,
+        f'[ "$1" = info ] && {{ {answering(INFO, buildx=buildx)}exit; }}\n'
+        f"echo \"$@\" >{tmp_path}/words; echo '{built}' >{metadata}\n",
+    )
+    digest = engine.bake(
+        [tmp_path / "bake.json"],
+        "image",
+        cwd=tmp_path,
+        metadata=metadata,
+        on_line=print,
+        reads=[Path("/a/tree"), Path("/b/ca.crt")],
+    )
+    assert digest == "sha256:1"
+    assert (tmp_path / "words").read_text().split() == [
+        *("buildx", "bake", "--progress=plain", f"--metadata-file={metadata}"),
+        *(f"--file={tmp_path}/bake.json", *allowed, "image"),
+    ]
 
 
 def test_no_docker_command_at_all(docker: Path) -> None:
