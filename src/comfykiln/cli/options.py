@@ -135,13 +135,13 @@ class Build(FromDocument):
 
     tag: str | None = option("a tag of your own, behind TARGET-", unset="made from the inputs")
     origins: Origins = option(
-        "where base, ComfyUI and torch may come from: any origin, or the first alone",
+        "from where things may come: any of their origins and mirrors, or the first alone",
         "any",
         choices=Origins,
     )
     git_mirror: str | None = _git_mirror()
     ca_bundle: str | None = option(
-        "a file of certificates to trust, besides those of this machine", unset="none"
+        "a file of the certificates to trust", unset="those that this machine's settings name"
     )
     models: Models = option("the locked models to put into the image", "all", choices=Models)
     archive: str | None = option("a file to write the image to, as an OCI archive", unset="none")
@@ -266,7 +266,9 @@ class ManifestCommands(Json):
         "the platform to write the commands for", "", unset="this machine's", choices=_platforms
     )
     torch_backend: str = option(
-        "take torch from the index of this build, such as cpu or cu130", "", unset="any index"
+        "take torch from the index of this build, such as cpu or cu130",
+        "",
+        unset="the manifest's own index",
     )
 
 

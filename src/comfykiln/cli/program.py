@@ -103,8 +103,9 @@ class Kiln(invoke.Program):
         invoke forbids that, which would cost every start in a fresh checkout the compilation.
         """
         compiles_anew = sys.dont_write_bytecode
-        usage.check_program((argv or [])[1:], self._known())
-        super().parse_core(argv)
+        words = usage.help_first((argv or [])[1:])
+        usage.check_program(words, self._known())
+        super().parse_core(["./kiln", *words])
         sys.dont_write_bytecode = compiles_anew
 
     def parse_tasks(self) -> None:

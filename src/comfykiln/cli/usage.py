@@ -20,6 +20,15 @@ LETTER = 2
 """The length of a flag of one letter; more behind it is its value, or more such flags."""
 
 
+def help_first(words: list[str]) -> list[str]:
+    """Return the words with `TASK --help` as `--help TASK`, which no positional argument takes."""
+    others = [word for word in words if word not in ("--help", "-h")]
+    task = next((word for word in others if re.fullmatch(r"[a-z][a-z.-]*", word)), None)
+    if task is None or len(others) == len(words):
+        return words
+    return [*others[: others.index(task)], "--help", task]
+
+
 def check_program(words: Sequence[str], program: ParserContext) -> None:
     """Check the options before the first task. Raises `DocumentError`."""
     reader = _Reader(words, program, {}, lambda _name, _option: ())

@@ -131,16 +131,10 @@ def words_of(line: str) -> list[str]:
 @pytest.mark.parametrize(("line", "message", "remedy"), WRONG)
 def test_wrong_usage(line: str, message: str, remedy: str) -> None:
     with pytest.raises(DocumentError) as caught:
-        main_words(words_of(line))
+        Kiln().run(["./kiln", "--search-root", str(ROOT), *words_of(line)])
     assert caught.value.message == message
     assert remedy in caught.value.remedy
     assert [word for word in FOREIGN if word in str(caught.value)] == []
-
-
-def main_words(words: list[str]) -> None:
-    from comfykiln.__main__ import _help_first
-
-    Kiln().run(["./kiln", "--search-root", str(ROOT), *_help_first(words)])
 
 
 def test_what_passes_the_check_is_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
