@@ -177,11 +177,7 @@ def manifest_capture(given: options.ManifestCapture) -> None:
     from comfykiln.cli import manifest
 
     manifest.manifest_capture(
-        given.source,
-        out=given.out,
-        packages=given.packages,
-        folder=given.folder,
-        as_json=given.json,
+        given.source, given.out, packages=given.packages, folder=given.folder, as_json=given.json
     )
 
 

@@ -106,8 +106,8 @@ def manifest_minimize(file: str, *, out: str = "") -> None:
 
 def manifest_capture(
     source: str,
-    *,
     out: str = "comfyui_migration.json",
+    *,
     packages: options.Captured = "direct",
     folder: str = "",
     as_json: bool = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 from typing import Any, get_args
 
@@ -164,6 +165,16 @@ def test_help_tells_of_every_option_what_it_means(program: Kiln, name: str) -> N
 )
 def test_choices_are_those_of_the_library(ours: Any, theirs: Any) -> None:
     assert get_args(ours) == get_args(theirs)
+
+
+def test_tasks_are_a_table_of_contents() -> None:
+    tree = ast.parse((ROOT / "tasks.py").read_bytes())
+    tasks = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.decorator_list
+    ]
+    assert len(tasks) == len(NAMES)
+    long = [node.name for node in tasks if (node.end_lineno or 0) - node.lineno >= 10]
+    assert long == []
 
 
 def test_the_default_image_is_that_of_the_project() -> None:
