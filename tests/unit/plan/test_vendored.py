@@ -30,7 +30,7 @@ def test_drift_is_named_and_fixed(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"copies differ from {vendored.SOURCE}:\n"
         f"  {vendored.COPY}/parts.py\n  {vendored.COPY}/store.py\n  {vendored.COPY}/stray.py\n"
-        "  → run `invoke render` and commit"
+        "  → run `./kiln render` and commit"
     )
     names = ["parts.py", "store.py", "stray.py"]
     assert vendored.write(tmp_path) == [folder / name for name in names]
