@@ -120,10 +120,12 @@ def snapshot_convert(given: options.SnapshotConvert) -> None:
 
 @task
 def snapshot_pin(given: options.SnapshotPin) -> None:
-    """Replace every branch, tag and short hash by its commit, shown as a diff."""
+    """Replace every branch, tag and short hash by its commit, in the document or in a copy."""
     from comfykiln.cli import documents
 
-    documents.snapshot_pin(given.file, given.git_mirror, write=given.write, as_json=given.json)
+    documents.snapshot_pin(
+        given.file, given.git_mirror, given.ref, given.out, write=given.write, as_json=given.json
+    )
 
 
 @task

@@ -47,10 +47,10 @@ def show_plan(root: Path, given: options.Plan) -> None:
 
 
 def render_files(root: Path, *, check: bool) -> None:
-    """Write the generated files of images/ and the node pack, or check the committed ones."""
+    """Write every generated file and every copy, or check the committed ones."""
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
-    generated = render.rendered(Project(root=root).plans(), root)
+    generated = render.rendered(Project(root=root))
     if check:
         render.check(generated, root)
         vendored.check(root)
@@ -97,7 +97,7 @@ def build(root: Path, given: options.Build) -> None:
     project = Project(root=root)
     project.targets.get(given.target)
     chosen = _build_options(given)
-    intake = _intake(project, given)
+    intake = _intake(project, given, chosen.ca_bundle)
     plan = project.plan(given.target, intake.name if intake else given.image)
     _ensure_engine()
     if intake:
@@ -143,7 +143,9 @@ def _result(root: Path, built: Built, chosen: BuildOptions) -> dict[str, str | N
     }
 
 
-def _intake(project: Project, given: options.FromDocument) -> Intake | None:
+def _intake(
+    project: Project, given: options.FromDocument, ca_bundle: Path | None = None
+) -> Intake | None:
     """Read the document that was named, if one was, and say what is to be said of it.
 
     Raises `DocumentError` for a target that is none, and for options that need a document.
@@ -154,7 +156,7 @@ def _intake(project: Project, given: options.FromDocument) -> Intake | None:
         return None
     from comfykiln.cli import from_document  # noqa: PLC0415  # documents, where they are used
 
-    intake = from_document.prepare(project, given)
+    intake = from_document.prepare(project, given, ca_bundle)
     from_document.tell(intake)
     return intake
 

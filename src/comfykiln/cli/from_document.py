@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfykiln.errors import DriftError
 from comfykiln.intake import FromOptions, differences, folder, models, take
+from comfykiln.network.host import settings_of_host
 from comfykiln.system import console, files
 
 if TYPE_CHECKING:
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 SHOWN = 12
 
 
-def prepare(project: Project, given: options.FromDocument) -> Intake:
-    """Read the document and write the folder that it becomes; nothing is fetched."""
-    intake = take(project, from_options(given))
+def prepare(project: Project, given: options.FromDocument, ca_bundle: Path | None = None) -> Intake:
+    """Read the document and write the folder that it becomes; nothing else is fetched."""
+    settings = settings_of_host(ca_bundle) if ca_bundle else None
+    intake = take(project, from_options(given), settings)
     folder.write(project.root, intake)
     return intake
 

@@ -23,6 +23,7 @@ Written = Literal["snapshot", "manifest", "export", "comfylock", "comfypack"]
 AllOrNone = Literal["all", "none"]
 DiffFormat = Literal["text", "markdown", "json"]
 Captured = Literal["direct", "all", "none"]
+EVERY = "every image of the repository"
 
 
 def _json() -> Any:
@@ -33,8 +34,8 @@ def _image(unset: str = "complete") -> Any:
     return option("the image, by the name of its folder below services/comfy", unset=unset)
 
 
-def _every_image() -> Any:
-    return _image(unset="every image of the repository")
+def _ref() -> Any:
+    return option("the branch, tag or commit, where it is a git repository", unset="its HEAD")
 
 
 def _git_mirror() -> Any:
@@ -96,9 +97,7 @@ class FromDocument(TargetImage):
         "a document of any kind to take in place of an image of the repository (docs/from.md)",
         unset="an image of the repository",
     )
-    ref: str | None = option(
-        "the branch, tag or commit, where the document is a git repository", unset="its HEAD"
-    )
+    ref: str | None = _ref()
     comfyui: str | None = option(
         "a pinned release of ComfyUI, such as v0.30.0, to take whatever the document names",
         unset="the one of the document",
@@ -116,9 +115,7 @@ class FromDocument(TargetImage):
         unset="such a node is refused",
         choices=PostInstall,
     )
-    leave_out: str = option(
-        "names of nodes and packages to leave out, with commas between", "", unset="none"
-    )
+    leave_out: str = option("nodes and packages to leave out, with commas", "", unset="none")
     rules: str | None = option("a file with keys of service.yaml for the image", unset="none")
 
 
@@ -233,7 +230,9 @@ class SnapshotConvert(Json):
 class SnapshotPin(Json):
     """The options of `snapshot.pin`."""
 
-    file: str = place("the document, a file or a folder: it is changed in place")
+    file: str = _document()
+    ref: str | None = _ref()
+    out: str | None = option("a file for a pinned copy", unset="a text is changed where it lies")
     git_mirror: str | None = _git_mirror()
     write: bool = option("write the pins, besides showing them", default=True)
 
@@ -265,11 +264,7 @@ class ManifestCommands(Json):
     platform: str = option(
         "the platform to write the commands for", "", unset="this machine's", choices=_platforms
     )
-    torch_backend: str = option(
-        "take torch from the index of this build, such as cpu or cu130",
-        "",
-        unset="the manifest's own index",
-    )
+    torch_backend: str = option("a torch build, such as cpu or cu130", "", unset="the manifest's")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -298,7 +293,7 @@ class ManifestCapture(Json):
 class ModelsLock:
     """The options of `models.lock`."""
 
-    image: str | None = _every_image()
+    image: str | None = _image(unset=EVERY)
     check: bool = option("write nothing; exit code 4 where a lock does not fit", default=False)
     upgrade: str = option(
         "models to ask for again, by name with commas between, or all", "", unset="none"
@@ -309,7 +304,7 @@ class ModelsLock:
 class ModelsList(Json):
     """The options of `models.list`."""
 
-    image: str | None = _every_image()
+    image: str | None = _image(unset=EVERY)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -335,7 +330,7 @@ class ModelsAddFrom(Json):
 class ModelsAddSource:
     """The options of `models.add-source`."""
 
-    image: str | None = _every_image()
+    image: str | None = _image(unset=EVERY)
     name: str | None = option("the model, by its name", unset="each model without a source")
     source: str | None = option("the source, as in docs/models.md", unset="it is asked for")
 

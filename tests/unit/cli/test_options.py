@@ -76,6 +76,8 @@ NAMES = {
         "*--file -f",
         "--git-mirror -g",
         "--json -j = False",
+        "--out -o",
+        "--ref -r",
         "--write -w --no-write = True",
     ],
     "snapshot.diff": ["*--a", "*--b", "--format -f = 'text'", "--git-mirror -g"],

@@ -63,7 +63,7 @@ TRIED = {
     "models.lock --upgrade X": "test_the_remedy_ends_the_situation",
     "models.add-source": "tests/unit/cli/test_models.py: it asks for the source",
     "snapshot.save X": "tests/unit/documents/test_capture.py: a folder without torch",
-    "snapshot.pin X": "tests/unit/documents/test_pin.py; the fault itself is of git's hosts",
+    "snapshot.pin X --out FILE": "tests/unit/intake/test_pinned_copies.py",
     "models.fetch": "tests/unit/cli/test_models.py: a damaged file is fetched again",
     "models.fetch --image X": "as models.fetch",
     "models.lock --upgrade NAME": "as models.lock --upgrade X",
