@@ -29,12 +29,13 @@ COMFYUI = "https://github.com/Comfy-Org/ComfyUI.git"
 COMFYUI_BEFORE = "https://github.com/comfyanonymous/ComfyUI.git"
 """Where ComfyUI was until January 2026: a folder of mirrors may still know it by that name."""
 AT_ONCE = 8
-_HASH_KEYS = {
+IN_PLACE = {
     Kind.SNAPSHOT: "hash",
     Kind.COMFYLOCK: "hash",
     Kind.COMFYPACK: "commit_hash",
     Kind.MANIFEST: "ref",
 }
+"""The kinds that are one text, and the key of a node's pin in each."""
 _COMFYUI_OWNERS = {
     Kind.COMFYLOCK: "$.custom_nodes",
     Kind.COMFYPACK: "$",
@@ -93,7 +94,7 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     data = load(path)
     parsed = _parse(data, path)
     sites = list(_sites(parsed, mirrors))
-    answered = _ask_all(sites, mirrors)
+    answered = ask_all(sites, mirrors)
     text = data.decode()
     found = spans(text, yaml=_is_yaml(path, text)) if answered else {}
     answers = [(_located(text, found, site), entry) for site, entry in answered]
@@ -118,10 +119,10 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
 
 def _parse(data: bytes, path: Path) -> Parsed:
     kind = detect_bytes(data, str(path))
-    if kind not in _HASH_KEYS:
+    if kind not in IN_PLACE:
         raise DocumentError(
             f"{path}: a {kind} holds no refs that can be pinned in place",
-            remedy="convert it to a snapshot first",
+            remedy=f"write a pinned copy: ./kiln snapshot.pin {path} --out FILE",
         )
     parsed: Parsed = module_of(kind).parse(data, str(path))
     return parsed
@@ -134,7 +135,7 @@ def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
     if owner and name and not spec.commit:
         yield Site(
             name="ComfyUI",
-            url=spec.repository or _comfyui(mirrors),
+            url=spec.repository or comfyui_address(mirrors),
             path=owner,
             key="comfyui",
             before=name,
@@ -142,16 +143,17 @@ def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
         )
     for node in parsed.environment.nodes:
         if node.source == "git" and node.url and not node.commit:
-            key = _HASH_KEYS[parsed.kind]
+            key = IN_PLACE[parsed.kind]
             yield Site(name=node.name, url=node.url, path=node.place, key=key, before=node.ref)
 
 
-def _comfyui(mirrors: Path | None) -> str:
+def comfyui_address(mirrors: Path | None) -> str:
+    """Return where ComfyUI's names are asked for: where it is now, unless a mirror knows better."""
     only_before = mirror_of(COMFYUI_BEFORE, mirrors) and not mirror_of(COMFYUI, mirrors)
     return COMFYUI_BEFORE if only_before else COMFYUI
 
 
-def _ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Resolved]]:
+def ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Resolved]]:
     """Return each site with its answer; raises one error that names every failure."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = list(pool.map(lambda site: _ask(site, mirrors), sites))

@@ -44,14 +44,9 @@ class Engine:
 
 def connect() -> Engine:
     """Return the engine in use; raises `NotPossibleError` when none answers or it is too old."""
-    info = engine_info.ask()
-    if info.forbidden:
-        raise engine_info.not_allowed(info)
-    if not info.answers:
-        said = " ".join(info.complaint.split())
-        raise NotPossibleError(f"no container engine answers: {said}", remedy=SETUP)
+    info = engine_info.require(SETUP)
     _require("Docker Engine", info.version, OLDEST_ENGINE)
-    if not info.buildx:
+    if "buildx" not in info.plugins:
         raise NotPossibleError("the docker command has no buildx", remedy=SETUP)
     _require("docker buildx", ".".join(map(str, info.buildx)), OLDEST_BUILDX)
     status = " ".join(" ".join(pair) for pair in info.facts.get("DriverStatus") or [])
@@ -67,7 +62,7 @@ def _require(what: str, version: str, oldest: engine_info.Version) -> None:
     if engine_info.version_of(version) < oldest:
         wanted = ".".join(map(str, oldest))
         raise NotPossibleError(
-            f"{what} is {version}, older than {wanted}",
+            f"{what} is {version or 'of an unknown version'}, older than {wanted}",
             remedy=f"upgrade to {wanted} or newer (docs/setup.md)",
         )
 

@@ -5,26 +5,24 @@ A wheel is built from the commit's tree, inside the build; on the host only uv's
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.gather.git_nodes import AT_A_TIME, GatheredNode, Places, tried
+from comfykiln.gather.git_nodes import AT_A_TIME, GatheredNode, tried
 from comfykiln.gather.node_lock import LockedSource
 from comfykiln.gather.pins import NodePin
-from comfykiln.git import commits
-from comfykiln.system import process
+from comfykiln.git import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from comfykiln.git.repository import GitTree
+    from comfykiln.network.access import Access
     from comfykiln.network.indexes import IndexSettings
-    from comfykiln.system.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +38,7 @@ def resolve_sources(
     known: Sequence[LockedSource],
     upgrade: Sequence[str],
     mirror: Path | None,
+    settings: IndexSettings,
 ) -> tuple[LockedSource, ...]:
     """Return a commit for every (address, ref, subdirectory); the names are not known yet.
 
@@ -59,37 +58,21 @@ def resolve_sources(
         if (url, ref, subdirectory) in kept:
             found.append(kept[url, ref, subdirectory])
             continue
-        commit = ref if is_commit(ref) else resolve(url, ref or None, mirror).commit
+        commit = ref if is_commit(ref) else resolve(url, ref or None, mirror, settings).commit
         found.append(
             LockedSource(name="", url=url, ref=ref, commit=commit, subdirectory=subdirectory)
         )
     return tuple(found)
 
 
-def obtain_sources(
-    sources: Sequence[LockedSource],
-    *,
-    store: Store,
-    settings: IndexSettings,
-    strict: bool = False,
-    mirror: Path | None = None,
-) -> tuple[GatheredSource, ...]:
+def obtain_sources(sources: Sequence[LockedSource], access: Access) -> tuple[GatheredSource, ...]:
     """Return every repository at its commit. Raises `NotPossibleError` that names all missing."""
-    from comfykiln.network.http import patience_of  # noqa: PLC0415  # rare
-
-    places = Places(
-        store=store,
-        settings=settings,
-        patience=patience_of(os.environ),
-        mirror=mirror,
-        strict=strict,
-    )
     pins = [
         NodePin(directory=source.name or source.url, url=source.url, commit=source.commit)
         for source in sources
     ]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        results = list(pool.map(partial(tried, places), pins))
+        results = list(pool.map(partial(tried, access), pins))
     missing = [result for result in results if isinstance(result, str)]
     if missing:
         raise NotPossibleError(
@@ -115,17 +98,13 @@ def named(
     )
 
 
-def lay_out(source: GatheredSource, folder: Path, settings: IndexSettings) -> None:
+def lay_out(source: GatheredSource, folder: Path) -> None:
     """Write the commit's files below the new folder, submodules too, as a checkout."""
-    for mount, repository in source.repositories.items():
+    for mount, tree in source.repositories.items():
         place = folder / mount if mount else folder
-        run = partial(process.capture, env=commits.environment(settings, ()), timeout=300)
-        run(["git", "init", "--quiet", "--template=", "--", str(place)])
-        here = ["git", "-C", str(place), "-c", "core.hooksPath=/dev/null"]
-        process.capture_bytes(
-            [*here, "index-pack", "--stdin"],
-            env=commits.environment(settings, ()),
-            stdin=repository.pack.read_bytes(),
-        )
-        (place / ".git" / "shallow").write_text(f"{repository.commit}\n", "ascii")
-        run([*here, "checkout", "--quiet", "--detach", repository.commit])
+        command.init(place, bare=False)
+        inside = place / ".git"
+        command.git_bytes("index-pack", "--stdin", repository=inside, stdin=tree.pack.read_bytes())
+        (inside / "shallow").write_text(f"{tree.commit}\n", "ascii")
+        words = ("checkout", "--quiet", "--detach", tree.commit)
+        command.git(*words, repository=inside, options=[f"--work-tree={place}"])

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from comfykiln.network.http import UnavailableError, silence_of
+from comfykiln.network.client import UnavailableError, scheme_proxy
+from comfykiln.network.http import silence_of
+from comfykiln.parsing.values import WEB
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -98,7 +100,7 @@ def _sources(options: Sequence[str], lists: Path) -> list[_Source]:
     return [
         _Source(uri=uri, release=release, origin=_origin(lists / names.get((uri, release), "-")))
         for uri, release in archives
-        if urlsplit(uri).scheme in {"http", "https"}
+        if urlsplit(uri).scheme in WEB
     ]
 
 
@@ -125,7 +127,7 @@ def network_conf(settings: IndexSettings, options: Sequence[str] = ()) -> str:
     lines = [
         f'Acquire::{scheme}::Proxy "{_quotable(proxy)}";'
         for scheme in ("http", "https")
-        if (proxy := settings.proxies.get(f"{scheme}_proxy"))
+        if (proxy := scheme_proxy(scheme, settings.proxies))
     ]
     if settings.ca_bundle:
         lines.append(f'Acquire::https::CAInfo "{_quotable(str(settings.ca_bundle))}";')

@@ -17,6 +17,7 @@ from comfykiln.parsing.fields import plain_json
 from comfykiln.parsing.reading import decoded
 from comfykiln.parsing.values import (
     CONTROLS,
+    WEB,
     check_ref,
     check_repository,
     check_url,
@@ -128,7 +129,7 @@ def from_url(  # the parts of one requirement
         return found and replace(package, source="git", url=found[0], ref=found[1])
     if url.lower().startswith("file:"):
         return replace(package, source="local", url=url)
-    if not check_url(url, path, faults, ("https", "http")):
+    if not check_url(url, path, faults, WEB):
         return None
     return replace(package, source="url", url=url)
 

@@ -13,6 +13,7 @@ import pytest
 
 from comfykiln.engine import disk, engine
 from comfykiln.errors import NotPossibleError
+from comfykiln.setup import engine_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,6 +84,14 @@ def test_the_overlay2_store_is_named_as_it_is(docker: Path) -> None:
             "docker buildx is 0.12.1, older than 0.13",
         ),
         (
+            answering(INFO, buildx="dev"),
+            "docker buildx is of an unknown version, older than 0.13",
+        ),
+        (
+            "echo 'git@host: Permission denied (publickey).' >&2; exit 1",
+            "no container engine answers: git@host: Permission denied (publickey).",
+        ),
+        (
             answering(INFO, buildx=""),
             "the docker command has no buildx",
         ),
@@ -97,6 +106,25 @@ def test_an_engine_that_cannot_build_is_one_message(
     assert error.value.message.startswith(message)
     assert error.value.remedy
     assert error.value.exit_code == 3
+
+
+def test_what_doctor_says_of_an_engine_that_does_not_serve(
+    docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = "permission denied while trying to connect"
+    plugins = json.dumps({"ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "0.13.1"}]}})
+    write(docker, f"echo '{plugins}'; echo '{refusal}' >&2; exit 1")
+    assert engine_info.told() == engine_info.EngineInfo(
+        complaint=f"a Docker engine runs here, but you may not use it:\n    {refusal}",
+        remedy="run `sudo usermod -aG docker $USER`, log in again, and start the task again",
+        plugins={"buildx": (0, 13, 1)},
+    )
+    monkeypatch.setattr(engine_info, "PATIENCE", 1)
+    write(docker, "while :; do :; done")
+    assert engine_info.told() == engine_info.EngineInfo(
+        complaint="a Docker engine is there, but gave no answer within 1 s",
+        remedy="look at its log, and restart it (`systemctl restart docker`)",
+    )
 
 
 @pytest.mark.parametrize(

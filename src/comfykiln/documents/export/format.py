@@ -21,6 +21,7 @@ from comfykiln.parsing.reading import load
 if TYPE_CHECKING:
     from comfykiln.documents.kinds import Written
     from comfykiln.environment import Environment
+    from comfykiln.network.indexes import IndexSettings
 
 __all__ = ["parse", "read", "read_repository", "reread", "write"]
 
@@ -53,9 +54,11 @@ def parse(data: bytes, source: str) -> Parsed:
         return _parsed(export_files.from_tarball(path), source, sealed=True)
 
 
-def read_repository(address: str, ref: str | None = None) -> Parsed:
+def read_repository(
+    address: str, ref: str | None = None, settings: IndexSettings | None = None
+) -> Parsed:
     """Return the environment in a git repository, at an address or in a folder, at a ref."""
-    files = export_files.from_repository(address, ref)
+    files = export_files.from_repository(address, ref, settings)
     return _parsed(files, f"{address}@{files.commit}", sealed=False)
 
 
