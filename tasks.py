@@ -211,7 +211,10 @@ def snapshot_convert(
     comfyui: str | None = None,
     json: bool = False,
 ) -> None:
-    """Write a document as another kind: --to snapshot, manifest, export or comfylock."""
+    """Write a document as another kind, and say what is lost.
+
+    --to names the kind: {kinds}.
+    """
     from comfykiln.cli import documents
 
     documents.snapshot_convert(

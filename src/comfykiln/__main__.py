@@ -34,6 +34,19 @@ class Kiln(Program):
         except ValueError as error:  # the runner turns the value of a number's option into one
             _usage(f"an option wants a whole number: {error}", error)
 
+    def print_task_help(self, name: str) -> None:
+        """Print what a task does and its options, with the kinds of documents in their place.
+
+        A task's text has `{kinds}` for them, so that --list need not ask the formats.
+        """
+        task = self.collection[name]
+        if "{kinds}" in (task.__doc__ or ""):
+            from comfykiln.documents.formats import writable  # noqa: PLC0415  # see above
+
+            *most, last = writable()
+            task.__doc__ = task.__doc__.replace("{kinds}", f"{', '.join(most)} or {last}")
+        super().print_task_help(name)
+
 
 def _usage(message: str, error: Exception) -> NoReturn:
     wrong = DocumentError(

@@ -52,10 +52,12 @@ def show_plan(
 
 
 def render_files(root: Path, *, check: bool) -> None:
-    """Write the generated files of images/ and the node pack, or check the committed ones."""
+    """Write the generated files, or check the committed ones."""
+    from comfykiln.documents import pages  # noqa: PLC0415  # the formats, where they are listed
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
-    wanted = render.rendered(Project(root=root).plans(), root)
+    page = root / "docs/documents.md"
+    wanted = render.rendered(Project(root=root).plans(), root) | {page: pages.rendered(page)}
     if check:
         render.check(wanted, root)
         vendored.check(root)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents import read
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.formats import format_of, writable
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import FaultyDocumentError
 from comfykiln.system import console
@@ -15,11 +15,10 @@ from comfykiln.system import console
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from comfykiln.documents.kinds import Parsed, Written
+    from comfykiln.documents.formats import Parsed, Written
     from comfykiln.documents.pin import Pinned
     from comfykiln.parsing.faults import Note
 
-WRITABLE = (Kind.SNAPSHOT, Kind.MANIFEST, Kind.EXPORT, Kind.COMFYLOCK, Kind.COMFYPACK)
 SHOWN = 5
 """How many places a rule of advice is told for in text."""
 DIFF_FORMATS = ("text", "markdown", "json")
@@ -38,7 +37,7 @@ def snapshot_check(file: str, *, as_json: bool = False) -> None:
         if as_json:
             console.out_json({"valid": False, **error.as_data()})
         raise
-    is_manifest = parsed.kind is Kind.MANIFEST and Path(file).is_file()
+    is_manifest = parsed.kind == "manifest" and Path(file).is_file()
     size = Path(file).stat().st_size if is_manifest else None
     advice = advise(parsed.environment, manifest_bytes=size)
     if as_json:
@@ -68,7 +67,7 @@ def _check_data(parsed: Parsed, advice: Iterable[Note]) -> dict[str, Any]:
     return {
         "source": parsed.source,
         "valid": True,
-        "kind": str(parsed.kind),
+        "kind": parsed.kind,
         "form": parsed.form,
         "comfyui": environment.comfyui.wanted,
         "nodes": len(environment.nodes),
@@ -118,11 +117,11 @@ def snapshot_convert(
     """
     from comfykiln.documents.convert import completed, convert  # noqa: PLC0415  # one task of several
 
-    kind = _one_of(to, WRITABLE, "--to")
+    kind = _one_of(to, writable(), "--to")
     if packages not in ("all", "none"):
         raise DocumentError(f"--packages {packages}: unknown", remedy="write all or none")
     known = completed(read(file).environment, python=python, torch=torch, comfyui=comfyui)
-    converted = convert(known, Kind(kind), packages="none" if packages == "none" else "all")
+    converted = convert(known, kind, packages="none" if packages == "none" else "all")
     written = _in_form(converted.written, out)
     target = _put(written, file, out)
     if as_json and target:
@@ -142,16 +141,12 @@ def _one_of(value: str, options: Iterable[str], flag: str) -> str:
 
 
 def _in_form(written: Written, out: str | None) -> Written:
-    """Return the form that the target's name asks for: YAML for a snapshot, a zip for a pack."""
-    suffix = Path(out).suffix if out else ""
-    if written.kind is Kind.SNAPSHOT and suffix in (".yaml", ".yml"):
-        from comfykiln.documents.snapshot.format import as_yaml  # noqa: PLC0415  # YAML is rare
+    """Return the form that the target's name asks for, such as YAML or a zip."""
+    suffixes = format_of(written.kind).suffixes
+    return suffixes.get(Path(out).suffix if out else "", _unchanged)(written)
 
-        return as_yaml(written)
-    if written.kind is Kind.COMFYPACK and suffix == ".zip":
-        from comfykiln.documents.comfypack.zips import pack  # noqa: PLC0415  # zips are rare
 
-        return pack(written)
+def _unchanged(written: Written) -> Written:
     return written
 
 

@@ -151,7 +151,7 @@ def as_data(taken: Intake) -> dict[str, Any]:
     """Return what a document comes to, for `--json`."""
     return {
         "source": taken.parsed.source,
-        "kind": str(taken.parsed.kind),
+        "kind": taken.parsed.kind,
         "form": taken.parsed.form,
         "nodes": [
             {

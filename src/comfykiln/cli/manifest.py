@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, get_args
 from comfykiln.cli.documents import advice_lines, advice_page
 from comfykiln.documents.advice import advise
 from comfykiln.documents.capture.write import Packages
-from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest import parse as manifest
 from comfykiln.documents.manifest import steps
 from comfykiln.documents.manifest.rules import MAX_BYTES, PLATFORMS
 from comfykiln.errors import DocumentError
@@ -25,7 +25,7 @@ from comfykiln.system import console, files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from comfykiln.documents.kinds import Parsed
+    from comfykiln.documents.formats import Parsed
     from comfykiln.environment import Environment
     from comfykiln.parsing.faults import Note
 

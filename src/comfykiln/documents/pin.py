@@ -6,10 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from comfykiln.documents import module_of
 from comfykiln.documents.detect import detect_bytes
-from comfykiln.documents.kinds import Kind
-from comfykiln.documents.snapshot.format import HASH_KEYS
+from comfykiln.documents.snapshot.layout import HASH_KEYS
 from comfykiln.environment import Environment, is_commit
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.git.refs import Resolved, mirror_of, resolve
@@ -22,29 +20,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from comfykiln.documents.kinds import Parsed
+    from comfykiln.documents.formats import Parsed, Pins
     from comfykiln.environment import Node
 
 COMFYUI = "https://github.com/Comfy-Org/ComfyUI.git"
 COMFYUI_BEFORE = "https://github.com/comfyanonymous/ComfyUI.git"
 """Where ComfyUI was until January 2026: a folder of mirrors may still know it by that name."""
 AT_ONCE = 8
-_HASH_KEYS = {
-    Kind.SNAPSHOT: "hash",
-    Kind.COMFYLOCK: "hash",
-    Kind.COMFYPACK: "commit_hash",
-    Kind.MANIFEST: "ref",
-}
-_COMFYUI_OWNERS = {
-    Kind.COMFYLOCK: "$.custom_nodes",
-    Kind.COMFYPACK: "$",
-}
-_FORM_OWNERS = {
-    "manager": "$",
-    "map": "$",
-    "nested": "$.custom_nodes",
-    "launcher": "$.snapshot_json",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,8 +73,8 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     of repositories.
     """
     data = load(path)
-    parsed = _parse(data, path)
-    sites = list(_sites(parsed, mirrors))
+    parsed, pins = _parse(data, path)
+    sites = list(_sites(parsed, pins, mirrors))
     answered = _ask_all(sites, mirrors)
     text = data.decode()
     found = spans(text, yaml=_is_yaml(path, text)) if answered else {}
@@ -116,19 +98,18 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     )
 
 
-def _parse(data: bytes, path: Path) -> Parsed:
-    kind = detect_bytes(data, str(path))
-    if kind not in _HASH_KEYS:
+def _parse(data: bytes, path: Path) -> tuple[Parsed, Pins]:
+    found = detect_bytes(data, str(path))
+    if found.pins is None:
         raise DocumentError(
-            f"{path}: a {kind} holds no refs that can be pinned in place",
+            f"{path}: a {found.kind} holds no refs that can be pinned in place",
             remedy="convert it to a snapshot first",
         )
-    parsed: Parsed = module_of(kind).parse(data, str(path))
-    return parsed
+    return found.parse(data, str(path)), found.pins
 
 
-def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
-    owner = _COMFYUI_OWNERS.get(parsed.kind) or _FORM_OWNERS.get(parsed.form)
+def _sites(parsed: Parsed, pins: Pins, mirrors: Path | None) -> Iterable[Site]:
+    owner = pins.comfyui.get(parsed.form)
     spec = parsed.environment.comfyui
     name = spec.branch or spec.ref or spec.version
     if owner and name and not spec.commit:
@@ -142,8 +123,7 @@ def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
         )
     for node in parsed.environment.nodes:
         if node.source == "git" and node.url and not node.commit:
-            key = _HASH_KEYS[parsed.kind]
-            yield Site(name=node.name, url=node.url, path=node.place, key=key, before=node.ref)
+            yield Site(name=node.name, url=node.url, path=node.place, key=pins.key, before=node.ref)
 
 
 def _comfyui(mirrors: Path | None) -> str:
@@ -214,7 +194,7 @@ def _edit(text: str, found: Spans, site: Site, commit: str) -> tuple[int, int, s
 
 def _check(after: str, path: Path, answers: Sequence[tuple[Site, Resolved]]) -> None:
     """Read the new text again: each value must be the commit that was found for it."""
-    environment = _parse(after.encode(), path).environment
+    environment = _parse(after.encode(), path)[0].environment
     commits = {node.place: node.commit for node in environment.nodes if is_commit(node.commit)}
     for site, answer in answers:
         now = environment.comfyui.commit if site.key == "comfyui" else commits.get(site.path)

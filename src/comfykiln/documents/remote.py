@@ -17,7 +17,7 @@ from comfykiln.parsing.values import check_url, is_scp_address, masked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from comfykiln.documents.kinds import Parsed
+    from comfykiln.documents.formats import Parsed
 
 _FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)$")
 
@@ -34,7 +34,7 @@ def read(address: str, ref: str | None, read_file: Callable[[Path], Parsed]) -> 
     Raises `NotPossibleError` when the host cannot be reached, `DocumentError` otherwise.
     """
     if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
-        from comfykiln.documents.export.format import read_repository  # noqa: PLC0415  # exports only
+        from comfykiln.documents.export.parse import read_repository  # noqa: PLC0415  # exports only
 
         return read_repository(address, ref)
     faults = Faults(masked(address))

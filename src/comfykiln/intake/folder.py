@@ -61,7 +61,7 @@ def environment_file(taken: Intake) -> bytes:
 
 def service_file(taken: Intake, rules: Mapping[str, Any], wanted: FromOptions) -> dict[str, Any]:
     """Return the service: the rules, and what the document says."""
-    base, packages, kind = taken.ground.base, taken.packages, str(taken.parsed.kind)
+    base, packages, kind = taken.ground.base, taken.packages, taken.parsed.kind
     named = {node.name for node in taken.nodes}
     nodes = {name: rule for name, rule in rules["nodes"].items() if name in named}
     service = {
@@ -192,7 +192,7 @@ def report(taken: Intake, further: Sequence[Difference] = ()) -> bytes:
     """
     return files.canonical_json(
         {
-            "kind": str(taken.parsed.kind),
+            "kind": taken.parsed.kind,
             "form": taken.parsed.form,
             "differences": [asdict(difference) for difference in (*taken.differences, *further)],
         }

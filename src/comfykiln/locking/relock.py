@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import locking
 from comfykiln.errors import DocumentError
 from comfykiln.gather.node_lock import NodeLock, read_node_lock, write_node_lock
 from comfykiln.gather.nodes import Access, gather_nodes, with_files
 from comfykiln.gather.pins import pins_of
 from comfykiln.gather.sources import lay_out, named, obtain_sources, resolve_sources
+from comfykiln.locking.inputs import lock_inputs as inputs_from
 from comfykiln.locking.inputs import one_family
+from comfykiln.locking.lockfiles import previous, write_locks
 from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
-from comfykiln.locking.solving import Tree, package_name
+from comfykiln.locking.solving import Tree, package_name, solve
 from comfykiln.network.host import settings_of_host
 from comfykiln.network.indexes import step_environment
 from comfykiln.origins.comfyui import obtain_comfyui
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from comfykiln.gather.nodes import NodeSet
-    from comfykiln.locking import LockInputs
+    from comfykiln.locking.inputs import LockInputs
     from comfykiln.plan.project import Project
     from comfykiln.plan.services import Service
 
@@ -57,10 +58,10 @@ def relock(
         _trees(project, nodes, access, environment) as trees,
         console.timed(f"solve the packages of {service.name}"),
     ):
-        solved = locking.solve(
+        solved = solve(
             inputs,
             environment,
-            previous=locking.previous(service, local),
+            previous=previous(service, local),
             upgrade=[name for name in upgrade if name not in gone],
             trees=trees,
         )
@@ -68,7 +69,7 @@ def relock(
     for asked, by in sorted(solved.replaced.items()):
         console.note(f"{by} stands in for {asked}: {project.targets.stand_ins[asked].reason}")
     nodes = replace(nodes, sources=named(nodes.sources, names))
-    locking.write_locks(service, project.targets, inputs, solved, local)
+    write_locks(service, project.targets, inputs, solved, local)
     write_node_lock(service.node_lock, nodes.lock)
     written = (service.package_lock, service.torch_lock(local), service.node_lock)
     return [path for path in written if path.is_file()]
@@ -122,7 +123,7 @@ def nodes_of(
 def inputs_of(project: Project, service: Service, tree: Path, nodes: NodeSet) -> LockInputs:
     """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""
     require_python(service, project.origins.base(service.suite))
-    return locking.lock_inputs(
+    return inputs_from(
         service,
         project.targets,
         tree,

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 
 from comfykiln.documents.comfypack.layout import MAX_ARCHIVE, REQUIREMENTS, SNAPSHOT, WORKFLOWS
-from comfykiln.documents.kinds import Written
+from comfykiln.documents.formats import Written
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.limits import MAX_BYTES

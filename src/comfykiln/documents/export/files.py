@@ -9,6 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.documents.export.dev_nodes import is_cache, is_secret
+from comfykiln.documents.export.layout import (
+    DEV_NODES,
+    LOCK,
+    MANIFEST,
+    PACKAGES,
+    PROJECT,
+    PYTHON,
+    RECEIPT,
+    RECORD,
+    WORKFLOWS,
+)
 from comfykiln.errors import DocumentError
 from comfykiln.git.refs import fetch, git_env
 from comfykiln.parsing.tarballs import MIB, Limits, name_fault, unpack
@@ -17,15 +28,6 @@ from comfykiln.system.process import capture
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
 
-PROJECT = "pyproject.toml"
-LOCK = "uv.lock"
-PYTHON = ".python-version"
-PACKAGES = "package_config.toml"
-RECORD = "environment.json"
-MANIFEST = "manifest.json"
-RECEIPT = "receipt.json"
-WORKFLOWS = "workflows/"
-DEV_NODES = "dev_nodes/"
 LIMITS = Limits(total=64 * MIB, members=10_000)
 """An export is read whole, so what it unpacks to is bounded more tightly than any tarball."""
 _FILES = (PROJECT, LOCK, PYTHON, PACKAGES, RECORD, MANIFEST, RECEIPT)

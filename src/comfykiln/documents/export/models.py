@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.export.layout import KIND
 from comfykiln.documents.modelpaths import below_models, model_at, model_path
-from comfykiln.documents.workflow import format as workflows
+from comfykiln.documents.workflow import parse as workflows
 from comfykiln.environment import (
     Criticality,
     Digest,
@@ -64,7 +64,7 @@ def _model(key: str, entry: Obj, peer: str, faults: Faults) -> Model | None:
         model,
         size=entry.whole("size"),
         digests=tuple(digests),
-        extras=entry.extras(Kind.EXPORT, _MODEL_KEYS),
+        extras=entry.extras(KIND, _MODEL_KEYS),
     )
 
 
@@ -198,7 +198,7 @@ def _as_listed(workflow: Workflow, entry: Obj, names: Mapping[str, str]) -> Work
         packs=listed if "nodes" in entry else workflow.packs,
         node_map=tuple(sorted(node_map.items())),
         unresolved=tuple(kind for kind in workflow.unresolved if kind not in said),
-        extras=entry.extras(Kind.EXPORT, _WORKFLOW_KEYS),
+        extras=entry.extras(KIND, _WORKFLOW_KEYS),
     )
 
 
@@ -230,7 +230,7 @@ def model_tables(models: Iterable[Model]) -> dict[str, dict[str, Any]]:
             "sha256": _sha256(model),
             "sources": [source.url for source in model.sources] or None,
         }
-        put_extras(table, model.extras, Kind.EXPORT)
+        put_extras(table, model.extras, KIND)
         found[key] = {name: value for name, value in table.items() if value is not None}
     return found
 
@@ -258,7 +258,7 @@ def workflow_tables(
             or None,
             "custom_node_map": node_map or None,
         }
-        put_extras(table, workflow.extras, Kind.EXPORT)
+        put_extras(table, workflow.extras, KIND)
         tables[workflow.name] = {name: entry for name, entry in table.items() if entry is not None}
     return tables
 

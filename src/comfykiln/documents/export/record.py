@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfykiln.documents import record, record_rules
-from comfykiln.documents.export.files import MANIFEST, RECORD, is_member
+from comfykiln.documents.export.files import is_member
+from comfykiln.documents.export.layout import MANIFEST, RECORD
 from comfykiln.documents.export.models import path_of
 from comfykiln.parsing.faults import Faults, FaultyDocumentError, refuse
 from comfykiln.parsing.fields import Obj

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from comfykiln.documents.manifest.layout import SCHEMA
 from comfykiln.parsing import shape
 from comfykiln.parsing.faults import child
 
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comfykiln.parsing.shape import Schema
-
-SCHEMA = "migration-1.0"
 
 
 def minimal(manifest: dict[str, Any]) -> dict[str, Any]:

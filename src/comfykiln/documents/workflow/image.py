@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
+from comfykiln.documents.workflow.layout import PNG, is_webp
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import refuse
 from comfykiln.parsing.limits import MAX_BYTES
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PNG: Final = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNKS: Final = (b"tEXt", b"zTXt", b"iTXt", b"comf")
 _KEYS: Final = ("workflow", "prompt")
 """The editor's form tells packs and models, so it comes before the one the server ran."""
@@ -58,7 +58,7 @@ def _embedded(file: BinaryIO, source: str) -> Embedded | None:
     if head.startswith(PNG):
         file.seek(len(PNG))
         return _chosen(dict(_png_texts(file, source)), "png", source)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+    if is_webp(head):
         return _chosen(dict(_webp_texts(file, source)), "webp", source)
     return None
 
