@@ -102,7 +102,7 @@ def check(files: Mapping[Path, bytes], root: Path, *, whole: bool = True) -> Non
     diffs += [f"{path.relative_to(root)}: nothing renders this file any more" for path in strays]
     if diffs:
         raise DriftError(
-            "generated files have drifted:\n" + "\n".join(diffs),
+            "the generated files have drifted:\n" + "\n".join(diffs),
             remedy="run `./kiln render` and commit the result (delete files that nothing renders)",
         )
 
