@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from comfykiln.documents import write
-from comfykiln.documents.convert import completed, convert, reread
+from comfykiln.documents.convert import complete, convert, reread
 from comfykiln.documents.formats import format_of, writable
 from comfykiln.documents.losses import losses
 from comfykiln.environment import (
@@ -244,7 +244,7 @@ def _lost(environment: Environment, kind: str) -> tuple[str, ...]:
     known = environment
     if kind == "manifest":
         system, torch, spec = environment.system, environment.torch, environment.comfyui
-        known = completed(
+        known = complete(
             environment,
             python=None if system.python else "3.11.7",
             torch=None if torch.version else "2.1.0+cu121",

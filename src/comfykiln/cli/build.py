@@ -57,7 +57,7 @@ def render_files(root: Path, *, check: bool) -> None:
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
     page = root / "docs/documents.md"
-    wanted = render.rendered(Project(root=root).plans(), root) | {page: pages.rendered(page)}
+    wanted = render.rendered(Project(root=root).plans(), root) | {page: pages.render(page)}
     if check:
         render.check(wanted, root)
         vendored.check(root)

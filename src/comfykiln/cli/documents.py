@@ -115,12 +115,12 @@ def snapshot_convert(
     kind demands and the document does not tell (a manifest from a snapshot).
     Everything that is lost is said.
     """
-    from comfykiln.documents.convert import completed, convert  # noqa: PLC0415  # one task of several
+    from comfykiln.documents.convert import complete, convert  # noqa: PLC0415  # one task of several
 
     kind = _one_of(to, writable(), "--to")
     if packages not in ("all", "none"):
         raise DocumentError(f"--packages {packages}: unknown", remedy="write all or none")
-    known = completed(read(file).environment, python=python, torch=torch, comfyui=comfyui)
+    known = complete(read(file).environment, python=python, torch=torch, comfyui=comfyui)
     converted = convert(known, kind, packages="none" if packages == "none" else "all")
     written = _in_form(converted.written, out)
     target = _put(written, file, out)

@@ -38,7 +38,7 @@ def convert(environment: Environment, kind: str, *, packages: Packages = "all") 
     return Converted(written=written, losses=losses(environment, reread(written)))
 
 
-def completed(
+def complete(
     environment: Environment,
     *,
     python: str | None = None,

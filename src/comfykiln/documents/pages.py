@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 BEGIN, END = "<!-- kinds, by ./kiln render -->", "<!-- end of kinds -->"
 
 
-def rendered(page: Path) -> bytes:
+def render(page: Path) -> bytes:
     """Return the text of `page` with the table of kinds between its two marks."""
     text = page.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)

@@ -78,7 +78,7 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     answered = _ask_all(sites, mirrors)
     text = data.decode()
     found = spans(text, yaml=_is_yaml(path, text)) if answered else {}
-    answers = [(_located(text, found, site), entry) for site, entry in answered]
+    answers = [(_locate(text, found, site), entry) for site, entry in answered]
     after = apply(text, [_edit(text, found, site, answer.commit) for site, answer in answers])
     _check(after, path, answers)
     return Pinned(
@@ -141,7 +141,7 @@ def _ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Re
         if isinstance(result, KilnError) and not _may_stay(site, result)
     ]
     if failures:
-        raise _joined(failures)
+        raise _join(failures)
     return [
         (site, result)
         for site, result in zip(sites, results, strict=True)
@@ -161,7 +161,7 @@ def _ask(site: Site, mirrors: Path | None) -> Resolved | KilnError:
         return error
 
 
-def _joined(failures: Sequence[tuple[Site, KilnError]]) -> KilnError:
+def _join(failures: Sequence[tuple[Site, KilnError]]) -> KilnError:
     lines = [f"{site.path}: {error.message}" for site, error in failures]
     remedies = list(dict.fromkeys(error.remedy for _, error in failures if error.remedy))
     count = f"{len(lines)} of the refs could not be pinned; nothing was written"
@@ -175,7 +175,7 @@ def _is_yaml(path: Path, text: str) -> bool:
     return path.suffix in (".yaml", ".yml") or text.lstrip()[:1] not in ("{", "[")
 
 
-def _located(text: str, found: Spans, site: Site) -> Site:
+def _locate(text: str, found: Spans, site: Site) -> Site:
     """Return the site at the key, and for ComfyUI in the map, where the document has the name."""
     if site.before is None:
         return site

@@ -40,10 +40,10 @@ def read(address: str, ref: str | None, read_file: Callable[[Path], Parsed]) -> 
     faults = Faults(masked(address))
     check_url(address, "$", faults)
     faults.stop()
-    return _fetched(address, read_file)
+    return _fetch(address, read_file)
 
 
-def _fetched(address: str, read_file: Callable[[Path], Parsed]) -> Parsed:
+def _fetch(address: str, read_file: Callable[[Path], Parsed]) -> Parsed:
     """Fetch a file under its own name, which may settle its kind, and read it."""
     from comfykiln.network import http  # noqa: PLC0415  # addresses only
     from comfykiln.network.indexes import host_indexes  # noqa: PLC0415  # the same

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from comfykiln.documents.formats import format_of
-from comfykiln.documents.manifest.steps import merged, overrides_for
+from comfykiln.documents.manifest.steps import merge, overrides_for
 from comfykiln.documents.manifest.write import locked_versions
 from comfykiln.intake.records import Difference, Packages
 from comfykiln.parsing.faults import Note
@@ -69,7 +69,7 @@ def sort_out(
         for package in environment.packages
         if package.source == "index" and package.group is None
     ]
-    here = merged(listed, *(entry.packages for entry in overrides))
+    here = merge(listed, *(entry.packages for entry in overrides))
     rest = [package for package in environment.packages if package not in listed]
     theirs = _theirs(environment, targets, found)
     for package in (*here, *rest):

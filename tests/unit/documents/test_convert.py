@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from comfykiln.documents import read
-from comfykiln.documents.convert import completed, convert, reread
+from comfykiln.documents.convert import complete, convert, reread
 from comfykiln.documents.losses import losses
 from comfykiln.environment import (
     ComfyUISpec,
@@ -125,15 +125,15 @@ def test_leaving_packages_out_is_a_loss_like_any_other() -> None:
 
 def test_versions_that_a_document_does_not_tell() -> None:
     environment = Environment(system=SystemSpec(python="3.12"))
-    assert completed(environment, torch="2.1.0+cpu", comfyui="v0.3.64") == Environment(
+    assert complete(environment, torch="2.1.0+cpu", comfyui="v0.3.64") == Environment(
         system=SystemSpec(python="3.12"),
         torch=TorchSpec(version="2.1.0+cpu"),
         comfyui=ComfyUISpec(version="v0.3.64"),
     )
-    assert completed(environment, comfyui=PIN).comfyui == ComfyUISpec(commit=PIN)
-    assert completed(environment, python="3.12") == environment
+    assert complete(environment, comfyui=PIN).comfyui == ComfyUISpec(commit=PIN)
+    assert complete(environment, python="3.12") == environment
     with pytest.raises(DocumentError, match=r"the document says 3\.12"):
-        completed(environment, python="3.11")
+        complete(environment, python="3.11")
 
 
 @pytest.fixture(scope="module")

@@ -31,11 +31,11 @@ def test_each_rule_is_documented() -> None:
 
 def test_the_table_of_kinds_is_as_rendered() -> None:
     page = ROOT / "docs" / "documents.md"
-    assert page.read_bytes() == pages.rendered(page), "run: ./kiln render"
+    assert page.read_bytes() == pages.render(page), "run: ./kiln render"
 
 
 def test_a_page_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "documents.md"
     page.write_text(f"# Documents\n{pages.BEGIN}\n")
     with pytest.raises(DocumentError, match="the marks of the table of kinds are missing"):
-        pages.rendered(page)
+        pages.render(page)

@@ -99,9 +99,9 @@ def _inside(source: str, folder: str) -> str:
     """Return what the probe prints inside a container or an image."""
     if source.startswith("-"):
         raise DocumentError(f"{source}: no name of an image", remedy="name a folder or an image")
-    state = _inspected(["container", "inspect", "--format", "{{.State.Running}}", source])
+    state = _inspect(["container", "inspect", "--format", "{{.State.Running}}", source])
     if state is None:
-        if _inspected(["image", "inspect", "--format", "{{.Id}}", source]) is None:
+        if _inspect(["image", "inspect", "--format", "{{.Id}}", source]) is None:
             raise DocumentError(
                 f"{source}: no folder, no container and no image of that name",
                 remedy=f"check the name, or fetch the image with `docker pull {source}`",
@@ -138,7 +138,7 @@ def _first(source: str, folder: str, argv: Any) -> str:
     )
 
 
-def _inspected(arguments: list[str]) -> str | None:
+def _inspect(arguments: list[str]) -> str | None:
     """Return what `docker` says of a thing, None when there is no such thing."""
     try:
         return process.capture(["docker", *arguments], timeout=60)

@@ -59,7 +59,7 @@ def _model(key: str, entry: Obj, peer: str, faults: Faults) -> Model | None:
     sha256 = entry.text("sha256")
     digests = [Digest(algorithm="sha256", value=sha256)] if sha256 else []
     if not sha256 or not sha256.startswith(key):
-        digests.append(_sampled(key, peer))
+        digests.append(_sample_digest(key, peer))
     return model and replace(
         model,
         size=entry.whole("size"),
@@ -68,7 +68,7 @@ def _model(key: str, entry: Obj, peer: str, faults: Faults) -> Model | None:
     )
 
 
-def _sampled(key: str, peer: str) -> Digest:
+def _sample_digest(key: str, peer: str) -> Digest:
     """Return the digits a peer computes over samples of a file: a hint, no proof."""
     algorithm = "sampled-xxhash" if peer == "comfygit" else "sampled-blake3"
     return Digest(algorithm=algorithm, value=key)
@@ -114,7 +114,7 @@ def _intent(use: Obj, peer: str, faults: Faults) -> Model | None:
     """Return a model that only a workflow names: its file is yet to be fetched."""
     model = _at(use, faults)
     key = use.text("hash")
-    return model and replace(model, digests=(_sampled(key, peer),) if key else ())
+    return model and replace(model, digests=(_sample_digest(key, peer),) if key else ())
 
 
 def _use(workflow: str, use: Obj) -> ModelUse:
@@ -160,7 +160,7 @@ def read_workflows(
         taken.add(file)
         if file in members:
             workflow = _workflow(name, file, members[file], faults)
-            found.append(workflow and _as_listed(workflow, entry, names))
+            found.append(workflow and _with_entry(workflow, entry, names))
         else:
             faults.add(
                 child(path, "path"),
@@ -184,7 +184,7 @@ def _workflow(name: str, file: str, data: bytes, faults: Faults) -> Workflow | N
     return next(iter(needs.workflows), None)
 
 
-def _as_listed(workflow: Workflow, entry: Obj, names: Mapping[str, str]) -> Workflow:
+def _with_entry(workflow: Workflow, entry: Obj, names: Mapping[str, str]) -> Workflow:
     """Return the workflow with what the export says of it, which goes before its own words."""
     said = {
         kind: None if key is False else names.get(str(key), str(key))

@@ -27,15 +27,17 @@ def read(path: Path) -> Parsed:
     if path.is_dir():
         if not (path / PROJECT).is_file():
             return read_repository(str(path))
-        return _parsed(export_files.from_folder(path), str(path), sealed=False)
+        return _parse_files(export_files.from_folder(path), str(path), sealed=False)
     if path.name == PROJECT:
-        return _parsed(export_files.from_folder(path.resolve().parent), str(path), sealed=False)
+        return _parse_files(
+            export_files.from_folder(path.resolve().parent), str(path), sealed=False
+        )
     if path.suffix == ".json":
         environment = record.read_alone(load(path), str(path))
         return Parsed(kind=KIND, source=str(path), environment=environment, form="record")
     if path.suffix == ".toml":
-        return _parsed(Files(members={PROJECT: load(path)}), str(path), sealed=False)
-    return _parsed(export_files.from_tarball(path), str(path), sealed=True)
+        return _parse_files(Files(members={PROJECT: load(path)}), str(path), sealed=False)
+    return _parse_files(export_files.from_tarball(path), str(path), sealed=True)
 
 
 def parse(data: bytes, source: str) -> Parsed:
@@ -43,16 +45,16 @@ def parse(data: bytes, source: str) -> Parsed:
     with tempfile.TemporaryDirectory(prefix="comfykiln-export-") as folder:
         path = Path(folder) / "export.tar.gz"
         path.write_bytes(data)
-        return _parsed(export_files.from_tarball(path), source, sealed=True)
+        return _parse_files(export_files.from_tarball(path), source, sealed=True)
 
 
 def read_repository(address: str, ref: str | None = None) -> Parsed:
     """Return the environment in a git repository, at an address or in a folder, at a ref."""
     files = export_files.from_repository(address, ref)
-    return _parsed(files, f"{address}@{files.commit}", sealed=False)
+    return _parse_files(files, f"{address}@{files.commit}", sealed=False)
 
 
-def _parsed(files: Files, source: str, *, sealed: bool) -> Parsed:
+def _parse_files(files: Files, source: str, *, sealed: bool) -> Parsed:
     """Read the files of an export; a `sealed` one must be what its manifest says."""
     if PROJECT not in files.members:
         raise DocumentError(f"{source}: holds no {PROJECT}", remedy=_where_it_is(files))

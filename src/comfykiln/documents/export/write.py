@@ -60,7 +60,7 @@ def members_of(environment: Environment) -> dict[str, bytes]:
                 f"two files of the export would be {path}", remedy="rename one of the workflows"
             )
         members[path] = workflow.data
-    members[RECORD] = record.written(environment, members)
+    members[RECORD] = record.write(environment, members)
     return members
 
 

@@ -29,7 +29,7 @@ def parse(data: bytes, source: str) -> Parsed:
     faults = Faults(source)
     if len(data) > MAX_BYTES:
         _add_size(data, faults)
-    value = _checked(data, faults)
+    value = _value(data, faults)
     faults.stop()
     _note_odd_members(value, faults)
     return Parsed(
@@ -49,7 +49,7 @@ def minimize(data: bytes, source: str) -> bytes:
     Raises `DocumentError` for every fault, or when the result is still too large.
     """
     faults = Faults(source)
-    manifest = minimal(_checked(data, faults))
+    manifest = minimal(_value(data, faults))
     faults.stop()
     result = compact(manifest)
     if len(result) > MAX_BYTES:
@@ -58,7 +58,7 @@ def minimize(data: bytes, source: str) -> bytes:
     return result
 
 
-def _checked(data: bytes, faults: Faults) -> dict[str, Any]:
+def _value(data: bytes, faults: Faults) -> dict[str, Any]:
     """Return the manifest as JSON's types; every fault is in `faults` or raised with them."""
     if len(data) > MAX_READ:
         alone = Faults(faults.source)

@@ -41,7 +41,7 @@ def write(environment: Environment) -> Written:
     What a manifest cannot hold is left out; `convert.losses` tells it.
     """
     manifest = tree(environment)
-    data = spaced(manifest)
+    data = with_spaces(manifest)
     if len(data) > MAX_BYTES:
         data = compact(manifest)
     if len(data) > MAX_BYTES:
@@ -77,7 +77,7 @@ def compact(manifest: Any) -> bytes:
     return json.dumps(manifest, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def spaced(manifest: Any) -> bytes:
+def with_spaces(manifest: Any) -> bytes:
     """Return the manifest indented for people."""
     return (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
 

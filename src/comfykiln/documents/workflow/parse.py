@@ -37,18 +37,18 @@ def read(path: Path) -> Parsed:
 
     Raises `FaultyDocumentError` with every fault, `DocumentError` for an image without a workflow.
     """
-    found = image.embedded(path)
+    found = image.find(path)
     if found is None:
         return parse(load(path), str(path))
-    return _parsed(found.data, str(path), f"-in-{found.container}")
+    return _parse_graph(found.data, str(path), f"-in-{found.container}")
 
 
 def parse(data: bytes, source: str) -> Parsed:
     """Return the workflow in `data`, which may be JSON or an image's bytes."""
-    found = image.embedded_in(data, source)
+    found = image.find_in(data, source)
     if found is None:
-        return _parsed(data, source, "")
-    return _parsed(found.data, source, f"-in-{found.container}")
+        return _parse_graph(data, source, "")
+    return _parse_graph(found.data, source, f"-in-{found.container}")
 
 
 def needs(data: bytes, name: str, faults: Faults, *, path: str | None = None) -> Environment:
@@ -126,7 +126,7 @@ def _sortable(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"[0-9]+", version))
 
 
-def _parsed(data: bytes, source: str, container: str) -> Parsed:
+def _parse_graph(data: bytes, source: str, container: str) -> Parsed:
     faults = Faults(source)
     name = PurePath(source).name.rpartition(".")[0] or PurePath(source).name
     environment = needs(data, name, faults)
