@@ -224,12 +224,22 @@ def snapshot_convert(
 
 @task_on("file")
 def snapshot_pin(
-    _: Context, file: str, *, git_mirror: str | None = None, write: bool = True, json: bool = False
+    _: Context,
+    file: str,
+    *,
+    ref: str | None = None,
+    out: str | None = None,
+    git_mirror: str | None = None,
+    write: bool = True,
+    json: bool = False,
 ) -> None:
-    """Replace every branch, tag and short hash by its commit, shown as a diff."""
+    """Replace every branch, tag and short hash by its commit, shown as a diff; --out FILE copies.
+
+    Of an export, a pack, a workflow or a document at an address a pinned copy is written.
+    """
     from comfykiln.cli import documents
 
-    documents.snapshot_pin(file, git_mirror, write=write, as_json=json)
+    documents.snapshot_pin(file, git_mirror, ref=ref, out=out, write=write, as_json=json)
 
 
 @task_on("a", "b")

@@ -45,9 +45,9 @@ from comfykiln.models.records import ModelSource
 url, sha256, layer = sys.argv[1:]
 job = Job(name="m", destination="vae/m.bench", criticality="required", sha256=sha256,
           sources=(ModelSource(url=url),), layer=layer)
-for one in download_all([job], os.environ).values():
-    assert hasattr(one, "fetched"), one.reasons
-    print(one.fetched, one.kept)
+for result in download_all([job], os.environ).values():
+    assert hasattr(result, "fetched"), result.reasons
+    print(result.fetched, result.kept)
 """
 BOTO3 = """
 import boto3, os, sys

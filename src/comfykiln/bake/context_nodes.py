@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from comfykiln.gather.archives import members_of
 from comfykiln.locking.deplines import told_lines
 from comfykiln.locking.lockfiles import locked, stand_ins_in
-from comfykiln.locking.nodelines import normalized, rules_of
-from comfykiln.parsing.values import https
+from comfykiln.locking.nodelines import rules_of
+from comfykiln.parsing.values import https, normal_name
 from comfykiln.plan.plan import source_files
 from comfykiln.restore.plans import cloned_from
 from comfykiln.system import files
@@ -69,7 +69,7 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
 def _accepted(service: Service) -> set[str]:
     """Return what `comfy node deps` may complain about: lines, and packages by both spellings."""
     names = {*service.accepted, *service.drop}
-    return names | {normalized(name) for name in names}
+    return names | {normal_name(name) for name in names}
 
 
 def _lines_beyond_comfy_cli(
@@ -79,7 +79,7 @@ def _lines_beyond_comfy_cli(
     lock = gathered.nodes.lock
     rules = rules_of(service, target, target.torch.requirements, lock)
     have = locked(service.package_lock) if service.package_lock.is_file() else {}
-    versions = {normalized(name): version for name, version in have.items()}
+    versions = {normal_name(name): version for name, version in have.items()}
     named = {(source.url, source.ref, source.subdirectory): source.name for source in lock.sources}
     return {
         node.directory: told_lines(node, rules, versions, named) for node in gathered.nodes.packs

@@ -28,7 +28,7 @@ from comfykiln.system import console, files, process
 from comfykiln.verify import nodes, question, receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import docker
 
@@ -220,15 +220,29 @@ def _bake(
         override = context.context.with_name(f"{plan.name}-override.json")
         files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
         bake_files = [_bake_file(root, plan), override]
-        return _run_bake(bake_files, plan.name, root, cache=cache)
+        reads = [context.comfyui, *secrets.values()]
+        return _run_bake(bake_files, plan.name, root, reads=reads, cache=cache)
 
 
-def _run_bake(bake_files: list[Path], target: str, root: Path, *, cache: bool = True) -> str:
+def _run_bake(
+    bake_files: list[Path],
+    target: str,
+    root: Path,
+    *,
+    reads: Sequence[Path],
+    cache: bool = True,
+) -> str:
     progress = BuildProgress(verbose=bool(os.environ.get("KILN_VERBOSE")))
     metadata = root / ".kiln" / f"{target}-metadata.json"
     try:
         digest = engine.bake(
-            bake_files, target, cwd=root, metadata=metadata, on_line=progress, cache=cache
+            bake_files,
+            target,
+            cwd=root,
+            metadata=metadata,
+            on_line=progress,
+            reads=reads,
+            cache=cache,
         )
     except process.ProgramError as error:
         raise _explained(error, progress) from error
@@ -337,4 +351,4 @@ def _seal(
         }
         bake_file = folder / "bake.json"
         files.write_bytes(bake_file, files.canonical_json({"target": {"sealed": target}}))
-        _run_bake([bake_file], "sealed", root)
+        _run_bake([bake_file], "sealed", root, reads=[folder])

@@ -52,12 +52,12 @@ def show_plan(
 
 
 def render_files(root: Path, *, check: bool) -> None:
-    """Write the generated files, or check the committed ones."""
+    """Write every generated file and every copy, or check the committed ones."""
     from comfykiln.documents import pages  # noqa: PLC0415  # the formats, where they are listed
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
     page = root / "docs/documents.md"
-    wanted = render.rendered(Project(root=root).plans(), root) | {page: pages.render(page)}
+    wanted = render.rendered(Project(root=root)) | {page: pages.render(page)}
     if check:
         render.check(wanted, root)
         vendored.check(root)
@@ -130,7 +130,7 @@ def build(
         archive=_new_file(archive, "--archive"),
         push=push,
     )
-    taken = _taken(project, source, image)
+    taken = _taken(project, source, image, options.ca_bundle)
     plan = project.plan(target, taken.name if taken else image)
     _ensure_engine()
     if taken:
@@ -171,13 +171,15 @@ def flags(source: str | None, **given: str | None) -> Flags | None:
     return None
 
 
-def _taken(project: Project, source: Flags | None, image: str | None) -> Intake | None:
+def _taken(
+    project: Project, source: Flags | None, image: str | None, ca_bundle: Path | None = None
+) -> Intake | None:
     """Read the document that was named, if one was, and say what is to be said of it."""
     if source is None:
         return None
     from comfykiln.cli import from_document  # noqa: PLC0415  # documents, where they are used
 
-    taken = from_document.prepare(project, source, image)
+    taken = from_document.prepare(project, source, image, ca_bundle)
     from_document.tell(taken)
     return taken
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.git.command import git
 from comfykiln.system import console
 from comfykiln.system.process import ProgramError, capture, stream
 
@@ -63,9 +64,8 @@ def run_check(check: Check, root: Path) -> str:
 
 def repository_files(root: Path) -> list[str]:
     """Return the paths of all files in the checkout that git does not ignore, sorted."""
-    listing = capture(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root
-    )
+    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listing = git(*words, repository=root / ".git", options=["-C", str(root)])
     names = {name for name in listing.split("\0") if name}
     return sorted(name for name in names if (root / name).is_file())
 

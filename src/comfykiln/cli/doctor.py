@@ -36,10 +36,10 @@ def examine(root: Path = ROOT) -> Report:
     """
     from comfykiln.doctor.judge import judge  # noqa: PLC0415  # only this task needs it
     from comfykiln.doctor.machine import read_machine  # noqa: PLC0415  # the same
-    from comfykiln.doctor.needs import addresses, read_needs  # noqa: PLC0415  # the same
+    from comfykiln.doctor.needs import read_needs  # noqa: PLC0415  # the same
 
     needs = read_needs(root)
-    return judge(read_machine(addresses(needs)), needs)
+    return judge(read_machine(needs), needs)
 
 
 def as_data(report: Report) -> dict[str, Any]:

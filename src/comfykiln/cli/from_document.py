@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from comfykiln.errors import DocumentError, DriftError
 from comfykiln.intake import FromOptions, differences, folder, models, take
 from comfykiln.intake.records import PythonMatch, Strictness
+from comfykiln.network.host import settings_of_host
 from comfykiln.system import console, files
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ def _one_of(text: str | None, options: tuple[Any, ...], flag: str) -> Any:
     return text
 
 
-def prepare(project: Project, flags: Flags, name: str | None) -> Intake:
-    """Read the document and write the folder that it becomes; nothing is fetched."""
-    taken = take(project, wanted(flags, name))
+def prepare(
+    project: Project, flags: Flags, name: str | None, ca_bundle: Path | None = None
+) -> Intake:
+    """Read the document and write the folder that it becomes; nothing else is fetched."""
+    settings = settings_of_host(ca_bundle) if ca_bundle else None
+    taken = take(project, wanted(flags, name), settings)
     folder.write(project.root, taken)
     return taken
 

@@ -179,7 +179,7 @@ def _named_apart(chosen: Sequence[tuple[str, LockedModel]]) -> list[LockedModel]
 
 
 def _placed(wanted: Sequence[LockedModel], result: FetchResult, folder: Path) -> dict[str, str]:
-    """Copy what was had to its destination below `folder`, where it is not there already."""
+    """Copy what was fetched to its destination below `folder`, where it is not there already."""
     from comfykiln.models.placing import place  # noqa: PLC0415
 
     done = {entry.name for entry in result.done}

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 PATIENCE = 3.0  # seconds for one origin
 DEADLINE = 6.0  # seconds for all of them; a name server may be slower than any time-out of ours
 PACKAGE_INDEX = "package-index"
-# What a filtering proxy answers in an origin's place.
-REFUSED = {403, 407}
+# What a proxy answers in an origin's place: it filters, or does not get there itself.
+REFUSED = {403, 407, 502, 503, 504}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -34,7 +34,7 @@ def detect(path: Path) -> Format:
     """
     if path.is_dir():
         return detect_folder(path)
-    by_head = _by_head(_head(path), str(path))
+    by_head = _by_head(_head(path), str(path)) if path.is_file() else None
     return by_head or detect_bytes(load(path), str(path))
 
 
@@ -77,6 +77,11 @@ def _by_keys(document: Mapping[str, Any]) -> Format | None:
     return next((found for sign, found in signs if sign.holds(document)), None)
 
 
+def is_packed(path: Path) -> bool:
+    """Say whether the file at `path` is an archive or an image, by its first bytes or its name."""
+    return _by_head(_head(path), str(path)) is not None
+
+
 def _by_head(head: bytes, source: str) -> Format | None:
     return next((found for found in formats() if found.head and found.head(head, source)), None)
 
@@ -114,8 +119,5 @@ def _members(value: Any, part: str) -> list[Any]:
 
 
 def _head(path: Path) -> bytes:
-    """Return the first bytes of a regular file; whatever cannot be read is told by `load`."""
-    if not path.is_file():
-        return b""
     with path.open("rb") as file:
         return file.read(_HEAD)

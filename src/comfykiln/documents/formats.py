@@ -84,7 +84,8 @@ class Format:
     schema of its shape, `order` its place in lists. `parse` takes bytes and the name of their
     source; `read` takes a path, where more counts than the bytes of one file. `reread` returns what
     a written document says, where files beside it count. `suffixes` are other forms of a written
-    document by the suffix of its file. `head` knows the document by its first bytes and its name.
+    document by the suffix of its file, `ending` that of a copy's name. `head` knows the document by
+    its first bytes and its name.
     `freezes`: it lists what happened to be installed; the others list what is wanted.
     """
 
@@ -103,6 +104,7 @@ class Format:
     head: Callable[[bytes, str], bool] | None = None
     folder: Folder | None = None
     pins: Pins | None = None
+    ending: str = ".json"
     freezes: bool = False
 
 

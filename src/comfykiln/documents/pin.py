@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.detect import detect_bytes
+from comfykiln.documents.detect import detect_bytes, is_packed
 from comfykiln.documents.snapshot.layout import HASH_KEYS
 from comfykiln.environment import Environment, is_commit
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
@@ -75,7 +75,7 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     data = load(path)
     parsed, pins = _parse(data, path)
     sites = list(_sites(parsed, pins, mirrors))
-    answered = _ask_all(sites, mirrors)
+    answered = ask_all(sites, mirrors)
     text = data.decode()
     found = spans(text, yaml=_is_yaml(path, text)) if answered else {}
     answers = [(_locate(text, found, site), entry) for site, entry in answered]
@@ -100,10 +100,10 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
 
 def _parse(data: bytes, path: Path) -> tuple[Parsed, Pins]:
     found = detect_bytes(data, str(path))
-    if found.pins is None:
+    if found.pins is None or is_packed(path):
         raise DocumentError(
             f"{path}: a {found.kind} holds no refs that can be pinned in place",
-            remedy="convert it to a snapshot first",
+            remedy=f"write a pinned copy: ./kiln snapshot.pin {path} --out FILE",
         )
     return found.parse(data, str(path)), found.pins
 
@@ -115,7 +115,7 @@ def _sites(parsed: Parsed, pins: Pins, mirrors: Path | None) -> Iterable[Site]:
     if owner and name and not spec.commit:
         yield Site(
             name="ComfyUI",
-            url=spec.repository or _comfyui(mirrors),
+            url=spec.repository or comfyui_address(mirrors),
             path=owner,
             key="comfyui",
             before=name,
@@ -126,12 +126,13 @@ def _sites(parsed: Parsed, pins: Pins, mirrors: Path | None) -> Iterable[Site]:
             yield Site(name=node.name, url=node.url, path=node.place, key=pins.key, before=node.ref)
 
 
-def _comfyui(mirrors: Path | None) -> str:
+def comfyui_address(mirrors: Path | None) -> str:
+    """Return where ComfyUI's names are asked for: where it is now, unless a mirror knows better."""
     only_before = mirror_of(COMFYUI_BEFORE, mirrors) and not mirror_of(COMFYUI, mirrors)
     return COMFYUI_BEFORE if only_before else COMFYUI
 
 
-def _ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Resolved]]:
+def ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Resolved]]:
     """Return each site with its answer; raises one error that names every failure."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = list(pool.map(lambda site: _ask(site, mirrors), sites))

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import locking
+from comfykiln.git.command import without_git
 from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.locking.nodelines import node_lines, rules_of
 from comfykiln.network.indexes import step_environment
@@ -43,7 +44,7 @@ def export_build(
     from comfykiln.export.tarball import export_tarball  # noqa: PLC0415  # tomlkit, where it is used
 
     what = _input(plan, gathered, receipt, models, tag=tag, digest=digest)
-    environment = os.environ | step_environment(settings)
+    environment = without_git(dict(os.environ)) | step_environment(settings)
     if settings.ca_bundle is not None:
         environment["SSL_CERT_FILE"] = str(settings.ca_bundle)
     done = export_tarball(what, root / "dist", cache=root / ".kiln" / "locks", uv_env=environment)

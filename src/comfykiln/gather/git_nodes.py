@@ -156,7 +156,7 @@ def _obtained(places: Places, pin: NodePin) -> GitTree:
         attempts = list(_attempts(places, pin, work))
         source, _ = first_available(pin.directory, attempts, strict=places.strict)
         with places.store.new_folder(final) as folder:
-            made = read_repository(source, pin.url, pin.commit, folder, places.settings)
+            made = read_repository(source, pin.url, pin.commit, folder)
             files.write_bytes(folder / "repository.json", files.canonical_json(made.as_json()))
     return GitTree.from_json(made.as_json(), final)
 
@@ -167,7 +167,7 @@ def _attempts(places: Places, pin: NodePin, work: Path) -> Iterable[Attempt[Path
             origin="git-mirror",
             detail=f"mirror of {pin.url}",
             fallback=True,
-            get=partial(_from_mirror, places, places.mirror, pin),
+            get=partial(_from_mirror, places.mirror, pin),
         )
     yield Attempt(
         origin="git", detail=pin.url, fallback=False, get=partial(_fetched, places, pin, work)
@@ -175,18 +175,18 @@ def _attempts(places: Places, pin: NodePin, work: Path) -> Iterable[Attempt[Path
     if pin.fallback:
         other = replace(pin, url=pin.fallback, fallback="")
         if places.mirror:
-            get = partial(_from_mirror, places, places.mirror, other)
+            get = partial(_from_mirror, places.mirror, other)
             detail = f"mirror of {other.url}"
             yield Attempt(origin="git-mirror", detail=detail, fallback=True, get=get)
         get = partial(_fetched, places, other, work / "fallback")
         yield Attempt(origin="git-fallback", detail=other.url, fallback=True, get=get)
 
 
-def _from_mirror(places: Places, mirror: Path, pin: NodePin) -> Path:
+def _from_mirror(mirror: Path, pin: NodePin) -> Path:
     repository = commits.mirrored(mirror, pin.url)
     if not repository.is_dir() and repository.with_suffix("").is_dir():
         repository = repository.with_suffix("")
-    commits.require_commit(repository, pin.commit, places.settings)
+    commits.require_commit(repository, pin.commit)
     return repository.resolve()
 
 
@@ -238,7 +238,7 @@ def _in_mirror(places: Places, pin: NodePin) -> bool:
     if places.mirror is None or places.strict:
         return False
     try:
-        _from_mirror(places, places.mirror, pin)
+        _from_mirror(places.mirror, pin)
     except UnavailableError:
         return False
     return True

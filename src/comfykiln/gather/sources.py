@@ -15,8 +15,7 @@ from comfykiln.errors import NotPossibleError
 from comfykiln.gather.git_nodes import AT_A_TIME, GatheredNode, Places, tried
 from comfykiln.gather.node_lock import LockedSource
 from comfykiln.gather.pins import NodePin
-from comfykiln.git import commits
-from comfykiln.system import process
+from comfykiln.git import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +39,7 @@ def resolve_sources(
     known: Sequence[LockedSource],
     upgrade: Sequence[str],
     mirror: Path | None,
+    settings: IndexSettings,
 ) -> tuple[LockedSource, ...]:
     """Return a commit for every (address, ref, subdirectory); the names are not known yet.
 
@@ -59,7 +59,7 @@ def resolve_sources(
         if (url, ref, subdirectory) in kept:
             found.append(kept[url, ref, subdirectory])
             continue
-        commit = ref if is_commit(ref) else resolve(url, ref or None, mirror).commit
+        commit = ref if is_commit(ref) else resolve(url, ref or None, mirror, settings).commit
         found.append(
             LockedSource(name="", url=url, ref=ref, commit=commit, subdirectory=subdirectory)
         )
@@ -115,17 +115,13 @@ def named(
     )
 
 
-def lay_out(source: GatheredSource, folder: Path, settings: IndexSettings) -> None:
+def lay_out(source: GatheredSource, folder: Path) -> None:
     """Write the commit's files below the new folder, submodules too, as a checkout."""
-    for mount, repository in source.repositories.items():
+    for mount, tree in source.repositories.items():
         place = folder / mount if mount else folder
-        run = partial(process.capture, env=commits.environment(settings, ()), timeout=300)
-        run(["git", "init", "--quiet", "--template=", "--", str(place)])
-        here = ["git", "-C", str(place), "-c", "core.hooksPath=/dev/null"]
-        process.capture_bytes(
-            [*here, "index-pack", "--stdin"],
-            env=commits.environment(settings, ()),
-            stdin=repository.pack.read_bytes(),
-        )
-        (place / ".git" / "shallow").write_text(f"{repository.commit}\n", "ascii")
-        run([*here, "checkout", "--quiet", "--detach", repository.commit])
+        command.init(place, bare=False)
+        inside = place / ".git"
+        command.git_bytes("index-pack", "--stdin", repository=inside, stdin=tree.pack.read_bytes())
+        (inside / "shallow").write_text(f"{tree.commit}\n", "ascii")
+        words = ("checkout", "--quiet", "--detach", tree.commit)
+        command.git(*words, repository=inside, options=[f"--work-tree={place}"])

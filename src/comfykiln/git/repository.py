@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from comfykiln.errors import DocumentError
-from comfykiln.git import commits
+from comfykiln.git import command
 from comfykiln.git.pack import GitObject, pack, read_objects
 from comfykiln.system import files
 from comfykiln.system.process import ProgramError
@@ -16,8 +16,6 @@ from comfykiln.system.process import ProgramError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-    from comfykiln.network.indexes import IndexSettings
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 PACK = "objects.pack"
@@ -86,16 +84,14 @@ class GitTree:
         )
 
 
-def read_repository(
-    source: Path, url: str, commit: str, folder: Path, settings: IndexSettings
-) -> GitTree:
+def read_repository(source: Path, url: str, commit: str, folder: Path) -> GitTree:
     """Write the commit of the repository `source` as a pack into `folder`; return what it holds."""
-    entries = _entries(source, commit, settings)
-    top = commits.read(source, settings, "rev-parse", "--verify", f"{commit}^{{tree}}").strip()
+    entries = _entries(source, commit)
+    top = command.git("rev-parse", "--verify", f"{commit}^{{tree}}", repository=source).strip()
     names = sorted({commit, top, *(name for kind, name, _ in entries if kind != "commit")})
     found: dict[str, GitObject] = {}
     missing: set[str] = set()
-    for entry in read_objects(source, names, commits.environment(settings, ())):
+    for entry in read_objects(source, names):
         if isinstance(entry, str):
             missing.add(entry)
         else:
@@ -113,15 +109,15 @@ def read_repository(
         requirements=_text(texts.get("requirements.txt"), f"{url} requirements.txt"),
         pyproject=_text(texts.get("pyproject.toml"), f"{url} pyproject.toml"),
         install_script="install.py" in blobs,
-        submodules=tuple(_modules(source, url, commit, entries, settings)),
+        submodules=tuple(_modules(source, url, commit, entries)),
         lfs=tuple(sorted(path for path, text in texts.items() if text.startswith(LFS_POINTER))),
         lacking=tuple(sorted(path for path, name in blobs.items() if name in missing)),
     )
 
 
-def _entries(source: Path, commit: str, settings: IndexSettings) -> list[tuple[str, str, str]]:
+def _entries(source: Path, commit: str) -> list[tuple[str, str, str]]:
     """Return (kind, object, path) of everything below the commit; a submodule's kind is commit."""
-    listed = commits.read(source, settings, "ls-tree", "-r", "-t", "-z", "--full-tree", commit)
+    listed = command.git("ls-tree", "-r", "-t", "-z", "--full-tree", commit, repository=source)
     entries = []
     for line in filter(None, listed.split("\0")):
         head, _, path = line.partition("\t")
@@ -145,14 +141,13 @@ def _modules(
     url: str,
     commit: str,
     entries: Iterable[tuple[str, str, str]],
-    settings: IndexSettings,
 ) -> Iterable[Module]:
     links = {path: name for kind, name, path in entries if kind == "commit"}
     if not links:
         return
     try:
         argv = ("config", "--null", f"--blob={commit}:.gitmodules", "--list")
-        listed = commits.read(source, settings, *argv)
+        listed = command.git(*argv, repository=source)
     except ProgramError as error:
         raise _unmapped(url, next(iter(links))) from error
     sections: dict[str, dict[str, str]] = {}

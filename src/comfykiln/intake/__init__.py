@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfykiln.documents import read
+from comfykiln.documents.pinnedcopy import advice
 from comfykiln.errors import DocumentError
 from comfykiln.intake import choices, folder, models, nodes, packages
 from comfykiln.intake.records import Difference, FromOptions, Ground, Intake
 from comfykiln.parsing.faults import Note
-from comfykiln.parsing.values import normal_name
+from comfykiln.parsing.values import masked, normal_name
 from comfykiln.plan.datafiles import load_yaml
 from comfykiln.plan.project import DEFAULT_IMAGE
 from comfykiln.plan.services import service_names
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from comfykiln.documents.formats import Parsed
+    from comfykiln.network.indexes import IndexSettings
     from comfykiln.plan.origins import ComfyUISpec
     from comfykiln.plan.project import Project
 
@@ -32,13 +34,14 @@ Told = tuple[Difference | Note, ...]
 __all__ = ["Difference", "FromOptions", "Intake", "take"]
 
 
-def take(project: Project, wanted: FromOptions) -> Intake:
+def take(project: Project, wanted: FromOptions, settings: IndexSettings | None = None) -> Intake:
     """Read the document and decide what image it becomes; nothing is written or fetched.
 
+    `settings` say how the host of a document at an address is reached, as in `documents.read`.
     Raises `DocumentError` for a faulty document, and for one that cannot be built as it stands:
     then every fault is named with its place.
     """
-    parsed = read(wanted.source, ref=wanted.ref)
+    parsed = read(wanted.source, ref=wanted.ref, settings=settings)
     usual = load_yaml(project.root / "services/comfy" / DEFAULT_IMAGE / "service.yaml", "service")
     own = folder.rules_of(wanted.rules)
     name = choices.name_of(parsed, wanted.name, service_names(project.root))
@@ -57,7 +60,7 @@ def take(project: Project, wanted: FromOptions) -> Intake:
     )
     found = packages.sort_out(parsed.environment, parsed.kind, project.targets, leave_out)
     faults += [*chosen.faults, *found.faults]
-    _refuse(wanted.source, faults, unpinned=chosen.unpinned)
+    _refuse(wanted, parsed, faults, unpinned=chosen.unpinned)
     listed, on_models = models.choose(parsed.environment)
     taken = Intake(
         name=name,
@@ -142,11 +145,11 @@ def _shipped(comfyui: ComfyUISpec) -> set[str]:
     }
 
 
-def _refuse(source: str, faults: list[str], *, unpinned: bool) -> None:
+def _refuse(wanted: FromOptions, parsed: Parsed, faults: list[str], *, unpinned: bool) -> None:
     if faults:
-        pin = f"pin branches and tags with `./kiln snapshot.pin {source}`, or " if unpinned else ""
+        pin = f"{advice(wanted.source, parsed.kind, wanted.ref)}, or " if unpinned else ""
         raise DocumentError(
-            f"{source}: {len(faults)} thing(s) cannot be built as they stand",
+            f"{masked(wanted.source)}: {len(faults)} thing(s) cannot be built as they stand",
             faults=faults,
             remedy=f"{pin}fix these places, or leave them out with --leave-out NAME,NAME",
         )

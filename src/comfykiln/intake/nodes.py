@@ -162,7 +162,6 @@ def _take_registry(node: Node, chosen: Chosen) -> None:
         remedy = f"name it in a file of --rules: `repositories: {{{node.registry_id}: https://…}}`"
         _fault(chosen, node, problem, remedy)
     elif not is_exact(node.version):
-        chosen.unpinned = chosen.unpinned or node.url is not None
         named = node.ref or node.version or "it names none"
         _fault(chosen, node, f"{named}: no exact version", "write one")
     else:

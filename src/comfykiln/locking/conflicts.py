@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.parsing.values import normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,19 +60,19 @@ def _headline(output: str, told: Sequence[str]) -> str:
 
 def _claims(inputs: LockInputs, output: str) -> Iterator[str]:
     """Yield one line for each pack's requirement of a package that uv's message names."""
-    named = {_normalized(word) for word in NAME.findall(output)}
+    named = {normal_name(word.rstrip(".-_")) for word in NAME.findall(output)}
     claims = [
-        (_normalized(match[0]), f"{asker(name)} asks for `{line}`")
+        (normal_name(match[0].rstrip(".-_")), f"{asker(name)} asks for `{line}`")
         for name, text in inputs.requirements.items()
         for line in text.splitlines()
         if (match := NAME.match(line))
     ]
     claims += [
-        (_normalized(line.partition("==")[0]), f"the snapshot pins `{line}`")
+        (normal_name(line.partition("==")[0]), f"the snapshot pins `{line}`")
         for line in inputs.constraints
     ]
     claims += [
-        (_normalized(line.partition("==")[0]), f"the torch family is fixed at `{line}`")
+        (normal_name(line.partition("==")[0]), f"the torch family is fixed at `{line}`")
         for line in inputs.family
     ]
     for package, claim in sorted(claims):
@@ -90,7 +91,3 @@ def asker(name: str) -> str:
     if name.startswith("nodes/") and name not in known:
         return f"the node {name.removeprefix('nodes/').removesuffix('.txt')}"
     return known.get(name, f"the local pack {name.partition('/')[0]}")
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.rstrip(".-_")).lower()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from comfykiln.locking.packlines import dropped_lines, packages_of
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.requirements import file_name, line_of
-from comfykiln.parsing.values import masked
+from comfykiln.parsing.values import masked, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -68,7 +68,7 @@ class Rules:
     @property
     def overridden(self) -> set[str]:
         """The names of packages whose every requirement is replaced."""
-        return {normalized(_NAME.split(entry.requirement)[0]) for entry in self.service.overrides}
+        return {normal_name(_NAME.split(entry.requirement)[0]) for entry in self.service.overrides}
 
     def reason_aside(self, package: Package) -> str:
         """Return why a line takes no part in the solve, '' where it does."""
@@ -79,7 +79,7 @@ class Rules:
             fnmatchcase(name, entry) for entry in self.accelerators
         ):
             return "it goes with the target's torch, which brings it where it needs it"
-        drop = {normalized(name): why for name, why in self.service.drop.items()}
+        drop: dict[str, str] = {normal_name(name): why for name, why in self.service.drop.items()}
         drop |= self.service.drop
         return next(
             (f"dropped: {drop[key]}" for key in (name, line_of(package)) if key in drop), ""
@@ -119,8 +119,8 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
                 aside.append(f"{node.directory}: {masked(line_of(package))} ({reason})")
             elif line := _line(package, rules, faults):
                 lines.append(line)
-                if stand_in := rules.stand_ins.get(normalized(package.name)):
-                    replaced.add(normalized(package.name))
+                if stand_in := rules.stand_ins.get(normal_name(package.name)):
+                    replaced.add(normal_name(package.name))
                     aside.append(
                         f"{node.directory}: {line_of(package)} ({stand_in.by}: {stand_in.reason})"
                     )
@@ -128,8 +128,8 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
             text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
             requirements[f"nodes/{node.directory}.txt"] = text
     faults.stop()
-    left_out = rules.torch | set(map(normalized, rules.service.drop)) | rules.stand_ins.keys()
-    constraints = [pin for pin in pins if normalized(pin.partition("==")[0]) not in left_out]
+    left_out = rules.torch | set(map(normal_name, rules.service.drop)) | rules.stand_ins.keys()
+    constraints = [pin for pin in pins if normal_name(pin.partition("==")[0]) not in left_out]
     return NodeLines(
         requirements=requirements,
         constraints=tuple(sorted(constraints)),
@@ -160,7 +160,7 @@ def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[WantedSource
     faults = Faults(f"the requirements of the nodes of {rules.service.name}")
     for node in nodes:
         for _, package in packages_of(node, rules.service.drop, faults):
-            named = normalized(package.name) in rules.overridden
+            named = normal_name(package.name) in rules.overridden
             if package.source == "git" and not named and not rules.reason_aside(package):
                 found.setdefault(wanted_of(package), []).append(node.directory)
     faults.stop()
@@ -170,17 +170,12 @@ def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[WantedSource
 def called(package: Package) -> str:
     """Return the normalised name of a package; one without a name may be a wheel that says it."""
     file = file_name(package.url or package.path or "")
-    return normalized(package.name or (file.partition("-")[0] if file.endswith(".whl") else ""))
-
-
-def normalized(name: str) -> str:
-    """Return a package name in the form of PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return normal_name(package.name or (file.partition("-")[0] if file.endswith(".whl") else ""))
 
 
 def _line(package: Package, rules: Rules, faults: Faults) -> str:
     """Return the line that the solve gets, '' after a fault."""
-    stand_in = rules.stand_ins.get(normalized(package.name))
+    stand_in = rules.stand_ins.get(normal_name(package.name))
     if package.source == "index":
         return line_of(replace(package, name=stand_in.by) if stand_in else package)
     if called(package) in rules.overridden:

@@ -14,6 +14,7 @@ from comfykiln.gather.node_lock import NodeLock, read_node_lock, write_node_lock
 from comfykiln.gather.nodes import Access, gather_nodes, with_files
 from comfykiln.gather.pins import pins_of
 from comfykiln.gather.sources import lay_out, named, obtain_sources, resolve_sources
+from comfykiln.git.command import without_git
 from comfykiln.locking.inputs import lock_inputs as inputs_from
 from comfykiln.locking.inputs import one_family
 from comfykiln.locking.lockfiles import previous, write_locks
@@ -51,11 +52,11 @@ def relock(
         console.note(f"set aside: {line}")
     local = project.package_index_build()
     gone = {*held.archives, *(source.name for source in held.sources)}
-    environment = dict(os.environ) | step_environment(access.settings)
+    environment = without_git(dict(os.environ)) | step_environment(access.settings)
     if access.settings.ca_bundle:
         environment["SSL_CERT_FILE"] = str(access.settings.ca_bundle)
     with (
-        _trees(project, nodes, access, environment) as trees,
+        _trees(project, nodes, environment) as trees,
         console.timed(f"solve the packages of {service.name}"),
     ):
         solved = solve(
@@ -162,7 +163,7 @@ def _with_sources(
     """Resolve and obtain what lines of nodes want from git."""
     rules = rules_of(service, project.targets, one_family(project.targets), NodeLock())
     wanted = wanted_sources(packs_of(service, nodes.packs), rules)
-    sources = resolve_sources(wanted, held.sources, upgrade, access.mirror)
+    sources = resolve_sources(wanted, held.sources, upgrade, access.mirror, access.settings)
     for source in sources:
         console.note(f"git+{source.url}: {source.ref or 'its default branch'} is {source.commit}")
     found = obtain_sources(
@@ -173,7 +174,7 @@ def _with_sources(
 
 @contextmanager
 def _trees(
-    project: Project, nodes: NodeSet, access: Access, environment: Mapping[str, str]
+    project: Project, nodes: NodeSet, environment: Mapping[str, str]
 ) -> Iterator[Mapping[str, Tree]]:
     """Yield the address of each source, as the lines have it → its files on disk, meanwhile.
 
@@ -183,7 +184,7 @@ def _trees(
         trees: dict[str, Tree] = {}
         for number, source in enumerate(nodes.sources):
             place = Path(folder).resolve() / str(number)
-            lay_out(source, place, access.settings)
+            lay_out(source, place)
             path = place / source.locked.subdirectory
             name = package_name(path, environment)
             if project.targets.is_accelerator_package(name):

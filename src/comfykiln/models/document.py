@@ -14,13 +14,15 @@ from comfykiln.parsing import shape
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.fields import Obj
 from comfykiln.parsing.reading import load, yaml_value
-from comfykiln.parsing.values import check_name, check_url, has_credentials, shown
+from comfykiln.parsing.schemes import scheme_of
+from comfykiln.parsing.values import WEB, check_name, check_url, has_credentials, shown
 from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from comfykiln.models.records import Image
+    from comfykiln.parsing.schemes import Login
 
 
 NAME = "models.yaml"
@@ -137,10 +139,14 @@ def _inherited(url: str, auth: str | None) -> str | None:
 
     Variables hold what hubs and web servers want, profiles what S3 wants.
     """
-    if auth is None or url.startswith("file:"):
-        return None
-    is_variable = re.fullmatch(r"[A-Z_][A-Z0-9_]*", auth) is not None
-    return auth if is_variable != url.startswith("s3:") else None
+    is_variable = re.fullmatch(r"[A-Z_][A-Z0-9_]*", auth or "") is not None
+    return auth if _login(url) == ("variable" if is_variable else "profile") else None
+
+
+def _login(url: str) -> Login:
+    """Return what `auth` may name for a source; a variable where its scheme is not known."""
+    scheme = scheme_of(url)
+    return scheme.login if scheme else "variable"
 
 
 def _check_leading(source: ModelSource, entry: Obj, faults: Faults) -> None:
@@ -148,7 +154,7 @@ def _check_leading(source: ModelSource, entry: Obj, faults: Faults) -> None:
     own_auth = entry.text("profile", "auth")
     _check_auth(own_auth, f"{entry.path}.auth", faults)
     _check_endpoint(source.endpoint or "", f"{entry.path}.endpoint", faults)
-    if source.scheme != "s3":
+    if _login(source.url) != "profile":
         for word in _S3_WORDS:
             if word in entry:
                 faults.add(
@@ -184,7 +190,7 @@ def _check_endpoint(endpoint: str, path: str, faults: Faults) -> None:
             remedy="put the keys into a profile, or where the AWS chain finds them",
         )
     elif endpoint:
-        check_url(endpoint, path, faults, ("https", "http"))
+        check_url(endpoint, path, faults, WEB)
 
 
 def _check_auth(auth: str | None, path: str, faults: Faults) -> None:

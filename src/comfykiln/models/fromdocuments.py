@@ -10,6 +10,8 @@ from comfykiln.models.document import check_destinations, digest_of
 from comfykiln.models.records import ModelEntry, ModelList, ModelSource
 from comfykiln.models.sources.addresses import check_address, normal_address
 from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.schemes import is_local
+from comfykiln.parsing.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -82,7 +84,9 @@ def _entry(model: Model, destination: str, notes: list[str]) -> ModelEntry:
     for source in model.sources:
         url = normal_address(source.url)
         faults = Faults(model.filename)
-        if check_address(url, destination, faults, pinned=pinned):
+        if is_local(url) and not pinned:
+            notes.append(f"{destination}: {shown(url)} is a file of another machine: left out")
+        elif check_address(url, destination, faults, pinned=pinned):
             sources.append(ModelSource(url=url))
         else:
             notes += [str(fault) for fault in faults.records]

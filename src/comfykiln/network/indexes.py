@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.network.pip import PipSettings, pip_settings, system_bundle
+from comfykiln.parsing.values import WEB
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def _plain(address: str) -> str:
 
 
 def _remote(address: str) -> bool:
-    return urlsplit(address).scheme in {"http", "https"}
+    return urlsplit(address).scheme in WEB
 
 
 def _ca_bundle(environ: Mapping[str, str], pip: PipSettings, chosen: Path | None) -> Path | None:

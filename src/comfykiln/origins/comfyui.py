@@ -162,9 +162,9 @@ def _from_git(source: _Source, origin: GitOrigin, work: Path) -> TreeArchive:
 
 def _from_repository(source: _Source, repository: Path, work: Path) -> TreeArchive:
     commit = source.spec.commit
-    commits.require_commit(repository, commit, source.settings)
+    commits.require_commit(repository, commit)
     archive = work / "tree.tar"
-    commits.export(repository, commit, archive, source.settings)
+    commits.export(repository, commit, archive)
     return TreeArchive(path=archive, title=f"the commit {commit} of {repository.name}")
 
 

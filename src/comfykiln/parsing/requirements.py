@@ -17,6 +17,7 @@ from comfykiln.parsing.fields import plain_json
 from comfykiln.parsing.reading import decode
 from comfykiln.parsing.values import (
     CONTROLS,
+    WEB,
     check_ref,
     check_repository,
     check_url,
@@ -106,7 +107,7 @@ def from_url(  # the parts of one requirement
     extras: tuple[str, ...] = (),
     marker: str | None = None,
 ) -> Package | None:
-    """Return the package that is had from a URL: `git+https://…@ref#egg=x`, a wheel, `file:`."""
+    """Return the package at a URL: `git+https://…@ref#egg=x`, a wheel, `file:`."""
     url, _, fragment = text.strip().partition("#")
     options = dict(parse_qsl(fragment, keep_blank_values=True, separator="&"))
     name = name or options.get("egg", "")
@@ -128,7 +129,7 @@ def from_url(  # the parts of one requirement
         return found and replace(package, source="git", url=found[0], ref=found[1])
     if url.lower().startswith("file:"):
         return replace(package, source="local", url=url)
-    if not check_url(url, path, faults, ("https", "http")):
+    if not check_url(url, path, faults, WEB):
         return None
     return replace(package, source="url", url=url)
 
@@ -315,7 +316,7 @@ def _hashes(package: Package) -> list[str]:
 
 
 def address_of(package: Package) -> str:
-    """Return the address of a package had from a URL, with ref and fragment."""
+    """Return the address of a package from a URL, with ref and fragment."""
     repository = package.source in ("git", "editable")
     options = {"egg": package.name} if package.source == "editable" and package.name else {}
     if package.subdirectory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.errors import NotPossibleError
@@ -13,6 +13,8 @@ from comfykiln.system import process
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# What the client says of a socket that it may not open; a login that ssh refuses is another thing.
+FORBIDDEN = re.compile(r"permission denied while trying to connect|connect: permission denied")
 DOTTED = re.compile(r"\d+(?:\.\d+)+")
 Version = tuple[int, ...]
 # The oldest engine and buildx that the templates were tried on (reference: Debian 13's packages).
@@ -27,6 +29,7 @@ class EngineInfo:
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     complaint: str = ""
+    remedy: str = ""  # against the complaint, where it is a known one
     client: bool = True  # whether there is a docker command at all
     plugins: Mapping[str, Version] = field(default_factory=dict)
 
@@ -43,7 +46,7 @@ class EngineInfo:
     @property
     def forbidden(self) -> bool:
         """Tell whether an engine is there that this user may not use."""
-        return "permission denied" in self.complaint.lower()
+        return FORBIDDEN.search(self.complaint.lower()) is not None
 
     @property
     def buildx(self) -> Version:
@@ -67,6 +70,32 @@ def ask() -> EngineInfo:
             f"a Docker engine is there, but gave no answer within {PATIENCE} s",
             remedy="look at its log, and restart it (`systemctl restart docker`)",
         ) from error
+
+
+def told() -> EngineInfo:
+    """Ask as `ask` does; what is wrong is the complaint, with the remedy where one is known."""
+    try:
+        info = ask()
+    except NotPossibleError as error:
+        return EngineInfo(complaint=error.message, remedy=error.remedy)
+    if not info.forbidden:
+        return info
+    fault = not_allowed(info)
+    return replace(info, complaint=fault.message, remedy=fault.remedy)
+
+
+def require(remedy: str) -> EngineInfo:
+    """Ask, and raise `NotPossibleError` unless an engine answers that this user may use.
+
+    `remedy` says what to do where none answers.
+    """
+    info = ask()
+    if info.forbidden:
+        raise not_allowed(info)
+    if not info.answers:
+        said = " ".join(info.complaint.split())
+        raise NotPossibleError(f"no container engine answers: {said}", remedy=remedy)
+    return info
 
 
 def read(text: str) -> EngineInfo:

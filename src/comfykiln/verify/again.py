@@ -8,6 +8,7 @@ from typing import Any
 from comfykiln.engine import engine
 from comfykiln.errors import KilnError
 from comfykiln.oci.images import MODELS_LABEL
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import console
 from comfykiln.verify import question, receipt
 from comfykiln.verify.models import require_visible
@@ -60,7 +61,7 @@ def expectation(record: dict[str, Any]) -> question.Expectation:
         comfyui=found["comfyui"],
         torch={"torch": version},
         local_tag=local,
-        packages={receipt.normalized(name): version for name, version in found["packages"].items()},
+        packages={normal_name(name): version for name, version in found["packages"].items()},
         packs=found["packs"],
         nodes=tuple(nodes),
         without_classes=frozenset(name for name, node in nodes.items() if not node["classes"]),

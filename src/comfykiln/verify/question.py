@@ -12,6 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from comfykiln.errors import KilnError
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import console
 
 if TYPE_CHECKING:
@@ -207,7 +208,7 @@ def _versions(stats: Mapping[str, str], expected: Expectation) -> list[str]:
 
 
 def _packages(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    have = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found.items()}
+    have = {normal_name(name): version for name, version in found.items()}
     return [
         f"the package {name} is {have.get(name, 'missing')}, not {version} as locked"
         for name, version in sorted(wanted.items())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 import tomllib
 from io import BytesIO
@@ -203,11 +202,6 @@ def read(client: docker.DockerClient, ref: str) -> dict[str, Any]:
             raise KilnError(f"{ref}: the receipt is no file", remedy="build the image again")
         receipt: dict[str, Any] = json.loads(member.read())
     return receipt
-
-
-def normalized(name: str) -> str:
-    """Return a package name in the form of PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def digest(receipt: Mapping[str, Any]) -> str:

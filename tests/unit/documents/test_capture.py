@@ -477,15 +477,19 @@ def test_without_an_engine_only_folders_can_be_captured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NotPossibleError, match="`docker` is not installed"):
+    with pytest.raises(NotPossibleError, match="no container engine answers: the docker client is"):
         capture("some/image:tag")
     docker = tmp_path / "docker"
     docker.write_text(
         "#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n", "utf-8"
     )
     docker.chmod(0o755)
-    with pytest.raises(NotPossibleError, match="no container engine answers: Cannot connect"):
+    with pytest.raises(NotPossibleError) as error:
         capture("some/image:tag")
+    assert str(error.value) == (
+        "no container engine answers: Cannot connect to the Docker daemon\n"
+        "  → start the engine, or name a ComfyUI folder on disk"
+    )
 
 
 def test_a_broken_interpreter_leaves_what_is_noted_beside_it(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 import comfykiln
 from comfykiln.documents import read, write
+from comfykiln.documents.comfypack.zips import pack
 from comfykiln.documents.convert import convert
 from comfykiln.documents.detect import detect_bytes
 from comfykiln.documents.formats import Format, format_of, formats, writable
@@ -83,6 +84,21 @@ def test_what_cannot_be_pinned_says_so(kind: str, tmp_path: Path) -> None:
     path.write_bytes(write(SMALL, kind).data if found.write else b'{"nodes": []}')
     with pytest.raises(DocumentError, match=f"a {kind} holds no refs that can be pinned"):
         pin(path)
+
+
+def test_an_archive_is_not_pinned_in_place(tmp_path: Path) -> None:
+    path = tmp_path / "document.cpack.zip"
+    path.write_bytes(pack(write(SMALL, "comfypack")).data)
+    with pytest.raises(DocumentError, match="holds no refs that can be pinned in place") as caught:
+        pin(path)
+    assert caught.value.remedy == f"write a pinned copy: ./kiln snapshot.pin {path} --out FILE"
+
+
+@pytest.mark.parametrize("name", ["none.json", "none.tar", "none.toml", "none.png", "none"])
+def test_a_missing_file_is_missing_whatever_its_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(DocumentError, match="no such file") as caught:
+        read(tmp_path / name)
+    assert caught.value.remedy == "check the name"
 
 
 def test_a_kind_that_is_only_read_is_not_written() -> None:

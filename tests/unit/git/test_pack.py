@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -9,7 +8,6 @@ import pytest
 from comfykiln.errors import DocumentError
 from comfykiln.git.pack import BLOCK, pack, read_objects
 from comfykiln.git.repository import GitTree, read_repository
-from comfykiln.network.indexes import IndexSettings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,9 +36,7 @@ def work(tmp_path: Path) -> Path:
 
 def read(work: Path, folder: Path) -> GitTree:
     folder.mkdir()
-    return read_repository(
-        work / ".git", URL, git(work, "rev-parse", "HEAD"), folder, IndexSettings()
-    )
+    return read_repository(work / ".git", URL, git(work, "rev-parse", "HEAD"), folder)
 
 
 def test_git_reads_the_pack_back(work: Path, tmp_path: Path) -> None:
@@ -70,11 +66,7 @@ def test_the_same_commit_is_the_same_pack_however_git_keeps_it(work: Path, tmp_p
 def test_an_object_longer_than_a_block_and_an_empty_one(work: Path) -> None:
     names = git(work, "rev-list", "--objects", "HEAD").split()[::1]
     wanted = sorted({name for name in names if len(name) == 40})
-    objects = [
-        entry
-        for entry in read_objects(work / ".git", wanted, dict(os.environ))
-        if not isinstance(entry, str)
-    ]
+    objects = [entry for entry in read_objects(work / ".git", wanted) if not isinstance(entry, str)]
     sizes = sorted(len(entry.data) for entry in objects)
     assert sizes[0] == 0
     assert sizes[-1] > BLOCK

@@ -173,7 +173,7 @@ url, sha256, size = sys.argv[1:]
 model = LockedModel(name="m", destination="vae/m.safetensors", criticality="required",
                     sources=(ModelSource(url=url),), sha256=sha256, size=int(size))
 result = fetch([model])
-print(*(one.reasons for one in result.failed), file=sys.stderr)
+print(*(failure.reasons for failure in result.failed), file=sys.stderr)
 print(result.done[0].fetched)
 """
 

@@ -166,7 +166,7 @@ def test_an_engine_hands_out_only_what_is_wanted(tmp_path: Path) -> None:
     places = archiving.Places(pieces={}, blobs={digest(b"right"): 0}, size=5)
     with (tmp_path / "archive").open("wb") as file:
         sink = archiving._Blobs(handle=file.fileno(), places=places, wanted={digest(b"right"): 5})
-        # An image with models hands out neither those nor its config: both are had from here.
+        # An image with models hands out neither those nor its config: both come from here.
         assert sink.has(digest(b"a model layer or a config"))
         assert not sink.has(digest(b"right"))
         sink.take(digest(b"right"), 5, io.BytesIO(b"right"))

@@ -170,7 +170,7 @@ def test_a_second_call_asks_nobody(world: World, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("damage", ["changed", "gone", "more", "link", "mode", "note"])
-def test_a_damaged_store_is_mended(world: World, damage: str) -> None:
+def test_a_damaged_store_is_fixed(world: World, damage: str) -> None:
     folder, use = world.obtain()
     if damage == "changed":
         (folder / "main.py").write_bytes(b"print('UI')\n")

@@ -17,7 +17,7 @@ def test_the_committed_copies_are_as_their_source() -> None:
     vendored.check(ROOT)
 
 
-def test_drift_is_named_and_mended(tmp_path: Path) -> None:
+def test_drift_is_named_and_fixed(tmp_path: Path) -> None:
     copytree(ROOT / vendored.SOURCE, tmp_path / vendored.SOURCE)
     copytree(ROOT / vendored.SCHEMAS, tmp_path / vendored.SCHEMAS)
     vendored.write(tmp_path)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents.formats import Format, Parsed, Pins, Sign, Written
-from comfykiln.documents.modelpaths import category_of, model_path
+from comfykiln.documents.modelpaths import category_of, first_source, model_path
 from comfykiln.documents.snapshot.layout import KIND as SNAPSHOT
 from comfykiln.documents.snapshot.parse import check_names, comfyui_of, read_below
 from comfykiln.documents.snapshot.write import document_of
@@ -27,7 +27,8 @@ from comfykiln.parsing.faults import Faults, child
 from comfykiln.parsing.fields import Obj, put_extras
 from comfykiln.parsing.reading import value as read_value
 from comfykiln.parsing.requirements import file_name
-from comfykiln.parsing.values import DIGEST_LENGTHS, check_name, check_url, shown
+from comfykiln.parsing.schemes import check_model_url
+from comfykiln.parsing.values import DIGEST_LENGTHS, check_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -110,7 +111,7 @@ def _comfyui(basic: Obj, spec: ComfyUISpec, faults: Faults) -> ComfyUISpec:
 def _models(document: Obj, faults: Faults) -> Iterable[Model]:
     for model in document.objs("models"):
         url = model.text("url")
-        if url and not check_url(url, child(model.path, "url"), faults, ("https", "http", "s3")):
+        if url and not check_model_url(url, child(model.path, "url"), faults):
             continue
         paths = _paths(model, url, faults)
         digests = tuple(_digests(model, faults))
@@ -120,7 +121,7 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
             continue
         name = paths[0] if paths else (url or "").partition("?")[0]
         yield Model(
-            filename=name.rstrip("/").rpartition("/")[2],
+            filename=name.rstrip("/").rpartition("/")[2].replace(":", "-"),
             paths=paths,
             category=category_of(paths[0]) if paths else None,
             kind=model.text("type"),
@@ -208,9 +209,10 @@ def _snapshot_extras(environment: Environment) -> tuple[Any, ...]:
 
 
 def _model_value(model: Model) -> dict[str, Any]:
+    source = first_source(model)
     value: dict[str, Any] = {
         "model": model.label or model.filename,
-        "url": model.sources[0].url if model.sources else None,
+        "url": source.url if source else None,
         "paths": [{"path": path} for path in model.paths],
         "hashes": [
             {"hash": digest.value, "type": digest.algorithm.upper()}
@@ -243,6 +245,7 @@ FORMAT = Format(
     parse=parse,
     write=write,
     signs=(Sign(rank=30, holds=_is_lock),),
+    ending=".yaml",
     pins=Pins(key="hash", comfyui=dict.fromkeys(("basic", "auth"), "$.custom_nodes")),
     freezes=True,
 )

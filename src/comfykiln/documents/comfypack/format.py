@@ -15,7 +15,7 @@ from comfykiln.documents.comfypack.layout import (
     WORKFLOWS,
 )
 from comfykiln.documents.formats import Folder, Format, Parsed, Pins, Sign, Written, is_node_list
-from comfykiln.documents.modelpaths import model_at, model_path
+from comfykiln.documents.modelpaths import first_source, model_at, model_path
 from comfykiln.documents.snapshot.layout import HASH_KEYS
 from comfykiln.documents.snapshot.parse import check_names, comfyui_of, hash_of
 from comfykiln.documents.snapshot.write import repository_of
@@ -35,7 +35,8 @@ from comfykiln.parsing.fields import Obj, put_extras
 from comfykiln.parsing.reading import load
 from comfykiln.parsing.reading import value as read_value
 from comfykiln.parsing.requirements import line_of, parse_file
-from comfykiln.parsing.values import check_name, check_repository, check_url, directory_name
+from comfykiln.parsing.schemes import check_model_url
+from comfykiln.parsing.values import check_name, check_repository, directory_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -195,7 +196,7 @@ def _source(source: Obj, faults: Faults) -> ModelSource | None:
     fields = {field: source.text(key) for key, field in _SOURCE_KEYS.items()}
     url = fields.pop("url")
     path = child(source.path, "download_url")
-    if url is None or not check_url(url, path, faults, ("https", "http", "s3")):
+    if url is None or not check_model_url(url, path, faults):
         return None
     return ModelSource(url=url, **fields)
 
@@ -232,8 +233,7 @@ def _node_values(nodes: Iterable[Node]) -> Iterable[dict[str, Any]]:
 
 def _model_value(model: Model) -> dict[str, Any]:
     source: dict[str, Any] = {}
-    if model.sources:
-        first = model.sources[0]
+    if first := first_source(model):
         source = {key: getattr(first, field) for key, field in _SOURCE_KEYS.items()}
         source = {key: value for key, value in source.items() if value}
     put_extras(source, model.extras, _SOURCE)
@@ -272,6 +272,7 @@ FORMAT = Format(
     read=read,
     write=write,
     reread=reread,
+    ending=".cpack.zip",
     suffixes={".zip": _pack},
     head=lambda head, _source: head.startswith(_ZIP),
     folder=Folder(mark=SNAPSHOT, holds=_is_folder),

@@ -60,6 +60,7 @@ FORMAT = Format(
     read=_read,
     write=_write,
     head=_is_archive,
+    ending=".tar.gz",
     folder=Folder(mark=PROJECT, holds=_is_folder),
     signs=(Sign(rank=60, holds=_has_record),),
 )

@@ -11,7 +11,7 @@ from comfykiln.environment import Extra, Index, Package, Resolution, TorchSpec
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.fields import Obj, plain_json, put_extras
 from comfykiln.parsing.requirements import line_of, parse_line
-from comfykiln.parsing.values import check_url, normal_name
+from comfykiln.parsing.values import WEB, check_url, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -91,7 +91,7 @@ def read_indexes(uv: Obj, faults: Faults) -> tuple[Index, ...]:
     found = []
     for entry in uv.objs("index"):
         url, name = entry.text("url"), entry.text("name")
-        if url and check_url(url, f"{entry.path}.url", faults, ("https", "http")):
+        if url and check_url(url, f"{entry.path}.url", faults, WEB):
             packages = tuple(users.get(name or "", ()))
             explicit = bool(entry.flag("explicit"))
             found.append(Index(url=url, name=name, explicit=explicit, packages=packages))
@@ -194,7 +194,9 @@ def uv_table(environment: Environment) -> dict[str, Any]:
         name = f"pytorch-{torch.backend or 'torch'}"
         indexes.append({"name": name, "url": url, "explicit": True})
         sources |= {package.name: {"index": name} for package in torch.packages}
-    table: dict[str, Any] = {
+    table: dict[str, Any] = {}
+    put_extras(table, environment.extras, UV_EXTRAS)
+    table |= {
         "constraint-dependencies": [
             *(line_of(package) for package in torch.packages),
             *resolution.constraints,
@@ -205,7 +207,6 @@ def uv_table(environment: Environment) -> dict[str, Any]:
         "sources": sources,
     }
     put_extras(sources, environment.extras, f"{UV_EXTRAS}.sources")
-    put_extras(table, environment.extras, UV_EXTRAS)
     return {key: value for key, value in table.items() if value}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from comfykiln.documents.export import files as export_files
 from comfykiln.documents.export import project, record
@@ -16,6 +17,9 @@ from comfykiln.documents.formats import Parsed
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.reading import load
+
+if TYPE_CHECKING:
+    from comfykiln.network.indexes import IndexSettings
 
 
 def read(path: Path) -> Parsed:
@@ -48,9 +52,11 @@ def parse(data: bytes, source: str) -> Parsed:
         return _parse_files(export_files.from_tarball(path), source, sealed=True)
 
 
-def read_repository(address: str, ref: str | None = None) -> Parsed:
+def read_repository(
+    address: str, ref: str | None = None, settings: IndexSettings | None = None
+) -> Parsed:
     """Return the environment in a git repository, at an address or in a folder, at a ref."""
-    files = export_files.from_repository(address, ref)
+    files = export_files.from_repository(address, ref, settings)
     return _parse_files(files, f"{address}@{files.commit}", sealed=False)
 
 

@@ -20,12 +20,12 @@ from comfykiln.parsing.faults import Faults, child
 from comfykiln.parsing.fields import Obj
 from comfykiln.parsing.reading import value as read_value
 from comfykiln.parsing.requirements import from_url, parse_line
+from comfykiln.parsing.schemes import check_model_url
 from comfykiln.parsing.values import (
     check_name,
     check_names_differ,
     check_ref,
     check_repository,
-    check_url,
     directory_name,
     is_package_name,
     is_version,
@@ -302,7 +302,7 @@ def _models(body: Obj, faults: Faults) -> Iterable[Model]:
         for where, value, path in body.obj(key):
             url = value if isinstance(value, str) else Obj(value, path).text("url")
             target = model_path(where, path, faults)
-            if url and not check_url(url, path, faults, ("https", "http", "s3")):
+            if url and not check_model_url(url, path, faults):
                 continue
             if target:
                 extras = Obj(value, path).extras(KIND, {"url"})

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from comfykiln.documents.modelpaths import model_at, model_path
 from comfykiln.environment import Digest, Model, ModelSource, ModelUse, WidgetUse
-from comfykiln.parsing.values import DIGEST_LENGTHS, check_url, shown
+from comfykiln.parsing.schemes import check_model_url
+from comfykiln.parsing.values import DIGEST_LENGTHS, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -58,7 +59,7 @@ def _model(entry: Obj, node: GraphNode | None, workflow: str, faults: Faults) ->
     name, folder = str(entry.value["name"]), entry.text("directory")
     path = model_path(f"{folder}/{name}" if folder else name, f"{entry.path}.name", faults)
     url = entry.text("url")
-    if url and not check_url(url, f"{entry.path}.url", faults, ("https", "http", "s3")):
+    if url and not check_model_url(url, f"{entry.path}.url", faults):
         return None
     if path is None:
         return None
