@@ -72,20 +72,32 @@ def render(_: Context, *, check: bool = False) -> None:
 
 @task
 def lock(
-    _: Context, *, image: str | None = None, git_mirror: str | None = None, upgrade: str = ""
+    _: Context,
+    *,
+    image: str | None = None,
+    git_mirror: str | None = None,
+    ca_bundle: str | None = None,
+    upgrade: str = "",
 ) -> None:
     """Solve the image's packages once for all targets; --upgrade NAME moves one, `all` every."""
     from comfykiln.cli import build
 
-    build.lock(ROOT, image, git_mirror, tuple(upgrade.replace(",", " ").split()))
+    named = tuple(upgrade.replace(",", " ").split())
+    build.lock(ROOT, image, git_mirror, named, ca_bundle=ca_bundle)
 
 
 @task
-def lock_check(_: Context, *, image: str | None = None, git_mirror: str | None = None) -> None:
+def lock_check(
+    _: Context,
+    *,
+    image: str | None = None,
+    git_mirror: str | None = None,
+    ca_bundle: str | None = None,
+) -> None:
     """Exit 4 when the image's lock was made from other inputs than it has now."""
     from comfykiln.cli import build
 
-    build.check_lock(ROOT, image, git_mirror)
+    build.check_lock(ROOT, image, git_mirror, ca_bundle=ca_bundle)
 
 
 @task
@@ -311,12 +323,17 @@ def manifest_capture(
 
 @task
 def models_lock(
-    _: Context, *, image: str | None = None, check: bool = False, upgrade: str = ""
+    _: Context,
+    *,
+    image: str | None = None,
+    check: bool = False,
+    upgrade: str = "",
+    ca_bundle: str | None = None,
 ) -> None:
     """Write models.lock; --check exits 4 when it does not fit, --upgrade NAME asks again."""
     from comfykiln.cli import models
 
-    models.lock(ROOT, image, upgrade, check=check)
+    models.lock(ROOT, image, upgrade, check=check, ca_bundle=ca_bundle)
 
 
 @task
@@ -327,12 +344,13 @@ def models_fetch(
     to: str | None = None,
     only: str = "",
     models: str = "all",
+    ca_bundle: str | None = None,
     json: bool = False,
 ) -> None:
     """Bring the locked models into the store, verified; --to DIR copies them into a folder."""
     from comfykiln.cli import models as commands
 
-    commands.fetch(ROOT, image, to, only, models, as_json=json)
+    commands.fetch(ROOT, image, to, only, models, as_json=json, ca_bundle=ca_bundle)
 
 
 @task
@@ -370,13 +388,14 @@ def models_push(
     image: str | None = None,
     ref: str | None = None,
     models: str = "all",
+    ca_bundle: str | None = None,
     store: bool = True,
     json: bool = False,
 ) -> None:
     """Push the models alone, as an OCI artifact that Kubernetes mounts as an image volume."""
     from comfykiln.cli import push
 
-    push.push(ROOT, image, ref, models, keep=store, as_json=json)
+    push.push(ROOT, image, ref, models, keep=store, as_json=json, ca_bundle=ca_bundle)
 
 
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from comfykiln.bake.line import BuildOptions
     from comfykiln.cli.from_document import Flags
+    from comfykiln.gather.gather import Parts
     from comfykiln.intake.records import Intake
     from comfykiln.models.records import LockedModel
     from comfykiln.plan.services import Service
@@ -68,27 +69,36 @@ def render_files(root: Path, *, check: bool) -> None:
 
 
 def lock(
-    root: Path, image: str | None, git_mirror: str | None, upgrade: tuple[str, ...] = ()
+    root: Path,
+    image: str | None,
+    git_mirror: str | None,
+    upgrade: tuple[str, ...] = (),
+    *,
+    ca_bundle: str | None = None,
 ) -> None:
     """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
     from comfykiln.locking.relock import access_of, relock  # noqa: PLC0415  # as everywhere here
 
     project = Project(root=root)
     service = project.service(image)
-    mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    for path in relock(project, service, access_of(project, mirror), upgrade):
+    mirror = existing(git_mirror, "--git-mirror", folder=True)
+    bundle = existing(ca_bundle, "--ca-bundle", folder=False)
+    for path in relock(project, service, access_of(project, mirror, bundle), upgrade):
         console.out(f"written: {path.relative_to(root)}")
 
 
-def check_lock(root: Path, image: str | None, git_mirror: str | None) -> None:
+def check_lock(
+    root: Path, image: str | None, git_mirror: str | None, *, ca_bundle: str | None = None
+) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
     from comfykiln.locking.relock import access_of, lock_inputs  # noqa: PLC0415
 
     project = Project(root=root)
     service = project.service(image)
-    mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    inputs = lock_inputs(project, service, access_of(project, mirror))
+    mirror = existing(git_mirror, "--git-mirror", folder=True)
+    bundle = existing(ca_bundle, "--ca-bundle", folder=False)
+    inputs = lock_inputs(project, service, access_of(project, mirror, bundle))
     locking.check_locks(service, inputs, project.package_index_build())
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
@@ -121,8 +131,8 @@ def build(
     options = BuildOptions(
         tag=checked_tag(tag),
         strict=_choice("--origins", origins, ORIGIN_CHOICES) == "strict",
-        git_mirror=_existing(git_mirror, "--git-mirror", folder=True),
-        ca_bundle=_existing(ca_bundle, "--ca-bundle", folder=False),
+        git_mirror=existing(git_mirror, "--git-mirror", folder=True),
+        ca_bundle=existing(ca_bundle, "--ca-bundle", folder=False),
         export=export,
         cache=cache,
         models=_choice("--models", models, selection.CHOICES),
@@ -133,11 +143,12 @@ def build(
     taken = _taken(project, source, image, options.ca_bundle)
     plan = project.plan(target, taken.name if taken else image)
     _ensure_engine()
+    parts = None
     if taken:
         exact = source is not None and source.packages == "exact"
-        _lock_document(project, taken, options, exact=exact)
+        parts = _lock_document(project, taken, options, exact=exact)
         plan = project.plan(target, taken.name)
-    built = build_image(project, plan, options)
+    built = build_image(project, plan, options, parts)
     result = {
         "ref": built.ref,
         "digest": built.digest,
@@ -184,21 +195,27 @@ def _taken(
     return taken
 
 
-def _lock_document(project: Project, taken: Intake, options: BuildOptions, *, exact: bool) -> None:
-    """Lock packages and models of an image from a document; `exact` refuses every difference."""
+def _lock_document(project: Project, taken: Intake, options: BuildOptions, *, exact: bool) -> Parts:
+    """Lock packages and models of an image from a document; `exact` refuses every difference.
+
+    Returns what was gathered for it, so that nothing is gathered twice.
+    """
     from comfykiln.cli import from_document  # noqa: PLC0415  # documents, on demand
     from comfykiln.intake import differences  # noqa: PLC0415  # documents, on demand
     from comfykiln.locking.relock import access_of  # noqa: PLC0415  # as above
+    from comfykiln.network.host import environment_of  # noqa: PLC0415  # as above
 
     for digest, data in taken.code.items():
         project.store.put([data], digest, source=taken.parsed.source)
     access = access_of(project, options.git_mirror, options.ca_bundle, strict=options.strict)
-    found = from_document.lock(project, taken, access)
+    found, parts = from_document.lock(project, taken, access)
     from_document.tell_differences(found)
     if exact:
         differences.refuse(taken.name, found)
     if taken.models:
-        from_document.lock_models(project, taken, options.models)
+        environ = environment_of(access.settings)
+        from_document.lock_models(project, taken, options.models, environ)
+    return parts
 
 
 def run(
@@ -215,7 +232,7 @@ def run(
     plan = Project(root=root).plan(target, image)
     chosen = checked_tag(tag)
     ref = plan.ref(chosen) if chosen else plan.latest
-    folder = _existing(models, "--models", folder=True)
+    folder = existing(models, "--models", folder=True)
     locked = () if folder else _locked_models(plan.service)
     _ensure_engine()
     run.require_runnable(plan.target, ref, port)
@@ -316,7 +333,8 @@ def _new_file(value: str | None, option: str) -> Path | None:
     return path
 
 
-def _existing(value: str | None, option: str, *, folder: bool) -> Path | None:
+def existing(value: str | None, option: str, *, folder: bool) -> Path | None:
+    """Return the file or folder that an option names. Raises `DocumentError` where none is."""
     if value is None:
         return None
     path = Path(value).resolve()

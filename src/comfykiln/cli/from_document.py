@@ -13,10 +13,12 @@ from comfykiln.network.host import settings_of_host
 from comfykiln.system import console, files
 
 if TYPE_CHECKING:
-    from comfykiln.gather.nodes import Access
+    from collections.abc import Mapping
+
+    from comfykiln.gather.gather import Parts
     from comfykiln.intake.records import Difference, Intake
+    from comfykiln.network.access import Access
     from comfykiln.plan.project import Project
-    from comfykiln.plan.services import Service
 
 SHOWN = 12
 
@@ -67,32 +69,35 @@ def prepare(
     return taken
 
 
-def lock(project: Project, taken: Intake, access: Access) -> tuple[Difference, ...]:
+def lock(project: Project, taken: Intake, access: Access) -> tuple[tuple[Difference, ...], Parts]:
     """Solve the packages unless a lock of these very inputs is there; return what differs.
 
-    An earlier lock of other packages has no say: equal documents are to give equal locks.
+    Beside it stands what was gathered for that, which a build needs too. An earlier lock of other
+    packages has no say: equal documents are to give equal locks.
     """
     from comfykiln.locking import relock  # noqa: PLC0415  # plans need no solve
 
     service = project.service(taken.name)
-    if not _is_locked(project, service, access):
+    parts = relock.learned(project, service, access)
+    if not relock.is_locked(project, service, parts):
         for earlier in service.package_lock.parent.glob("*.txt"):
             earlier.unlink()
-        relock.relock(project, service, access)
-    inputs = relock.lock_inputs(project, service, access)
+        parts = relock.solved(project, service, access, parts)
+    inputs = relock.inputs_of(project, service, parts)
     wanted, stand_ins = taken.packages.preferred, project.targets.stand_ins
     found, unused = differences.compare(service, inputs, wanted, stand_ins)
     files.write_bytes(service.folder / folder.REPORT, folder.report(taken, found))
     if unused:
         console.note(f"{len(unused)} package(s) of the document are asked for by nothing here")
-    return found
+    return found, parts
 
 
-def lock_models(project: Project, taken: Intake, choice: str) -> None:
+def lock_models(project: Project, taken: Intake, choice: str, environ: Mapping[str, str]) -> None:
     """Lock the models that the document names, unless a lock of these very models is there.
 
-    One that is not available is left out and told, unless the document calls it required. With the
-    `choice` skip nothing is asked for, and the image's list is empty.
+    `environ` has the CA and the proxies. One that is not available is left out and told, unless the
+    document calls it required. With the `choice` skip nothing is asked for, and the image's list is
+    empty.
     """
     if choice == "skip":
         service = project.service(taken.name)
@@ -108,26 +113,13 @@ def lock_models(project: Project, taken: Intake, choice: str) -> None:
         checked_lock(listed)
     except DriftError:
         with console.timed(f"lock the models of {taken.name}"), shown() as bars:
-            found = locked_models(listed, upgrade=(), shown=bars)
+            found = locked_models(listed, upgrade=(), shown=bars, environ=environ)
         for entry in found.left_out:
             reasons = "; ".join(entry.reasons) or "it has no source"
             console.warn(
                 f"{entry.name} ({entry.criticality}) is not available and is left out: {reasons}"
             )
         write_lock(listed, found.models)
-
-
-def _is_locked(project: Project, service: Service, access: Access) -> bool:
-    from comfykiln import locking  # noqa: PLC0415  # as above
-    from comfykiln.locking import relock  # noqa: PLC0415  # as above
-
-    if not service.package_lock.is_file():
-        return False
-    try:
-        inputs = relock.lock_inputs(project, service, access)
-        return locking.is_locked(service, inputs, project.package_index_build())
-    except DriftError:
-        return False  # it holds other nodes
 
 
 def tell(taken: Intake) -> None:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 CHOICES = ("all", "required")
 
 
-def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
+def lock(
+    root: Path, image: str | None, upgrade: str, *, check: bool, ca_bundle: str | None = None
+) -> None:
     """Write models.lock of one image or of all, or hold them against models.yaml (exit 4)."""
     from comfykiln.models.document import load_models  # noqa: PLC0415  # as everywhere here
     from comfykiln.models.lockfile import checked_lock, write_lock  # noqa: PLC0415
@@ -37,7 +39,8 @@ def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
             console.out(f"{_relative(root, models)} fits")
         else:
             with console.timed(f"lock the models of {service.name}"), shown() as bars:
-                locked = lock_models(models, upgrade=names, shown=bars)
+                environ = _environment(ca_bundle)
+                locked = lock_models(models, upgrade=names, shown=bars, environ=environ)
             for entry in locked.left_out:
                 console.warn(
                     f"{entry.name} ({entry.criticality}) is not in the lock: it is not available"
@@ -49,7 +52,14 @@ def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
 
 
 def fetch(
-    root: Path, image: str | None, to: str | None, only: str, models: str, *, as_json: bool
+    root: Path,
+    image: str | None,
+    to: str | None,
+    only: str,
+    models: str,
+    *,
+    as_json: bool,
+    ca_bundle: str | None = None,
 ) -> None:
     """Bring the locked models into the store, and with `to` into a folder laid out as models/."""
     from comfykiln.models.fetch import fetch as bring  # noqa: PLC0415
@@ -60,8 +70,9 @@ def fetch(
     wanted = _wanted(root, image, only, models)
     if to is not None:
         _require_folder(to, wanted)
+    environ = _environment(ca_bundle)
     with shown() as bars:
-        result = bring(wanted, shown=bars)
+        result = bring(wanted, shown=bars, environ=environ)
     placed = _placed(wanted, result, Path(to)) if to else {}
     if as_json:
         console.out_json(_as_data(wanted, result, placed))
@@ -112,6 +123,14 @@ def add_from(root: Path, image: str | None, document: str, *, as_json: bool) -> 
         f"{service.name}: {len(taken.new)} new model(s), {len(taken.changed)} with more sources; "
         "lock them: ./kiln models.lock"
     )
+
+
+def _environment(ca_bundle: str | None) -> dict[str, str]:
+    """Return the environment of this process with the CA and the proxies that count."""
+    from comfykiln.cli.build import existing  # noqa: PLC0415
+    from comfykiln.network.host import environment_of, settings_of_host  # noqa: PLC0415
+
+    return environment_of(settings_of_host(existing(ca_bundle, "--ca-bundle", folder=False)))
 
 
 def _services(root: Path, image: str | None) -> list[ImageFolder]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from comfykiln.cli.build import existing
 from comfykiln.errors import DocumentError
 from comfykiln.models import selection
-from comfykiln.network.host import settings_of_host
+from comfykiln.network.access import host_access
 from comfykiln.oci import artifact, references, registry
 from comfykiln.oci.pushing import Push
 from comfykiln.plan.project import Project
@@ -24,6 +25,7 @@ def push(
     *,
     keep: bool,
     as_json: bool,
+    ca_bundle: str | None = None,
 ) -> None:
     """Push the locked models of `image` as `ref` and print the name with its digest.
 
@@ -38,9 +40,10 @@ def push(
     reference = references.parse(ref)
     project = Project(root=root)
     service = project.service(image)
-    repository = registry.repository(reference, settings_of_host(None))
+    access = host_access(project.store, ca_bundle=existing(ca_bundle, "--ca-bundle", folder=False))
+    repository = registry.repository(reference, access.settings)
     repository.require_push()  # before gigabytes are fetched for it
-    found = selection.obtain(service, models, project.store, keep=keep)
+    found = selection.obtain(service, models, access, keep=keep)
     if not found.layers:
         raise DocumentError(
             f"{service.name} has no models to push", remedy="name them in its models.yaml"

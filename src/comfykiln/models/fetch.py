@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DriftError
-from comfykiln.models import store
+from comfykiln.models import store, surroundings
 from comfykiln.models.records import Failed, Fetched
 
 if TYPE_CHECKING:
@@ -33,10 +32,12 @@ def fetch(
 ) -> FetchResult:
     """Bring what the store lacks of `models`; the result says what became of each, in their order.
 
-    A model that no source has is among the failed ones. Raises `NotPossibleError` when the disk is
-    full or cannot be written, since no other model would fare better.
+    `environ` has the credentials, the CA and the proxies (`comfykiln.network.host.environment_of`),
+    by default those of this machine. A model that no source has is among the failed ones. Raises
+    `NotPossibleError` when the disk is full or cannot be written, since no other model would fare
+    better.
     """
-    environ = os.environ if environ is None else environ
+    environ = surroundings.of_host(environ)
     found: dict[str, Fetched | Failed] = {}
     missing = []
     for model in models:

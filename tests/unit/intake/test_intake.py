@@ -560,7 +560,7 @@ def test_models_are_listed_and_skipped_without_asking_for_them(repository: Path)
         "'upscale_models/RealESRGAN_x4plus.pth' is a pickle format, "
         "which can run code when it is loaded [models.pickle]"
     )
-    from_document.lock_models(project, found, "skip")
+    from_document.lock_models(project, found, "skip", {})
     assert load_models(project.service("mine")).entries == ()
 
 
