@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from comfykiln.documents import Kind, write
-from comfykiln.documents.convert import completed, convert, reread
+from comfykiln.documents import write
+from comfykiln.documents.convert import complete, convert, reread
+from comfykiln.documents.formats import format_of, writable
 from comfykiln.documents.losses import losses
 from comfykiln.environment import (
     Attachment,
@@ -38,15 +39,8 @@ from comfykiln.environment import (
 
 BEGIN, END = "<!-- made by bench/conversions.py -->", "<!-- end -->"
 PIN, OTHER, SHA = "1" * 40, "2" * 40, "a" * 64
-SOURCES = (
-    Kind.SNAPSHOT,
-    Kind.MANIFEST,
-    Kind.EXPORT,
-    Kind.COMFYLOCK,
-    Kind.COMFYPACK,
-    Kind.WORKFLOW,
-)
-TARGETS = SOURCES[:-1]
+TARGETS = writable()
+SOURCES = (*TARGETS, "workflow")
 SHOWN_ANYWAY = {"nodes", "nodes[].commit", "packages", "packages[].version", "comfyui.commit"}
 GRAPH = {
     "nodes": [
@@ -245,12 +239,12 @@ def tables() -> str:
     return f"{_holdings()}\n{_pairs()}"
 
 
-def _lost(environment: Environment, kind: Kind) -> tuple[str, ...]:
+def _lost(environment: Environment, kind: str) -> tuple[str, ...]:
     """Return the places that a conversion to `kind` loses, or why there is none."""
     known = environment
-    if kind is Kind.MANIFEST:
+    if kind == "manifest":
         system, torch, spec = environment.system, environment.torch, environment.comfyui
-        known = completed(
+        known = complete(
             environment,
             python=None if system.python else "3.11.7",
             torch=None if torch.version else "2.1.0+cu121",
@@ -260,8 +254,10 @@ def _lost(environment: Environment, kind: Kind) -> tuple[str, ...]:
     return tuple(dict.fromkeys(note.path for note in found))
 
 
-def _as_read(kind: Kind) -> Environment:
+def _as_read(kind: str) -> Environment:
     """Return what a document of `kind` can say of the full environment."""
+    if kind == "workflow":
+        return format_of(kind).parse(FULL.workflows[0].data, "sample.json").environment
     return reread(write(FULL, kind))
 
 

@@ -14,7 +14,7 @@ from tests.support.sites import Answer, site
 
 from comfykiln.cli import build
 from comfykiln.cli.options import Build
-from comfykiln.documents import Kind, read, write
+from comfykiln.documents import read, write
 from comfykiln.engine import engine
 from comfykiln.environment import Attachment, ComfyUISpec, Environment, Node, Package
 from comfykiln.errors import DriftError
@@ -201,7 +201,7 @@ def test_an_export_with_the_code_of_its_node(line: Line, nodes: Nodes, tmp_path:
         attachments=(Attachment(path="dev_nodes/mine/__init__.py", data=code),),
     )
     source = tmp_path / "env.tar.gz"
-    source.write_bytes(write(environment, Kind.EXPORT).data)
+    source.write_bytes(write(environment, "export").data)
     assert read(source).environment.nodes == environment.nodes
     made(line, nodes, source)
     found = found_nodes()

@@ -17,7 +17,7 @@ from tests.support import fakenet
 from tests.support.wheelindex import serving, wheel
 from uv import find_uv_bin
 
-from comfykiln.documents import Kind, read, write
+from comfykiln.documents import read, write
 from comfykiln.export.tarball import ExportInput, ExportModel, ExportNode, export_tarball
 from comfykiln.parsing.tarballs import read_members
 
@@ -231,7 +231,7 @@ def test_comfydock_imports_what_a_document_was_converted_to(
 ) -> None:
     """An export read as a document and written again: nodes, packages and models are the same."""
     environment_in = read(_tarball(tmp_path, world, "+cpu")).environment
-    written = write(environment_in, Kind.EXPORT)
+    written = write(environment_in, "export")
     tarball = tmp_path / written.filename
     tarball.write_bytes(written.data)
     _run([str(cfd), "init", "--yes", world.env["COMFYDOCK_HOME"]], env=world.env)

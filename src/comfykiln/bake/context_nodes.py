@@ -183,5 +183,5 @@ def _write_snapshot(service: Service, target: Path) -> None:
         return
     cloned = tuple(replace(node, url=https(node.url)) if node.url else node for node in nodes)
     environment = replace(parsed.environment, nodes=cloned)
-    written = documents.write(environment, documents.Kind.SNAPSHOT)
+    written = documents.write(environment, "snapshot")
     files.write_bytes(target, written.data)

@@ -50,9 +50,11 @@ def show_plan(root: Path, given: options.Plan) -> None:
 
 def render_files(root: Path, *, check: bool) -> None:
     """Write every generated file and every copy, or check the committed ones."""
+    from comfykiln.documents import pages  # noqa: PLC0415  # the formats, where they are listed
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
-    generated = render.rendered(Project(root=root))
+    page = root / "docs/documents.md"
+    generated = render.rendered(Project(root=root)) | {page: pages.render(page)}
     if check:
         render.check(generated, root)
         vendored.check(root)

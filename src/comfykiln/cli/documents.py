@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents import read
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.formats import format_of
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import FaultyDocumentError
 from comfykiln.parsing.values import masked
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from comfykiln.cli import options
-    from comfykiln.documents.kinds import Parsed, Written
+    from comfykiln.documents.formats import Parsed, Written
     from comfykiln.documents.pin import Change, Pinned
     from comfykiln.parsing.faults import Note
 
@@ -38,7 +38,7 @@ def snapshot_check(file: str, *, as_json: bool = False) -> None:
         if as_json:
             console.out_json({"valid": False, **error.as_data()})
         raise
-    is_manifest = parsed.kind is Kind.MANIFEST and Path(file).is_file()
+    is_manifest = parsed.kind == "manifest" and Path(file).is_file()
     size = Path(file).stat().st_size if is_manifest else None
     advice = advise(parsed.environment, manifest_bytes=size)
     if as_json:
@@ -68,7 +68,7 @@ def _check_data(parsed: Parsed, advice: Iterable[Note]) -> dict[str, Any]:
     return {
         "source": parsed.source,
         "valid": True,
-        "kind": str(parsed.kind),
+        "kind": parsed.kind,
         "form": parsed.form,
         "comfyui": environment.comfyui.wanted,
         "nodes": len(environment.nodes),
@@ -105,12 +105,12 @@ def snapshot_convert(given: options.SnapshotConvert) -> None:
     `python`, `torch` and `comfyui` are versions that the new kind demands and the document does
     not tell (a manifest from a snapshot). Everything that is lost is said.
     """
-    from comfykiln.documents.convert import completed, convert  # noqa: PLC0415  # one task of several
+    from comfykiln.documents.convert import complete, convert  # noqa: PLC0415  # one task of several
 
-    known = completed(
+    known = complete(
         read(given.file).environment, python=given.python, torch=given.torch, comfyui=given.comfyui
     )
-    converted = convert(known, Kind(given.to), packages=given.packages)
+    converted = convert(known, given.to, packages=given.packages)
     target = _put(_in_form(converted.written, given.out), given.file, given.out)
     if given.json and target:
         losses = [asdict(note) for note in converted.losses]
@@ -123,16 +123,12 @@ def snapshot_convert(given: options.SnapshotConvert) -> None:
 
 
 def _in_form(written: Written, out: str | None) -> Written:
-    """Return the form that the target's name asks for: YAML for a snapshot, a zip for a pack."""
-    suffix = Path(out).suffix if out else ""
-    if written.kind is Kind.SNAPSHOT and suffix in (".yaml", ".yml"):
-        from comfykiln.documents.snapshot.format import as_yaml  # noqa: PLC0415  # YAML is rare
+    """Return the form that the target's name asks for, such as YAML or a zip."""
+    suffixes = format_of(written.kind).suffixes
+    return suffixes.get(Path(out).suffix if out else "", _unchanged)(written)
 
-        return as_yaml(written)
-    if written.kind is Kind.COMFYPACK and suffix == ".zip":
-        from comfykiln.documents.comfypack.zips import pack  # noqa: PLC0415  # zips are rare
 
-        return pack(written)
+def _unchanged(written: Written) -> Written:
     return written
 
 

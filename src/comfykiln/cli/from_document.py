@@ -124,7 +124,7 @@ def as_data(intake: Intake) -> dict[str, Any]:
     """Return what a document comes to, for `--json`."""
     return {
         "source": intake.parsed.source,
-        "kind": str(intake.parsed.kind),
+        "kind": intake.parsed.kind,
         "form": intake.parsed.form,
         "nodes": [
             {

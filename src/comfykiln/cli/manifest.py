@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln.cli.documents import advice_lines, advice_page
 from comfykiln.documents.advice import advise
-from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest import parse as manifest
 from comfykiln.documents.manifest import steps
 from comfykiln.documents.manifest.rules import MAX_BYTES
 from comfykiln.parsing.faults import FaultyDocumentError
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from comfykiln.cli import options
-    from comfykiln.documents.kinds import Parsed
+    from comfykiln.documents.formats import Parsed
     from comfykiln.environment import Environment
     from comfykiln.parsing.faults import Note
 

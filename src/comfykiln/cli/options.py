@@ -19,7 +19,6 @@ Origins = Literal["any", "strict"]
 Models = Literal["all", "required", "skip"]
 FetchedModels = Literal["all", "required"]
 Tier = Literal["unit", "engine", "real"]
-Written = Literal["snapshot", "manifest", "export", "comfylock", "comfypack"]
 AllOrNone = Literal["all", "none"]
 DiffFormat = Literal["text", "markdown", "json"]
 Captured = Literal["direct", "all", "none"]
@@ -73,6 +72,12 @@ def _platforms() -> tuple[str, ...]:
     from comfykiln.documents.manifest.rules import PLATFORMS  # noqa: PLC0415  # one task of many
 
     return PLATFORMS
+
+
+def _kinds() -> tuple[str, ...]:
+    from comfykiln.documents.formats import writable  # noqa: PLC0415  # one task of many
+
+    return tuple(writable())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,7 +228,7 @@ class SnapshotConvert(Json):
     """The options of `snapshot.convert`."""
 
     file: str = _document()
-    to: Written = option("the kind to write", "snapshot", choices=Written)
+    to: str = option("the kind to write", "snapshot", choices=_kinds)
     out: str | None = _out()
     packages: AllOrNone = option("which packages to write", "all", choices=AllOrNone)
     python: str | None = _version("Python")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from comfykiln.documents import module_of, write
+from comfykiln.documents.formats import format_of, write
 from comfykiln.documents.losses import losses
 from comfykiln.environment import ComfyUISpec, is_commit
 from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
-    from comfykiln.documents.kinds import Kind, Written
+    from comfykiln.documents.formats import Written
     from comfykiln.environment import Environment
     from comfykiln.parsing.faults import Note
 
@@ -26,7 +26,7 @@ class Converted:
     losses: tuple[Note, ...]
 
 
-def convert(environment: Environment, kind: Kind, *, packages: Packages = "all") -> Converted:
+def convert(environment: Environment, kind: str, *, packages: Packages = "all") -> Converted:
     """Write `environment` as a document of `kind` and tell what is lost.
 
     The new document is read again and compared, so that the account is what really happened and
@@ -38,7 +38,7 @@ def convert(environment: Environment, kind: Kind, *, packages: Packages = "all")
     return Converted(written=written, losses=losses(environment, reread(written)))
 
 
-def completed(
+def complete(
     environment: Environment,
     *,
     python: str | None = None,
@@ -72,9 +72,7 @@ def _comfyui(text: str) -> ComfyUISpec:
 
 def reread(written: Written) -> Environment:
     """Return what a written document says."""
-    module = module_of(written.kind)
-    if hasattr(module, "reread"):
-        found: Environment = module.reread(written)
-        return found
-    parsed: Environment = module.parse(written.data, written.filename).environment
-    return parsed
+    found = format_of(written.kind)
+    if found.reread:
+        return found.reread(written)
+    return found.parse(written.data, written.filename).environment

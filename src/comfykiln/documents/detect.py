@@ -5,17 +5,19 @@ from __future__ import annotations
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.formats import formats
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import refuse
 from comfykiln.parsing.reading import load, value
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from comfykiln.documents.formats import Format
+
 _HEAD = 16
-_NODE_MAPS = ("git_custom_nodes", "cnr_custom_nodes", "file_custom_nodes")
+_TEXTS = ("", ".json", ".yaml", ".yml", ".lock")
 _FOREIGN = (
     ("$.models.before_start", "a comfyui-api manifest of SaladTechnologies"),
     ("$.nodes.*.url", "a node list of comfystream"),
@@ -25,53 +27,63 @@ _FOREIGN = (
 )
 
 
-def detect(path: Path) -> Kind:
-    """Return the kind of the document, folder or archive at `path`.
+def detect(path: Path) -> Format:
+    """Return the format of the document, folder or archive at `path`.
 
     Raises `DocumentError` when it is none that is known, naming what it seems to be.
     """
     if path.is_dir():
         return detect_folder(path)
-    data = load(path) if not _is_binary(path) else _head(path)
-    return detect_bytes(data, str(path))
+    by_head = _by_head(_head(path), str(path)) if path.is_file() else None
+    return by_head or detect_bytes(load(path), str(path))
 
 
-def detect_folder(path: Path) -> Kind:
-    """Return the kind of a folder: an export has a pyproject.toml, a comfy-pack a snapshot.json."""
-    if (path / "pyproject.toml").is_file() or (path / ".git").exists() or _is_bare(path):
-        return Kind.EXPORT
-    if (path / "snapshot.json").is_file():
-        return Kind.COMFYPACK
+def detect_folder(path: Path) -> Format:
+    """Return the format of a folder, by the file that marks it."""
+    known = [(found, found.folder) for found in formats() if found.folder]
+    for found, folder in known:
+        if folder.holds(path):
+            return found
+    marks = _either(f"a {folder.mark}" for _, folder in known)
     raise DocumentError(
-        f"{path}: a folder without a pyproject.toml or a snapshot.json",
-        remedy="name an unpacked export or comfy-pack, or a document",
+        f"{path}: a folder without {marks}",
+        remedy=f"name an unpacked {_either(found.title for found, _ in known)}, or a document",
     )
 
 
-def detect_bytes(data: bytes, source: str) -> Kind:
-    """Return the kind of a document by its bytes; archives and images by their first ones."""
-    if data.startswith(b"\x1f\x8b") or source.endswith((".tar", ".toml")):
-        return Kind.EXPORT
-    if data.startswith(b"PK\x03\x04"):
-        return Kind.COMFYPACK
-    if data.startswith(b"\x89PNG") or (data[:4] == b"RIFF" and data[8:12] == b"WEBP"):
-        return Kind.WORKFLOW
+def detect_bytes(data: bytes, source: str) -> Format:
+    """Return the format of a document by its bytes; archives and images by their first ones."""
+    if by_head := _by_head(data[:_HEAD], source):
+        return by_head
     suffix = PurePath(source).suffix
-    if suffix not in ("", ".json", ".yaml", ".yml", ".lock") and data.lstrip()[:1] not in (
-        b"{",
-        b"[",
-    ):
+    if suffix not in _TEXTS and data.lstrip()[:1] not in (b"{", b"["):
         _refuse_kind(source, f"a {suffix} file")
     return detect_value(value(data, source, max_items=None), source)
 
 
-def detect_value(document: Any, source: str) -> Kind:
-    """Return the kind of a JSON or YAML document by its keys."""
-    kind = _by_keys(document) if isinstance(document, dict) else None
-    if kind is None:
+def detect_value(document: Any, source: str) -> Format:
+    """Return the format of a JSON or YAML document by its keys."""
+    found = _by_keys(document) if isinstance(document, dict) else None
+    if found is None:
         foreign = next((name for where, name in _FOREIGN if _holds(document, where)), "")
         _refuse_kind(source, foreign or ("an empty file" if document is None else ""))
-    return kind
+    return found
+
+
+def _by_keys(document: Mapping[str, Any]) -> Format | None:
+    """Return the format that the surest of all signs tells."""
+    signs = [(sign, found) for found in formats() for sign in found.signs]
+    signs.sort(key=lambda pair: pair[0].rank)
+    return next((found for sign, found in signs if sign.holds(document)), None)
+
+
+def is_packed(path: Path) -> bool:
+    """Say whether the file at `path` is an archive or an image, by its first bytes or its name."""
+    return _by_head(_head(path), str(path)) is not None
+
+
+def _by_head(head: bytes, source: str) -> Format | None:
+    return next((found for found in formats() if found.head and found.head(head, source)), None)
 
 
 def _refuse_kind(source: str, what: str) -> NoReturn:
@@ -80,47 +92,14 @@ def _refuse_kind(source: str, what: str) -> NoReturn:
         "$",
         "document.kind",
         f"this is {what}, which is not supported" if what else "no known kind of document",
-        expected="a snapshot, migration manifest, comfy-lock, comfy-pack, workflow or export",
+        expected=f"a {_either(found.title for found in formats())}",
         remedy="convert it by hand, or check that it is the right file",
     )
 
 
-def _by_keys(document: Mapping[str, Any]) -> Kind | None:
-    nodes = document.get("custom_nodes")
-    if "schema_version" in document or "system_info" in document:
-        return Kind.MANIFEST
-    if "snapshot_json" in document or any(key in document for key in _NODE_MAPS):
-        return Kind.SNAPSHOT
-    if _is_lock(document):
-        return Kind.COMFYLOCK
-    if isinstance(nodes, dict):
-        return Kind.SNAPSHOT
-    if isinstance(nodes, list) and not any(isinstance(node, str) for node in nodes):
-        return Kind.COMFYPACK if "dependencies" not in document else Kind.MANIFEST
-    return _by_other_keys(document)
-
-
-def _by_other_keys(document: Mapping[str, Any]) -> Kind | None:
-    """Tell the environment.json of an export from a workflow."""
-    if isinstance(document.get("environment"), dict) and "format" in document:
-        return Kind.EXPORT
-    return Kind.WORKFLOW if _is_workflow(document) else None
-
-
-def _is_lock(document: Mapping[str, Any]) -> bool:
-    """Tell a comfy-lock from the rest: it lists settings or credentials, or models beside nodes."""
-    if any(key in document for key in ("basic", "basics", "auth")):
-        return True
-    # Graphs have a list of models, too; so has a comfy-pack, whose nodes are a list.
-    other = "nodes" in document or not isinstance(document.get("custom_nodes"), dict | None)
-    return not other and isinstance(document.get("models"), list)
-
-
-def _is_workflow(document: Mapping[str, Any]) -> bool:
-    if isinstance(document.get("nodes"), list) or isinstance(document.get("prompt"), dict):
-        return True
-    members = [member for member in document.values() if isinstance(member, dict)]
-    return bool(members) and any("class_type" in member for member in members)
+def _either(words: Iterable[str]) -> str:
+    *most, last = words
+    return f"{', '.join(most)} or {last}" if most else last
 
 
 def _holds(document: Any, where: str) -> bool:
@@ -139,18 +118,6 @@ def _members(value: Any, part: str) -> list[Any]:
     return list(value.values()) if part == "*" else [value[part]] if part in value else []
 
 
-def _is_binary(path: Path) -> bool:
-    head = _head(path)
-    return head.startswith((b"\x1f\x8b", b"PK\x03\x04", b"\x89PNG", b"RIFF"))
-
-
-def _is_bare(path: Path) -> bool:
-    return (path / "HEAD").is_file() and (path / "objects").is_dir()
-
-
 def _head(path: Path) -> bytes:
-    """Return the first bytes of a regular file; whatever cannot be read is told by `load`."""
-    if not path.is_file():
-        return b""
     with path.open("rb") as file:
         return file.read(_HEAD)

@@ -174,15 +174,18 @@ def _packages(before: Environment, after: Environment) -> list[Entry]:
     pairs, removed, added = _match(old, new, (_package_key,))
     entries = [
         Entry(
-            what="moved", name=later.name or earlier.name, before=asked(earlier), after=asked(later)
+            what="moved",
+            name=later.name or earlier.name,
+            before=demand(earlier),
+            after=demand(later),
         )
         for earlier, later in pairs
-        if asked(earlier) != asked(later)
+        if demand(earlier) != demand(later)
     ]
     entries += [
-        Entry(what="removed", name=package.name, before=asked(package)) for package in removed
+        Entry(what="removed", name=package.name, before=demand(package)) for package in removed
     ]
-    entries += [Entry(what="added", name=package.name, after=asked(package)) for package in added]
+    entries += [Entry(what="added", name=package.name, after=demand(package)) for package in added]
     return sorted(entries, key=lambda entry: (normal_name(entry.name), entry.what))
 
 
@@ -191,7 +194,7 @@ def _package_key(package: Package) -> str:
     return f"{name}|{package.group or ''}|{package.marker or ''}"
 
 
-def asked(package: Package) -> str:
+def demand(package: Package) -> str:
     """Return what is asked of a package: its version, a range, an address, or `any`."""
     if package.url and package.source != "index":
         return address_of(package)

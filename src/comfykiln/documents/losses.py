@@ -64,7 +64,7 @@ def losses(before: Environment, after: Environment) -> tuple[Note, ...]:
     def tell(path: str, rule: str, what: str) -> None:
         found.setdefault((path, rule), {})[what] = None
 
-    if _torch_moved(before, after):
+    if _has_torch_moved(before, after):
         tell("torch.packages", "convert.moved", "packages")
         after = replace(after, torch=replace(after.torch, packages=before.torch.packages))
     _compare(before, after, "", "", tell)
@@ -74,7 +74,7 @@ def losses(before: Environment, after: Environment) -> tuple[Note, ...]:
     )
 
 
-def _torch_moved(before: Environment, after: Environment) -> bool:
+def _has_torch_moved(before: Environment, after: Environment) -> bool:
     """Say whether the torch family's pins are ordinary packages now."""
     family = {_pin(package) for package in before.torch.packages}
     ordinary = {_pin(package) for package in after.packages}
@@ -143,18 +143,18 @@ def _label(record: Any) -> str:
 
 
 def _compare_values(old: Any, new: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
-    text = _short(old)
+    text = _text(old)
     if path.endswith(".cuda_stated"):
         tell("system.cuda", "convert.lost", "none (CPU)")
     elif new is None or new in ("", ()):
         tell(path, "convert.lost", owner or text)
     else:
-        tell(path, "convert.changed", f"{owner}: {text} → {_short(new)}".removeprefix(": "))
+        tell(path, "convert.changed", f"{owner}: {text} → {_text(new)}".removeprefix(": "))
 
 
-def _short(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, tuple):
-        value = ", ".join(_short(entry) for entry in value)
+        value = ", ".join(_text(entry) for entry in value)
     text = masked(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004  # half a line
 

@@ -7,10 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from comfykiln.documents import module_of
-from comfykiln.documents.detect import detect_bytes
-from comfykiln.documents.kinds import Kind
-from comfykiln.documents.snapshot.format import HASH_KEYS
+from comfykiln.documents.detect import detect_bytes, is_packed
+from comfykiln.documents.snapshot.layout import HASH_KEYS
 from comfykiln.environment import Environment, is_commit
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.git.refs import Resolved, mirror_of, resolve
@@ -23,30 +21,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-    from comfykiln.documents.kinds import Parsed
+    from comfykiln.documents.formats import Parsed, Pins
     from comfykiln.environment import Node
 
 COMFYUI = "https://github.com/Comfy-Org/ComfyUI.git"
 COMFYUI_BEFORE = "https://github.com/comfyanonymous/ComfyUI.git"
 """Where ComfyUI was until January 2026: a folder of mirrors may still know it by that name."""
 AT_ONCE = 8
-IN_PLACE = {
-    Kind.SNAPSHOT: "hash",
-    Kind.COMFYLOCK: "hash",
-    Kind.COMFYPACK: "commit_hash",
-    Kind.MANIFEST: "ref",
-}
-"""The kinds that are one text, and the key of a node's pin in each."""
-_COMFYUI_OWNERS = {
-    Kind.COMFYLOCK: "$.custom_nodes",
-    Kind.COMFYPACK: "$",
-}
-_FORM_OWNERS = {
-    "manager": "$",
-    "map": "$",
-    "nested": "$.custom_nodes",
-    "launcher": "$.snapshot_json",
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,12 +74,12 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     of repositories.
     """
     data = load(path)
-    parsed = _parse(data, path)
-    sites = list(_sites(parsed, mirrors))
+    parsed, pins = _parse(data, path)
+    sites = list(_sites(parsed, pins, mirrors))
     answered = ask_all(sites, mirrors)
     text = data.decode()
     found = spans(text, yaml=_is_yaml(path, text)) if answered else {}
-    answers = [(_located(text, found, site), entry) for site, entry in answered]
+    answers = [(_locate(text, found, site), entry) for site, entry in answered]
     after = apply(text, [_edit(text, found, site, answer.commit) for site, answer in answers])
     _check(after, path, answers)
     return Pinned(
@@ -118,20 +99,19 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     )
 
 
-def _parse(data: bytes, path: Path) -> Parsed:
-    kind = detect_bytes(data, str(path))
-    if kind not in IN_PLACE:
+def _parse(data: bytes, path: Path) -> tuple[Parsed, Pins]:
+    found = detect_bytes(data, str(path))
+    if found.pins is None or is_packed(path):
         raise DocumentError(
-            f"{path}: a {kind} holds no refs that can be pinned in place",
+            f"{path}: a {found.kind} holds no refs that can be pinned in place",
             remedy="write a pinned copy: "
             f"`./kiln snapshot.pin {shlex.quote(str(path))} --out FILE`",
         )
-    parsed: Parsed = module_of(kind).parse(data, str(path))
-    return parsed
+    return found.parse(data, str(path)), found.pins
 
 
-def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
-    owner = _COMFYUI_OWNERS.get(parsed.kind) or _FORM_OWNERS.get(parsed.form)
+def _sites(parsed: Parsed, pins: Pins, mirrors: Path | None) -> Iterable[Site]:
+    owner = pins.comfyui.get(parsed.form)
     spec = parsed.environment.comfyui
     name = spec.branch or spec.ref or spec.version
     if owner and name and not spec.commit:
@@ -145,8 +125,7 @@ def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
         )
     for node in parsed.environment.nodes:
         if node.source == "git" and node.url and not node.commit:
-            key = IN_PLACE[parsed.kind]
-            yield Site(name=node.name, url=node.url, path=node.place, key=key, before=node.ref)
+            yield Site(name=node.name, url=node.url, path=node.place, key=pins.key, before=node.ref)
 
 
 def comfyui_address(mirrors: Path | None) -> str:
@@ -165,7 +144,7 @@ def ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Res
         if isinstance(result, KilnError) and not _may_stay(site, result)
     ]
     if failures:
-        raise _joined(failures)
+        raise _join(failures)
     return [
         (site, result)
         for site, result in zip(sites, results, strict=True)
@@ -185,7 +164,7 @@ def _ask(site: Site, mirrors: Path | None) -> Resolved | KilnError:
         return error
 
 
-def _joined(failures: Sequence[tuple[Site, KilnError]]) -> KilnError:
+def _join(failures: Sequence[tuple[Site, KilnError]]) -> KilnError:
     lines = [f"{site.path}: {error.message}" for site, error in failures]
     remedies = list(dict.fromkeys(error.remedy for _, error in failures if error.remedy))
     count = f"{len(lines)} of the refs could not be pinned; nothing was written"
@@ -199,7 +178,7 @@ def _is_yaml(path: Path, text: str) -> bool:
     return path.suffix in (".yaml", ".yml") or text.lstrip()[:1] not in ("{", "[")
 
 
-def _located(text: str, found: Spans, site: Site) -> Site:
+def _locate(text: str, found: Spans, site: Site) -> Site:
     """Return the site at the key, and for ComfyUI in the map, where the document has the name."""
     if site.before is None:
         return site
@@ -218,7 +197,7 @@ def _edit(text: str, found: Spans, site: Site, commit: str) -> tuple[int, int, s
 
 def _check(after: str, path: Path, answers: Sequence[tuple[Site, Resolved]]) -> None:
     """Read the new text again: each value must be the commit that was found for it."""
-    environment = _parse(after.encode(), path).environment
+    environment = _parse(after.encode(), path)[0].environment
     commits = {node.place: node.commit for node in environment.nodes if is_commit(node.commit)}
     for site, answer in answers:
         now = environment.comfyui.commit if site.key == "comfyui" else commits.get(site.path)

@@ -7,11 +7,11 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from comfykiln.documents import read
 from comfykiln.documents.convert import convert
-from comfykiln.documents.detect import detect
-from comfykiln.documents.kinds import Kind
-from comfykiln.documents.pin import IN_PLACE, Change, Site, ask_all, comfyui_address
+from comfykiln.documents.detect import detect, is_packed
+from comfykiln.documents.formats import format_of
+from comfykiln.documents.pin import Change, Site, ask_all, comfyui_address
+from comfykiln.documents.reading import read
 from comfykiln.documents.remote import is_address
 from comfykiln.parsing.values import masked
 from comfykiln.system.process import command_line
@@ -19,12 +19,10 @@ from comfykiln.system.process import command_line
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comfykiln.documents.kinds import Written
+    from comfykiln.documents.formats import Written
     from comfykiln.environment import Environment, Node
     from comfykiln.git.refs import Resolved
     from comfykiln.parsing.faults import Note
-
-_ENDINGS = {Kind.EXPORT: ".tar.gz", Kind.COMFYPACK: ".cpack.zip", Kind.COMFYLOCK: ".yaml"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,15 +36,13 @@ class PinnedCopy:
 
 def is_text(source: str, ref: str | None = None) -> bool:
     """Say whether `source` is one file of text whose names `pin` replaces where they stand."""
-    if ref is not None or is_address(source) or not Path(source).is_file():
+    path = Path(source)
+    if ref is not None or is_address(source) or not path.is_file() or is_packed(path):
         return False
-    with Path(source).open("rb") as file:
-        if file.read(2) == b"PK":
-            return False
-    return detect(Path(source)) in IN_PLACE
+    return detect(path).pins is not None
 
 
-def advice(source: str, kind: Kind, ref: str | None = None) -> str:
+def advice(source: str, kind: str, ref: str | None = None) -> str:
     """Return what a person does about the moving names of a document, as a command to type."""
     argv = ["./kiln", "snapshot.pin", masked(source)]
     if is_text(source, ref):
@@ -55,7 +51,7 @@ def advice(source: str, kind: Kind, ref: str | None = None) -> str:
     return f"write a pinned copy with `{command_line(argv)}` and name that"
 
 
-def copy_name(source: str, kind: Kind) -> str:
+def copy_name(source: str, kind: str) -> str:
     """Return a name for the copy: beside the document, for one at an address in this folder."""
     path = PurePath(unquote(urlsplit(source).path)) if is_address(source) else PurePath(source)
     folder = PurePath() if is_address(source) else path.parent
@@ -63,7 +59,7 @@ def copy_name(source: str, kind: Kind) -> str:
     telling = path.parent if within else path
     told = telling.name or Path(telling).absolute().name
     name = told.removesuffix(".git").partition(".")[0] or told
-    return str(folder / f"{name}-pinned{_ENDINGS.get(_kind_of_copy(kind), '.json')}")
+    return str(folder / f"{name}-pinned{format_of(_kind_of_copy(kind)).ending}")
 
 
 def pinned_copy(source: str, ref: str | None = None, mirrors: Path | None = None) -> PinnedCopy:
@@ -89,8 +85,8 @@ def pinned_copy(source: str, ref: str | None = None, mirrors: Path | None = None
     return PinnedCopy(written=made.written, changes=tuple(changes), losses=made.losses)
 
 
-def _kind_of_copy(kind: Kind) -> Kind:
-    return kind if kind in IN_PLACE else Kind.EXPORT
+def _kind_of_copy(kind: str) -> str:
+    return kind if format_of(kind).write else "export"
 
 
 def _sites(environment: Environment, mirrors: Path | None) -> Iterator[Site]:

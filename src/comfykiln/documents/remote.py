@@ -17,7 +17,7 @@ from comfykiln.parsing.values import check_url, is_scp_address, masked
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from comfykiln.documents.kinds import Parsed
+    from comfykiln.documents.formats import Parsed
     from comfykiln.network.indexes import IndexSettings
 
 _FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)$")
@@ -40,16 +40,16 @@ def read(
     Raises `NotPossibleError` when the host cannot be reached, `DocumentError` otherwise.
     """
     if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
-        from comfykiln.documents.export.format import read_repository  # noqa: PLC0415  # exports only
+        from comfykiln.documents.export.parse import read_repository  # noqa: PLC0415  # exports only
 
         return read_repository(address, ref, settings)
     faults = Faults(masked(address))
     check_url(address, "$", faults)
     faults.stop()
-    return _fetched(address, read_file, settings)
+    return _fetch(address, read_file, settings)
 
 
-def _fetched(
+def _fetch(
     address: str, read_file: Callable[[Path], Parsed], settings: IndexSettings | None
 ) -> Parsed:
     """Fetch a file under its own name, which may settle its kind, and read it."""

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from comfykiln.documents.capture.capture import capture
 from comfykiln.documents.convert import convert
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.snapshot.layout import KIND
 
 if TYPE_CHECKING:
-    from comfykiln.documents.kinds import Written
+    from comfykiln.documents.formats import Written
     from comfykiln.environment import Environment
     from comfykiln.parsing.faults import Note
 
@@ -29,7 +29,7 @@ class Saved:
     notes: tuple[Note, ...]
 
 
-def save(source: str, *, folder: str = "", kind: Kind = Kind.SNAPSHOT) -> Saved:
+def save(source: str, *, folder: str = "", kind: str = KIND) -> Saved:
     """Take a snapshot of `source`: a container's or image's name, or a ComfyUI folder.
 
     An image is read without starting what it would start, and without a network.

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfykiln.documents.export import dev_nodes
-from comfykiln.documents.export.files import LOCK
+from comfykiln.documents.export.layout import LOCK
 from comfykiln.documents.export.write import plain_members
 from comfykiln.environment import Attachment, Environment
 from comfykiln.errors import DocumentError, DriftError, KilnError

@@ -129,7 +129,7 @@ def _remedy(environment: Environment, source: str) -> str:
     from comfykiln.documents.detect import detect  # noqa: PLC0415  # faults only
     from comfykiln.documents.pinnedcopy import advice  # noqa: PLC0415  # the same
 
-    return f"{advice(source, detect(Path(source)))}, or {by_hand}"
+    return f"{advice(source, detect(Path(source)).kind)}, or {by_hand}"
 
 
 def _pin(node: Node) -> NodePin:

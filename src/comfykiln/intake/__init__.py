@@ -23,7 +23,7 @@ from comfykiln.plan.services import service_names
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from comfykiln.documents.kinds import Parsed
+    from comfykiln.documents.formats import Parsed
     from comfykiln.network.indexes import IndexSettings
     from comfykiln.plan.origins import ComfyUISpec
     from comfykiln.plan.project import Project

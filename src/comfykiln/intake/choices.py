@@ -14,7 +14,7 @@ from comfykiln.parsing.faults import Note
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from comfykiln.documents.kinds import Parsed
+    from comfykiln.documents.formats import Parsed
     from comfykiln.environment import ComfyUISpec as Asked
     from comfykiln.environment import SystemSpec
     from comfykiln.intake.records import PythonMatch

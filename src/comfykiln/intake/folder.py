@@ -61,7 +61,7 @@ def environment_file(intake: Intake) -> bytes:
 
 def service_file(intake: Intake, rules: Mapping[str, Any], options: FromOptions) -> dict[str, Any]:
     """Return the service: the rules, and what the document says."""
-    base, packages, kind = intake.ground.base, intake.packages, str(intake.parsed.kind)
+    base, packages, kind = intake.ground.base, intake.packages, intake.parsed.kind
     named = {node.name for node in intake.nodes}
     nodes = {name: rule for name, rule in rules["nodes"].items() if name in named}
     service = {
@@ -192,7 +192,7 @@ def report(intake: Intake, further: Sequence[Difference] = ()) -> bytes:
     """
     return files.canonical_json(
         {
-            "kind": str(intake.parsed.kind),
+            "kind": intake.parsed.kind,
             "form": intake.parsed.form,
             "differences": [asdict(difference) for difference in (*intake.differences, *further)],
         }

@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.kinds import Kind
-from comfykiln.documents.manifest.steps import merged, overrides_for
+from comfykiln.documents.formats import format_of
+from comfykiln.documents.manifest.steps import merge, overrides_for
 from comfykiln.documents.manifest.write import locked_versions
 from comfykiln.intake.records import Difference, Packages
 from comfykiln.parsing.faults import Note
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from comfykiln.plan.targets import Targets
 
 PLATFORM = "linux-x86_64"
-FREEZES = (Kind.SNAPSHOT, Kind.COMFYLOCK, Kind.COMFYPACK)
-"""Kinds that list what happened to be installed; the others list what is wanted."""
 _OPTIONAL = "optional-"
 _TOOLS = "comfygit-system"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -59,7 +57,7 @@ class _Found:
 
 
 def sort_out(
-    environment: Environment, kind: Kind, targets: Targets, leave_out: Collection[str]
+    environment: Environment, kind: str, targets: Targets, leave_out: Collection[str]
 ) -> Sorted:
     """Return what the solve is to require, prefer and leave out."""
     found = _Found()
@@ -71,7 +69,7 @@ def sort_out(
         for package in environment.packages
         if package.source == "index" and package.group is None
     ]
-    here = merged(listed, *(entry.packages for entry in overrides))
+    here = merge(listed, *(entry.packages for entry in overrides))
     rest = [package for package in environment.packages if package not in listed]
     theirs = _theirs(environment, targets, found)
     for package in (*here, *rest):
@@ -79,7 +77,7 @@ def sort_out(
         if normal_name(called(package)) in leave_out:
             found.tell(package.place or name, f"{called(package)}: left out, as --leave-out says")
         elif name not in theirs and name not in found.drop:
-            _take(package, freeze=kind in FREEZES, found=found)
+            _take(package, freeze=format_of(kind).freezes, found=found)
     _bend(environment, theirs, found)
     for name, version in locked_versions(environment).items():
         if name not in theirs and name not in found.drop:

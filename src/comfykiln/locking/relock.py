@@ -9,15 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln import locking
 from comfykiln.errors import DocumentError
 from comfykiln.gather.gather import Parts, gather
 from comfykiln.gather.node_lock import NodeLock, read_node_lock, write_node_lock
 from comfykiln.gather.sources import lay_out, named, obtain_sources, resolve_sources
 from comfykiln.git.command import without_git
+from comfykiln.locking import lockfiles
+from comfykiln.locking.inputs import lock_inputs as inputs_from
 from comfykiln.locking.inputs import one_family
 from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
-from comfykiln.locking.solving import Tree, package_name
+from comfykiln.locking.solving import Tree, package_name, solve
 from comfykiln.network.access import Access, host_access
 from comfykiln.network.indexes import step_environment
 from comfykiln.origins.comfyui import obtain_comfyui
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from comfykiln.gather.nodes import NodeSet
-    from comfykiln.locking import LockInputs
+    from comfykiln.locking.inputs import LockInputs
     from comfykiln.plan.project import Project
     from comfykiln.plan.services import Service
 
@@ -63,7 +64,7 @@ def is_locked(project: Project, service: Service, parts: Parts) -> bool:
     if not service.package_lock.is_file() or read_node_lock(service.node_lock) != parts.nodes.lock:
         return False
     inputs = inputs_of(project, service, parts)
-    return locking.is_locked(service, inputs, project.package_index_build())
+    return lockfiles.is_locked(service, inputs, project.package_index_build())
 
 
 def solved(
@@ -83,10 +84,10 @@ def solved(
         _trees(project, parts.nodes, environment) as trees,
         console.timed(f"solve the packages of {service.name}"),
     ):
-        found = locking.solve(
+        found = solve(
             inputs,
             environment,
-            previous=locking.previous(service, local),
+            previous=lockfiles.previous(service, local),
             upgrade=[name for name in upgrade if name not in gone],
             trees=trees,
         )
@@ -94,7 +95,7 @@ def solved(
     for asked, by in sorted(found.replaced.items()):
         console.note(f"{by} stands in for {asked}: {project.targets.stand_ins[asked].reason}")
     nodes = replace(parts.nodes, sources=named(parts.nodes.sources, names))
-    locking.write_locks(service, project.targets, inputs, found, local)
+    lockfiles.write_locks(service, project.targets, inputs, found, local)
     write_node_lock(service.node_lock, nodes.lock)
     return replace(parts, nodes=nodes)
 
@@ -122,7 +123,7 @@ def comfyui_tree(project: Project, service: Service) -> Path:
 def inputs_of(project: Project, service: Service, parts: Parts) -> LockInputs:
     """Return what the service's solve depends on today."""
     require_python(service, project.origins.base(service.suite))
-    return locking.lock_inputs(
+    return inputs_from(
         service,
         project.targets,
         parts.comfyui,

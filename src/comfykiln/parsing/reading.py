@@ -64,7 +64,7 @@ def json_value(data: bytes, source: str, *, max_items: int | None = MAX_ITEMS) -
     `max_items` bounds the members of one list or map, None leaves only the bound on the whole.
     Raises `FaultyDocumentError`.
     """
-    text = decoded(data, source)
+    text = decode(data, source)
     _bound(text, source)
     reader = _JsonReader()
     try:
@@ -92,7 +92,7 @@ def yaml_value(data: bytes, source: str, *, max_items: int | None = MAX_ITEMS) -
     """
     from comfykiln.parsing.yaml_reading import construct  # noqa: PLC0415  # 18 ms, YAML only
 
-    text = decoded(data, source)
+    text = decode(data, source)
     result = construct(text, source)
     walk(result, source, max_items=max_items)
     return result
@@ -232,7 +232,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def decoded(data: bytes, source: str) -> str:
+def decode(data: bytes, source: str) -> str:
     """Return a document's bytes as text: UTF-8 without a byte order mark, else a refusal."""
     if data.startswith((b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")):
         refuse(

@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 from comfykiln.environment import Extra, Package
 from comfykiln.parsing.faults import FaultyDocumentError
 from comfykiln.parsing.fields import plain_json
-from comfykiln.parsing.reading import decoded
+from comfykiln.parsing.reading import decode
 from comfykiln.parsing.values import (
     CONTROLS,
     WEB,
@@ -60,7 +60,7 @@ def parse_line(text: str, path: str, faults: Faults) -> Package | None:
         _refuse(line, path, faults, "no requirement")
         return None
     if match := _PINNED.fullmatch(line):
-        return _pinned(match, path, faults)
+        return _parse_pin(match, path, faults)
     if match := _EDITABLE.fullmatch(line):
         return _editable(match[1].strip(), path, faults)
     if line.startswith("-"):
@@ -167,7 +167,7 @@ def _repository(vcs: str, text: str, path: str, faults: Faults) -> tuple[str, st
     return url, ref or None
 
 
-def _pinned(match: re.Match[str], path: str, faults: Faults) -> Package | None:
+def _parse_pin(match: re.Match[str], path: str, faults: Faults) -> Package | None:
     name, version = match.groups()
     if is_package_name(name) and is_version(version):
         return Package(name=name, version=version, place=path)
@@ -242,7 +242,7 @@ def _split(extras: str | None) -> tuple[str, ...]:
 def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
     """Return the packages of a requirements file; `name` begins the place of each fault."""
     try:
-        text = decoded(data, name)
+        text = decode(data, name)
     except FaultyDocumentError as error:
         faults.records += [
             replace(record, path=f"{name} {record.path}") for record in error.records

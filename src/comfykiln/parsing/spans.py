@@ -47,10 +47,10 @@ def set_text(text: str, found: Spans, path: str, key: str, value: str) -> tuple[
     span = found.get(child(path, key))
     if span is not None:
         lead = " " if span.start == span.end and text[span.start - 1 : span.start] == ":" else ""
-        return span.start, span.end, lead + _written(value, span.style)
+        return span.start, span.end, lead + _scalar(value, span.style)
     owner = found[path]
     name = json.dumps(key) if owner.style == "json" else key
-    entry = f"{name}: {_written(value, owner.style)}"
+    entry = f"{name}: {_scalar(value, owner.style)}"
     if owner.first_key is None:
         return owner.start, owner.end, f"{{{entry}}}"
     separator = "," if owner.flow else ""
@@ -75,7 +75,7 @@ def _gap(text: str, owner: Span) -> str:
     return end + (line if not line.strip() else " " * len(line))
 
 
-def _written(value: str, style: str) -> str:
+def _scalar(value: str, style: str) -> str:
     if style == "json":
         return json.dumps(value, ensure_ascii=False)
     if style in ("'", '"'):

@@ -78,7 +78,7 @@ def unpack(path: Path, limits: Limits = DEFAULT_LIMITS) -> Unpacked:
     absolute, climbs, repeats, or falls together with another where case or Unicode form is
     ignored; and for a file that is damaged or larger than `limits`.
     """
-    with _opened(path, limits) as stream:
+    with _open_stream(path, limits) as stream:
         _check(stream, path, limits)
         stream.seek(0)
         members: dict[str, bytes] = {}
@@ -171,12 +171,12 @@ class _NameCheck:
             self._add_file(name)
 
     def _add_folder(self, name: str) -> None:
-        key = _folded(name)
+        key = _fold(name)
         self._meets(name, self._files.get(key), "is both a file and a folder")
         self._meets(name, self._folders.setdefault(key, name), "")
 
     def _add_file(self, name: str) -> None:
-        key = _folded(name)
+        key = _fold(name)
         self._meets(name, self._folders.get(key), "is both a file and a folder")
         self._meets(name, self._files.get(key), "occurs twice")
         self._files.setdefault(key, name)
@@ -243,7 +243,7 @@ class _Bounded(io.RawIOBase):
 
 
 @contextmanager
-def _opened(path: Path, limits: Limits) -> Iterator[_Bounded]:
+def _open_stream(path: Path, limits: Limits) -> Iterator[_Bounded]:
     """Open `path` for reading; what tarfile, gzip and zlib raise becomes a `DocumentError`."""
     if not path.is_file():
         raise DocumentError(f"{path}: no such file", remedy="name an existing .tar.gz file")
@@ -311,7 +311,7 @@ def _clean(name: str) -> str:
     return name.removeprefix("./")
 
 
-def _folded(name: str) -> str:
+def _fold(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 

@@ -12,7 +12,7 @@ import tomllib
 from typing import Any
 
 from comfykiln.parsing.faults import Faults, child, refuse
-from comfykiln.parsing.reading import decoded, walk
+from comfykiln.parsing.reading import decode, walk
 
 MAX_TOML = 1024 * 1024
 MAX_PARTS = 16
@@ -39,7 +39,7 @@ def toml_value(data: bytes, source: str) -> dict[str, Any]:
             expected=f"at most {MAX_TOML:,}",
             remedy="remove what no build needs",
         )
-    text = decoded(data, source)
+    text = decode(data, source)
     _bound(text, source)
     try:
         value: dict[str, Any] = _plain(tomllib.loads(text))

@@ -22,7 +22,7 @@ MANAGER = str(DATA / "snapshot-manager.json")
 NESTED = str(DATA / "snapshot-nested.yaml")
 
 
-def convert(file: str, to: options.Written, out: str | None = None, **more: Any) -> None:
+def convert(file: str, to: str, out: str | None = None, **more: Any) -> None:
     snapshot_convert(options.SnapshotConvert(file=file, to=to, out=out, **more))
 
 

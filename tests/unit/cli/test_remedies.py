@@ -101,7 +101,10 @@ def kiln(root: Path, *words: str) -> None:
 def checkout(repository: Path, home: Path) -> Path:
     """A copy of the checkout with its tasks, and a models.yaml with one model in a file."""
     shutil.copy(ROOT / "tasks.py", repository / "tasks.py")
-    shutil.copytree(ROOT / "src", repository / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("src", "docs"):
+        shutil.copytree(
+            ROOT / name, repository / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
     (home / "vae.safetensors").write_bytes(safetensors(4_000))
     (repository / "services/comfy/core/models.yaml").write_text(
         f"models:\n  - {{name: o'brien, destination: vae/v.safetensors, "

@@ -18,7 +18,7 @@ from comfykiln.cli.manifest import manifest_capture
 from comfykiln.documents.capture import probe
 from comfykiln.documents.capture.capture import capture
 from comfykiln.documents.capture.write import manifest_of
-from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest import parse as manifest
 from comfykiln.environment import Node, Package
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.network.indexes import uv_program

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from comfykiln.documents import Kind, read, write
+from comfykiln.documents import read, write
 from comfykiln.documents.comfylock.format import parse
 from comfykiln.environment import (
     ComfyUISpec,
@@ -32,7 +32,7 @@ KJNODES = Node(
 
 def test_the_basic_form() -> None:
     parsed = read(DATA / "comfy-lock-basic.yaml")
-    assert parsed.kind is Kind.COMFYLOCK
+    assert parsed.kind == "comfylock"
     assert parsed.form == "basic"
     assert parsed.environment == Environment(
         comfyui=ComfyUISpec(version="v0.3.43"),
@@ -97,7 +97,7 @@ def test_a_model_with_several_paths_and_nodes_without_hashes() -> None:
 @pytest.mark.parametrize("name", ["basic", "auth", "basic-models"])
 def test_writing_and_reading_again_gives_the_same(name: str) -> None:
     environment = read(DATA / f"comfy-lock-{name}.yaml").environment
-    written = write(environment, Kind.COMFYLOCK)
+    written = write(environment, "comfylock")
     assert written.filename == "comfy-lock.yaml"
     assert parse(written.data, "comfy-lock.yaml").environment == environment
 
@@ -117,7 +117,7 @@ def test_what_is_written() -> None:
         ),
         credentials=(Credential(host="h", variable="TOKEN"),),
     )
-    assert yaml.safe_load(write(environment, Kind.COMFYLOCK).data) == {
+    assert yaml.safe_load(write(environment, "comfylock").data) == {
         "basic": {"comfyui_version": "v0.3.64"},
         "custom_nodes": {
             "comfyui": "c" * 40,

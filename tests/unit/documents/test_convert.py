@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from comfykiln.documents import Kind, read
-from comfykiln.documents.convert import completed, convert, reread
+from comfykiln.documents import read
+from comfykiln.documents.convert import complete, convert, reread
 from comfykiln.documents.losses import losses
 from comfykiln.environment import (
     ComfyUISpec,
@@ -107,7 +107,7 @@ def test_packages_are_the_same_under_other_spellings() -> None:
 
 def test_a_lock_as_a_snapshot_loses_what_a_snapshot_cannot_hold() -> None:
     environment = read(DATA / "comfy-lock-auth.yaml").environment
-    converted = convert(environment, Kind.SNAPSHOT)
+    converted = convert(environment, "snapshot")
     assert [note.path for note in converted.losses] == [
         "credentials",
         "models[].digests",
@@ -119,21 +119,21 @@ def test_a_lock_as_a_snapshot_loses_what_a_snapshot_cannot_hold() -> None:
 
 def test_leaving_packages_out_is_a_loss_like_any_other() -> None:
     environment = Environment(packages=(Package(name="a", version="1"),))
-    converted = convert(environment, Kind.SNAPSHOT, packages="none")
+    converted = convert(environment, "snapshot", packages="none")
     assert [str(note) for note in converted.losses] == ["packages: left out: a [convert.left-out]"]
 
 
 def test_versions_that_a_document_does_not_tell() -> None:
     environment = Environment(system=SystemSpec(python="3.12"))
-    assert completed(environment, torch="2.1.0+cpu", comfyui="v0.3.64") == Environment(
+    assert complete(environment, torch="2.1.0+cpu", comfyui="v0.3.64") == Environment(
         system=SystemSpec(python="3.12"),
         torch=TorchSpec(version="2.1.0+cpu"),
         comfyui=ComfyUISpec(version="v0.3.64"),
     )
-    assert completed(environment, comfyui=PIN).comfyui == ComfyUISpec(commit=PIN)
-    assert completed(environment, python="3.12") == environment
+    assert complete(environment, comfyui=PIN).comfyui == ComfyUISpec(commit=PIN)
+    assert complete(environment, python="3.12") == environment
     with pytest.raises(DocumentError, match=r"the document says 3\.12"):
-        completed(environment, python="3.11")
+        complete(environment, python="3.11")
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def test_the_page_says_what_really_survives(bench: dict[str, Any]) -> None:
 
 def test_the_richest_kind_loses_nothing(bench: dict[str, Any]) -> None:
     full = bench["FULL"]
-    converted = convert(full, Kind.EXPORT)
+    converted = convert(full, "export")
     assert converted.losses == ()
     assert reread(converted.written) == full
 
@@ -193,13 +193,13 @@ def test_sampled_digits_that_are_no_hex_digits_stay_in_exports() -> None:
     """The specification's own example of a download intent has `hash = "abc123..."`."""
     digests = (Digest(algorithm="sampled-blake3", value="abc123..."),)
     model = Model(filename="m.pt", paths=("models/vae/m.pt",), category="vae", digests=digests)
-    converted = convert(Environment(models=(model,)), Kind.COMFYLOCK)
+    converted = convert(Environment(models=(model,)), "comfylock")
     assert [str(note) for note in converted.losses] == [
         "models[].digests: left out: sampled-blake3 (models/vae/m.pt) [convert.left-out]"
     ]
 
 
-@pytest.mark.parametrize("kind", [Kind.SNAPSHOT, Kind.COMFYLOCK])
+@pytest.mark.parametrize("kind", ["snapshot", "comfylock"])
 @pytest.mark.parametrize(
     ("ref", "lost"),
     [
@@ -208,7 +208,7 @@ def test_sampled_digits_that_are_no_hex_digits_stay_in_exports() -> None:
         ("nightly", []),
     ],
 )
-def test_a_branch_is_no_version_of_the_registry(kind: Kind, ref: str, lost: list[str]) -> None:
+def test_a_branch_is_no_version_of_the_registry(kind: str, ref: str, lost: list[str]) -> None:
     pack = Node(name="p", source="registry", registry_id="p", ref=ref)
     converted = convert(Environment(nodes=(pack,)), kind)
     assert [str(note) for note in converted.losses] == lost
@@ -217,4 +217,4 @@ def test_a_branch_is_no_version_of_the_registry(kind: Kind, ref: str, lost: list
 def test_a_folder_of_models_inside_models_keeps_its_place() -> None:
     model = Model(filename="m.pt", paths=("models/models/m.pt",), category="models")
     environment = Environment(models=(model,))
-    assert convert(environment, Kind.SNAPSHOT).losses == ()
+    assert convert(environment, "snapshot").losses == ()

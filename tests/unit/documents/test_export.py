@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.peers import DEV, LOCK, comfydock, comfygit, packed, unpacked
 
-from comfykiln.documents import Kind, read, write
-from comfykiln.documents.export import format as export
+from comfykiln.documents import read, write
+from comfykiln.documents.convert import reread
+from comfykiln.documents.export import parse as export
 from comfykiln.documents.export.write import members_of
 from comfykiln.documents.losses import losses
 from comfykiln.environment import (
@@ -174,7 +175,7 @@ def tarball(folder: Path, members: dict[str, bytes], *more: tarfile.TarInfo) -> 
 def test_an_export_of_comfydock(tmp_path: Path) -> None:
     parsed = read(tarball(tmp_path, comfydock()))
     packages = parsed.environment.packages
-    assert (parsed.kind, parsed.form) == (Kind.EXPORT, "comfydock")
+    assert (parsed.kind, parsed.form) == ("export", "comfydock")
     assert replace(parsed.environment, packages=()) == COMFYDOCK
     assert len(packages) == 28
     assert packages[0] == Package(name="aiohttp", specifier=">=3.11.8")
@@ -280,10 +281,10 @@ def test_a_repository_without_an_export_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("members", [comfydock(), comfygit()])
 def test_an_export_survives_writing(members: dict[str, bytes], tmp_path: Path) -> None:
     environment = read(tarball(tmp_path, members)).environment
-    written = write(environment, Kind.EXPORT)
-    assert export.reread(written) == environment
-    assert export.write(export.reread(written)).data == written.data
-    assert losses(environment, export.reread(written)) == ()
+    written = write(environment, "export")
+    assert reread(written) == environment
+    assert write(reread(written), "export").data == written.data
+    assert losses(environment, reread(written)) == ()
 
 
 def test_peers_find_the_same_in_what_is_written(tmp_path: Path) -> None:
@@ -309,8 +310,8 @@ def test_a_record_counts_only_while_nothing_else_was_changed(tmp_path: Path) -> 
 
 def test_equal_environments_give_equal_bytes(tmp_path: Path) -> None:
     environment = read(tarball(tmp_path, comfydock())).environment
-    written = write(environment, Kind.EXPORT)
-    assert written.data == write(environment, Kind.EXPORT).data
+    written = write(environment, "export")
+    assert written.data == write(environment, "export").data
     path = tmp_path / written.filename
     path.write_bytes(written.data)
     assert sorted(tarballs.read_members(path)) == [
@@ -343,7 +344,7 @@ def test_what_peers_have_no_place_for_travels_in_the_record() -> None:
         attachments=(Attachment(path="input/picture.png", data=b"\x89PNG"),),
         workflows=(Workflow(name="odd", data=b'{"nodes": []}', path="odd.json"),),
     )
-    assert export.reread(write(environment, Kind.EXPORT)) == environment
+    assert reread(write(environment, "export")) == environment
     text = members_of(environment)["pyproject.toml"].decode()
     assert 'name = "comfydock-env-odd-name"' in text
     assert "[tool.comfydock.nodes.packed]" in text
@@ -354,7 +355,7 @@ def test_what_peers_have_no_place_for_travels_in_the_record() -> None:
 def test_two_files_of_one_name_are_refused() -> None:
     twins = tuple(Workflow(name="twin", data=b"{}") for _ in range(2))
     with pytest.raises(DocumentError, match=r"two files of the export would be workflows/twin"):
-        write(Environment(workflows=twins), Kind.EXPORT)
+        write(Environment(workflows=twins), "export")
 
 
 def test_our_own_tarball_must_be_what_its_manifest_says(tmp_path: Path) -> None:
@@ -382,7 +383,7 @@ def test_what_can_be_executed_stays_so(tmp_path: Path) -> None:
     )
     environment = Environment(nodes=(Node(name="mine", source="development"),), attachments=code)
     path = tmp_path / "e.tar.gz"
-    path.write_bytes(write(environment, Kind.EXPORT).data)
+    path.write_bytes(write(environment, "export").data)
     assert read(path).environment.attachments == code
     members = {
         name: data

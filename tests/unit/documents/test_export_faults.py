@@ -12,7 +12,7 @@ import pytest
 from tests.support.peers import DEV, comfydock, comfygit, packed, unpacked
 
 from comfykiln.documents import read
-from comfykiln.documents.export import format as export
+from comfykiln.documents.export import parse as export
 from comfykiln.documents.export.write import members_of
 from comfykiln.environment import Environment, Node
 from comfykiln.errors import DocumentError

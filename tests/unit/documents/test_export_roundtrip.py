@@ -10,20 +10,20 @@ from tests.unit.documents.test_manifest_write import documents as manifests
 from tests.unit.documents.test_roundtrip import bodies, models, unknown_keys
 from tests.unit.documents.test_workflow import graphs
 
-from comfykiln.documents import Kind, write
+from comfykiln.documents import write
 from comfykiln.documents.comfylock import format as comfylock
-from comfykiln.documents.export import format as export
+from comfykiln.documents.convert import reread
 from comfykiln.documents.losses import losses
-from comfykiln.documents.manifest import format as manifest
-from comfykiln.documents.snapshot import format as snapshot
-from comfykiln.documents.workflow import format as workflow
+from comfykiln.documents.manifest import parse as manifest
+from comfykiln.documents.snapshot import parse as snapshot
+from comfykiln.documents.workflow import parse as workflow
 
 QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def assert_kept(module: Any, document: Any, name: str) -> None:
     environment = module.parse(json.dumps(document).encode(), name).environment
-    again = export.reread(write(environment, Kind.EXPORT))
+    again = reread(write(environment, "export"))
     assert again == environment
     assert losses(environment, again) == ()
 

@@ -11,9 +11,9 @@ import pytest
 from tests.support.manifests import INDEX, changed, encoded, whole
 
 from comfykiln.documents import read
-from comfykiln.documents.kinds import Kind
-from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest import parse as manifest
 from comfykiln.documents.manifest import rules
+from comfykiln.documents.manifest.write import write
 from comfykiln.environment import (
     ComfyUISpec,
     Environment,
@@ -107,7 +107,7 @@ WHOLE = Environment(
 
 def test_every_field_has_its_place() -> None:
     parsed = manifest.parse(encoded(whole()), "m.json")
-    assert parsed.kind is Kind.MANIFEST
+    assert parsed.kind == "manifest"
     assert parsed.form == "1.0"
     assert parsed.environment == WHOLE
 
@@ -143,7 +143,7 @@ def test_the_examples_of_the_specification(name: str, tmp_path: Path) -> None:
     path = tmp_path / "comfyui_migration.json"
     path.write_bytes(data)
     environment = read(path).environment
-    again = manifest.write(environment)
+    again = write(environment)
     assert manifest.parse(again.data, "again").environment == environment
     smallest = manifest.minimize(data, "m.json")
     assert len(smallest) == compact
@@ -165,7 +165,7 @@ def test_the_cpu_example_as_an_environment() -> None:
 
 
 def test_writing_reads_the_same() -> None:
-    written = manifest.write(WHOLE)
+    written = write(WHOLE)
     assert written.filename == "comfyui_migration.json"
     assert manifest.parse(written.data, "m.json").environment == WHOLE
 
@@ -344,7 +344,7 @@ def test_unknown_members_survive_at_every_level() -> None:
     ):
         place["x.y"] = {"kept": [1, "two"]}
     environment = manifest.parse(encoded(document), "m.json").environment
-    written = json.loads(manifest.write(environment).data)
+    written = json.loads(write(environment).data)
     expected = copy.deepcopy(document)
     expected["system_info"]["architecture"] = "x86_64"
     expected["custom_nodes"][0] |= {"ref": document["custom_nodes"][0]["ref"].lower()}

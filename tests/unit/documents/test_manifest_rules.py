@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.manifests import changed, encoded
 
-from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest import parse as manifest
 from comfykiln.parsing.faults import FaultyDocumentError
 
 

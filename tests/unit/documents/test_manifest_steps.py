@@ -29,7 +29,7 @@ from hypothesis import given, settings
 from tests.support.manifests import changed, encoded, whole
 from tests.support.wheelindex import serving, wheel
 
-from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest import parse as manifest
 from comfykiln.documents.manifest.steps import as_data, plan, text
 from comfykiln.environment import Environment, PlatformOverride
 from comfykiln.errors import DocumentError

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.support.manifests import changed, encoded, whole
 
-from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest import parse as manifest
+from comfykiln.documents.manifest.write import write
 from comfykiln.environment import (
     Attachment,
     ComfyUISpec,
@@ -41,7 +42,7 @@ def test_a_moving_version_of_the_registry_is_no_pin(version: str) -> None:
     found = manifest.parse(data, "m.json").environment
     node = found.nodes[3]
     assert (node.registry_id, node.version, node.ref) == ("by-id", None, version)
-    written = manifest.write(found)
+    written = write(found)
     assert manifest.parse(written.data, "m.json").environment == found
 
 
@@ -125,10 +126,10 @@ def test_too_large_names_the_largest_parts() -> None:
 
 def test_a_manifest_that_does_not_fit_indented_is_written_on_one_line() -> None:
     packages = tuple(Package(name=f"package-{n}", version="1.0.0") for n in range(200))
-    written = manifest.write(replace(BARE, packages=packages)).data
+    written = write(replace(BARE, packages=packages)).data
     assert b"\n" not in written
     assert len(written) <= 5120
-    assert manifest.write(replace(BARE, packages=packages[:50])).data.count(b"\n") > 50
+    assert write(replace(BARE, packages=packages[:50])).data.count(b"\n") > 50
 
 
 def test_what_is_written_of_another_documents_environment() -> None:
@@ -158,7 +159,7 @@ def test_what_is_written_of_another_documents_environment() -> None:
             Index(url="https://download.pytorch.org/whl/cu128", name="torch", explicit=True),
         ),
     )
-    assert json.loads(manifest.write(environment).data) == {
+    assert json.loads(write(environment).data) == {
         "schema_version": "1.0",
         "system_info": {
             "python_version": "3.13.1",
@@ -210,7 +211,7 @@ def test_ranges_are_pinned_by_the_lock_that_an_export_holds() -> None:
         ),
         attachments=(Attachment(path="uv.lock", data=lock.encode()),),
     )
-    found = json.loads(manifest.write(environment).data)["dependencies"]
+    found = json.loads(write(environment).data)["dependencies"]
     assert found == {"packages": {"AioHTTP": "3.14.5", "pinned": "1.0"}}
 
 
@@ -224,7 +225,7 @@ def test_builds_of_torch_among_the_packages_move_to_their_index() -> None:
             Package(name="torch", version="2.1.0+cpu"),
         ),
     )
-    found = json.loads(manifest.write(environment).data)
+    found = json.loads(write(environment).data)
     assert found["system_info"]["torch_version"] == "2.1.0+cpu"
     assert found["system_info"]["cuda_version"] is None
     assert found["dependencies"] == {
@@ -238,7 +239,7 @@ def test_builds_of_torch_among_the_packages_move_to_their_index() -> None:
 
 def test_what_a_manifest_needs_and_nobody_knows_is_told_at_once() -> None:
     with pytest.raises(FaultyDocumentError) as caught:
-        manifest.write(Environment(system=SystemSpec(python="3.11")))
+        write(Environment(system=SystemSpec(python="3.11")))
     remedy = "capture the running environment (manifest.capture), or name it: snapshot.convert"
     rule = "… [manifest.unknown]"
     unknown = "a manifest needs it, and it is not known here; expected"
@@ -309,7 +310,7 @@ documents = st.builds(
 @given(documents)
 def test_a_manifest_survives_writing(document: dict[str, Any]) -> None:
     environment = manifest.parse(encoded(document), "m.json").environment
-    assert manifest.parse(manifest.write(environment).data, "m.json").environment == environment
+    assert manifest.parse(write(environment).data, "m.json").environment == environment
 
 
 @QUICK

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from comfykiln.documents import Kind
+import pytest
+
+from comfykiln.documents import pages
+from comfykiln.errors import DocumentError
 
 ROOT = Path(__file__).parents[3]
 RULE = re.compile(
@@ -21,12 +24,18 @@ def test_each_rule_is_documented() -> None:
     files = [path for room in rooms for path in room.rglob("*.py")]
     files += (package / "schemas").glob("*.schema.json")
     rules = {rule for file in files for rule in RULE.findall(file.read_text(encoding="utf-8"))}
-    pages = [ROOT / "docs" / name for name in ("documents.md", "manifest.md", "exports.md")]
-    text = "".join(page.read_text(encoding="utf-8") for page in pages)
+    names = ("documents.md", "manifest.md", "exports.md")
+    text = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in names)
     assert {rule for rule in rules - NO_RULES if f"`{rule}`" not in text} == set()
 
 
-def test_each_documented_kind_and_form_exists() -> None:
-    page = (ROOT / "docs" / "documents.md").read_text(encoding="utf-8")
-    for kind in Kind:
-        assert f"\n| `{kind}` |" in page
+def test_the_table_of_kinds_is_as_rendered() -> None:
+    page = ROOT / "docs" / "documents.md"
+    assert page.read_bytes() == pages.render(page), "run: ./kiln render"
+
+
+def test_a_page_without_a_place_for_the_table_is_refused(tmp_path: Path) -> None:
+    page = tmp_path / "documents.md"
+    page.write_text(f"# Documents\n{pages.BEGIN}\n")
+    with pytest.raises(DocumentError, match="the marks of the table of kinds are missing"):
+        pages.render(page)

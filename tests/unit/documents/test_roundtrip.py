@@ -11,13 +11,14 @@ import hypothesis.strategies as st
 from hypothesis import HealthCheck, given, settings
 
 from comfykiln import environment as records
-from comfykiln.documents import Kind, write
+from comfykiln.documents import write
 from comfykiln.documents.comfylock import format as comfylock
 from comfykiln.documents.comfypack import format as comfypack
 from comfykiln.documents.convert import convert
 from comfykiln.documents.losses import losses
 from comfykiln.documents.record import dump, load
-from comfykiln.documents.snapshot import format as snapshot
+from comfykiln.documents.snapshot import parse as snapshot
+from comfykiln.documents.snapshot.write import as_yaml
 from comfykiln.environment import Environment
 from comfykiln.parsing.faults import FaultyDocumentError
 from comfykiln.parsing.requirements import line_of
@@ -105,10 +106,10 @@ def parsed(module: Any, document: Any, name: str) -> Environment:
 @given(bodies, unknown_keys)
 def test_a_snapshot_survives_writing(body: dict[str, Any], more: dict[str, Any]) -> None:
     environment = parsed(snapshot, {**body, **more}, "s.json")
-    written = write(environment, Kind.SNAPSHOT)
+    written = write(environment, "snapshot")
     assert snapshot.parse(written.data, "s.json").environment == environment
-    assert snapshot.parse(snapshot.as_yaml(written).data, "s.yaml").environment == environment
-    assert convert(environment, Kind.SNAPSHOT).losses == ()
+    assert snapshot.parse(as_yaml(written).data, "s.yaml").environment == environment
+    assert convert(environment, "snapshot").losses == ()
 
 
 @QUICK
@@ -118,7 +119,7 @@ def test_a_comfy_lock_survives_writing(
 ) -> None:
     document = {"basic": {**more}, "custom_nodes": body, "models": listed, **more}
     environment = parsed(comfylock, document, "comfy-lock.json")
-    written = write(environment, Kind.COMFYLOCK)
+    written = write(environment, "comfylock")
     assert comfylock.parse(written.data, written.filename).environment == environment
 
 
@@ -136,7 +137,7 @@ def test_a_comfy_pack_survives_writing(
     lines = "".join(f"{line}\n" for line in pinned)
     files = {"snapshot.json": json.dumps(document).encode(), "requirements.txt": lines.encode()}
     environment = comfypack.parse_files(files, "x").environment
-    assert comfypack.reread(write(environment, Kind.COMFYPACK)) == environment
+    assert comfypack.reread(write(environment, "comfypack")) == environment
 
 
 def _fields() -> dict[type, st.SearchStrategy[Any]]:

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from comfykiln.cli.documents import snapshot_save
-from comfykiln.documents import Kind
 from comfykiln.documents.saving import save
-from comfykiln.documents.snapshot.format import parse
+from comfykiln.documents.snapshot.parse import parse
 from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def test_the_task_writes_a_snapshot_that_reads_back(
 
 
 def test_other_kinds_can_be_saved_too(folder: Path) -> None:
-    assert save(str(folder), kind=Kind.COMFYLOCK).written.filename == "comfy-lock.yaml"
+    assert save(str(folder), kind="comfylock").written.filename == "comfy-lock.yaml"
 
 
 def test_a_folder_without_comfyui_is_refused(tmp_path: Path) -> None:

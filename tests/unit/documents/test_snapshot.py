@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from comfykiln.documents import Kind, read, write
-from comfykiln.documents.snapshot.format import as_yaml, parse
+from comfykiln.documents import read, write
+from comfykiln.documents.snapshot.parse import parse
+from comfykiln.documents.snapshot.write import as_yaml
 from comfykiln.environment import (
     ComfyUISpec,
     Digest,
@@ -119,7 +120,7 @@ MANAGER = Environment(
 def test_the_form_that_manager_writes_with_the_oddities_of_real_files() -> None:
     parsed = read(DATA / "snapshot-manager.json")
     comment = "# Editable install with no version control (old-tool==0.1)"
-    assert parsed.kind is Kind.SNAPSHOT
+    assert parsed.kind == "snapshot"
     assert parsed.form == "manager"
     assert parsed.environment == MANAGER
     assert parsed.notes == (
@@ -392,7 +393,7 @@ def test_credentials_never_stand_in_a_message() -> None:
 
 
 def test_what_is_written_is_what_manager_restores() -> None:
-    written = write(MANAGER, Kind.SNAPSHOT)
+    written = write(MANAGER, "snapshot")
     document = json.loads(written.data)
     assert written.filename == "snapshot.json"
     assert list(document) == [
@@ -420,7 +421,7 @@ def test_what_is_written_is_what_manager_restores() -> None:
 @pytest.mark.parametrize("name", ["manager.json", "nested.yaml", "map.json", "models.json"])
 def test_every_form_survives_writing(name: str) -> None:
     environment = read(DATA / f"snapshot-{name}").environment
-    written = write(environment, Kind.SNAPSHOT)
+    written = write(environment, "snapshot")
     assert parse(written.data, "s.json").environment == environment
     assert parse(as_yaml(written).data, "s.yaml").environment == environment
 
@@ -435,7 +436,7 @@ def test_nodes_of_other_kinds_are_written_where_git_has_them() -> None:
             Node(name="e", source="registry", url="https://github.com/o/e"),
         )
     )
-    assert json.loads(write(environment, Kind.SNAPSHOT).data)["git_custom_nodes"] == {
+    assert json.loads(write(environment, "snapshot").data)["git_custom_nodes"] == {
         "https://github.com/o/a": {"hash": PIN, "disabled": False},
         "https://github.com/o/c": {"hash": "dev", "disabled": False},
         "https://github.com/o/e": {"hash": None, "disabled": False},

@@ -13,8 +13,8 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given, settings
 
-from comfykiln.documents import Kind, read
-from comfykiln.documents.workflow import format as workflow
+from comfykiln.documents import read
+from comfykiln.documents.workflow import parse as workflow
 from comfykiln.documents.workflow.graph import core_types
 from comfykiln.environment import (
     Digest,
@@ -117,7 +117,7 @@ def test_the_workflow_itself_is_kept_and_described() -> None:
     }
     data = json.dumps(document).encode()
     result = workflow.parse(data, "some/my flow.json")
-    assert (result.kind, result.form) == (Kind.WORKFLOW, "ui")
+    assert (result.kind, result.form) == ("workflow", "ui")
     assert result.environment.workflows == (
         Workflow(
             name="my flow",
@@ -507,15 +507,6 @@ def test_the_size_of_a_picture_does_not_count(tmp_path: Path) -> None:
         file.seek(50_000_004, 1)
         file.write(tail[8:])
     assert read(path).form == "ui-in-png"
-
-
-def test_one_workflow_is_written_as_it_was() -> None:
-    result = parsed({"nodes": [node("A", cnr_id="a", ver="1.0")]})
-    written = workflow.write(result.environment)
-    assert written.filename == "flow.json"
-    assert workflow.parse(written.data, written.filename).environment == result.environment
-    with pytest.raises(DocumentError, match="holds 0 workflows"):
-        workflow.write(Environment())
 
 
 words = st.text("abcdefghij0123456789-", min_size=1, max_size=8).map(lambda text: f"a{text}")

@@ -14,7 +14,7 @@ from tests.support.peers import comfydock, comfygit, packed
 
 from comfykiln.cli import build, from_document
 from comfykiln.cli.options import FromDocument, Plan
-from comfykiln.documents import Kind, write
+from comfykiln.documents import write
 from comfykiln.environment import Attachment, ComfyUISpec, Environment, Node
 from comfykiln.errors import DocumentError
 from comfykiln.intake import Difference, FromOptions, Intake, folder, take
@@ -428,7 +428,7 @@ def test_an_export_of_an_image_with_the_own_pack_brings_no_second_one(
         ),
     )
     source = tmp_path / "e.tar.gz"
-    source.write_bytes(write(environment, Kind.EXPORT).data)
+    source.write_bytes(write(environment, "export").data)
     found = taken(repository, source)
     assert [entry.name for entry in found.nodes] == ["mine"]
     assert [message for message in messages(found) if "own pack" in message] == [

@@ -19,7 +19,7 @@ from tests.support.sites import Answer, git_host, site
 
 from comfykiln.cli.documents import snapshot_pin
 from comfykiln.documents.comfypack.zips import pack
-from comfykiln.documents.kinds import Kind, Written
+from comfykiln.documents.formats import Written
 from comfykiln.documents.pinnedcopy import copy_name
 from comfykiln.errors import DocumentError
 from comfykiln.intake import FromOptions, take
@@ -121,7 +121,7 @@ def as_pack(place: Path, url: str) -> str:
 def as_zip(place: Path, url: str) -> str:
     folder = place / as_pack(place, url)
     written = Written(
-        kind=Kind.COMFYPACK,
+        kind="comfypack",
         filename="snapshot.json",
         data=(folder / "snapshot.json").read_bytes(),
         beside=(("requirements.txt", (folder / "requirements.txt").read_bytes()),),
@@ -280,12 +280,12 @@ def test_a_text_is_written_to_another_file_where_one_is_named(
 @pytest.mark.parametrize(
     ("source", "kind", "name"),
     [
-        (".", Kind.EXPORT, f"{Path.cwd().name}-pinned.tar.gz"),
-        ("/srv/x/environment.json", Kind.EXPORT, "/srv/x/x-pinned.tar.gz"),
-        ("https://h/o/r.git?x=1", Kind.EXPORT, "r-pinned.tar.gz"),
-        ("https://h/comfy-lock.yaml", Kind.COMFYLOCK, "comfy-lock-pinned.yaml"),
-        ("git@h:o/r.git", Kind.EXPORT, "r-pinned.tar.gz"),
+        (".", "export", f"{Path.cwd().name}-pinned.tar.gz"),
+        ("/srv/x/environment.json", "export", "/srv/x/x-pinned.tar.gz"),
+        ("https://h/o/r.git?x=1", "export", "r-pinned.tar.gz"),
+        ("https://h/comfy-lock.yaml", "comfylock", "comfy-lock-pinned.yaml"),
+        ("git@h:o/r.git", "export", "r-pinned.tar.gz"),
     ],
 )
-def test_names_of_copies(source: str, kind: Kind, name: str) -> None:
+def test_names_of_copies(source: str, kind: str, name: str) -> None:
     assert copy_name(source, kind) == name

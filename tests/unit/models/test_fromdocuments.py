@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from comfykiln.documents.workflow import format as workflow
+from comfykiln.documents.workflow import parse as workflow
 from comfykiln.environment import Digest, Environment, Model, ModelSource, ModelUse
 from comfykiln.models import records
 from comfykiln.models.document import digest_of

@@ -29,7 +29,7 @@ from jsonschema import Draft202012Validator
 from tests.support.exports import made_input
 
 import comfykiln
-from comfykiln.documents.export import format as export
+from comfykiln.documents.export import parse as export
 from comfykiln.documents.export.write import plain_members
 from comfykiln.errors import KilnError
 from comfykiln.export.environment import environment_of

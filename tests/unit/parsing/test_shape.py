@@ -12,21 +12,13 @@ from hypothesis import given, settings
 from jsonschema import Draft202012Validator
 
 import comfykiln
+from comfykiln.documents.formats import formats
 from comfykiln.parsing import shape
 from comfykiln.parsing.faults import Faults
 
 SCHEMAS = Path(comfykiln.__file__).parent / "schemas"
 PUBLISHED = Path(__file__).parents[3] / "docs" / "schemas"
-DOCUMENTS = [
-    "export",
-    "comfylock",
-    "comfypack",
-    "migration-1.0",
-    "models",
-    "models-lock",
-    "snapshot",
-    "workflow",
-]
+DOCUMENTS = sorted({*(found.schema for found in formats()), "models", "models-lock"})
 UNDERSTOOD = {
     "$defs",
     "$id",

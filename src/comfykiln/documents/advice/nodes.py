@@ -21,7 +21,7 @@ _SSH = re.compile(r"(?i)ssh://|[\w.-]+@[\w.-]+:")
 
 
 @functools.cache
-def known() -> dict[str, dict[str, Any]]:
+def repositories() -> dict[str, dict[str, Any]]:
     """Return what is known of repositories, by `host/owner/name` in lower case."""
     file = resources.files("comfykiln.documents.advice") / "repositories.json"
     listed = json.loads(file.read_text(encoding="utf-8"))["repositories"]
@@ -101,7 +101,7 @@ def open_transport(environment: Environment) -> Iterable[tuple[str, str]]:
 
 def _known_nodes(environment: Environment) -> Iterable[tuple[Node, dict[str, Any]]]:
     for node in environment.nodes:
-        entry = known().get(repository_key(node.url).lower()) if node.url else None
+        entry = repositories().get(repository_key(node.url).lower()) if node.url else None
         if entry:
             yield node, entry
 

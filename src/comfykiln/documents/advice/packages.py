@@ -27,7 +27,11 @@ _WINDOWS_NAMES = frozenset(
 def torch_in_packages(environment: Environment) -> Iterable[tuple[str, str]]:
     """Tell of torch pins among the packages: which build is right depends on the target."""
     for package in environment.packages:
-        if normal_name(package.name) in TORCH_FAMILY and package.group is None and _fixed(package):
+        if (
+            normal_name(package.name) in TORCH_FAMILY
+            and package.group is None
+            and _is_fixed(package)
+        ):
             version = f" {package.version}" if package.version else ""
             yield package.place, f"{package.name}{version} is left to the target's torch build"
 
@@ -80,7 +84,7 @@ def windows_package(environment: Environment) -> Iterable[tuple[str, str]]:
             yield package.place, f"{package.name} {what} for Windows only"
 
 
-def _fixed(package: Package) -> bool:
+def _is_fixed(package: Package) -> bool:
     """Say whether a document asks for one build, as against any that fits."""
     return bool(package.version or package.url)
 

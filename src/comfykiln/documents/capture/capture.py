@@ -101,9 +101,9 @@ def _inside(source: str, folder: str) -> str:
     if source.startswith("-"):
         raise DocumentError(f"{source}: no name of an image", remedy="name a folder or an image")
     engine_info.require("start the engine, or name a ComfyUI folder on disk")
-    state = _inspected(["container", "inspect", "--format", "{{.State.Running}}", source])
+    state = _inspect(["container", "inspect", "--format", "{{.State.Running}}", source])
     if state is None:
-        if _inspected(["image", "inspect", "--format", "{{.Id}}", source]) is None:
+        if _inspect(["image", "inspect", "--format", "{{.Id}}", source]) is None:
             raise DocumentError(
                 f"{source}: no folder, no container and no image of that name",
                 remedy=f"check the name, or fetch the image with `docker pull {source}`",
@@ -140,7 +140,7 @@ def _first(source: str, folder: str, argv: Any) -> str:
     )
 
 
-def _inspected(arguments: list[str]) -> str | None:
+def _inspect(arguments: list[str]) -> str | None:
     """Return what `docker` says of a thing, None when there is no such thing."""
     try:
         return process.capture(["docker", *arguments], timeout=60)

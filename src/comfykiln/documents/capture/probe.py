@@ -209,7 +209,7 @@ def _git(folder: Path) -> dict[str, Any] | None:
         "branch": branch[len("refs/heads/") :] if branch.startswith("refs/heads/") else None,
         "tags": sorted(_tags(common, refs, commit)),
         "url": _origin(common),
-        "changed": _changed(folder),
+        "changed": _count_changes(folder),
     }
 
 
@@ -263,7 +263,7 @@ def _origin(common: Path) -> str | None:
     return None
 
 
-def _changed(folder: Path) -> int | None:
+def _count_changes(folder: Path) -> int | None:
     """Return how many tracked files differ from the commit, None where git cannot tell."""
     if shutil.which("git") is None:
         return None

@@ -203,13 +203,13 @@ def _direct(facts: Obj) -> frozenset[str]:
     for package in facts.objs("packages"):
         own = values.normal_name(package.text("name") or "")
         for line in package.texts("requires"):
-            name = _required(line)
+            name = _requirement_name(line)
             if name != own:
                 required.add(name)
     names = {values.normal_name(entry.text("name") or "") for entry in facts.objs("packages")}
     roots = {name for name in names - required if name not in _INSTALLERS}
     listed = {
-        _required(line)
+        _requirement_name(line)
         for owner in (facts.obj("comfyui"), *facts.objs("nodes"))
         for line in (owner.text("requirements") or "").splitlines()
         if not line.lstrip().startswith(("#", "-"))
@@ -231,6 +231,6 @@ def is_installer(name: str) -> bool:
     return values.normal_name(name) in _INSTALLERS
 
 
-def _required(line: str) -> str:
+def _requirement_name(line: str) -> str:
     match = _NAME.match(line)
     return values.normal_name(match[1]) if match else ""

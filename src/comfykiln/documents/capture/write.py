@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Literal
 
 from comfykiln import __version__
 from comfykiln.documents.capture.read import SHIPPED, is_installer, of_torch
-from comfykiln.documents.manifest import format as manifest
+from comfykiln.documents.manifest.parse import parse
 from comfykiln.documents.manifest.rules import PACKAGE_FILES
+from comfykiln.documents.manifest.write import write
 from comfykiln.environment import Metadata
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Note
@@ -54,8 +55,8 @@ def manifest_of(captured: Captured, packages: Packages) -> CapturedManifest:
         )
     chosen = tuple(package for package in whole.packages if _is_chosen(package, captured, packages))
     environment = replace(whole, packages=chosen, metadata=_metadata(captured))
-    data = manifest.write(environment).data
-    manifest.parse(data, "the captured manifest")
+    data = write(environment).data
+    parse(data, "the captured manifest")
     return CapturedManifest(
         data=data,
         lock="".join(f"{line}\n" for line in _lock(whole)),

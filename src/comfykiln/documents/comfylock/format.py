@@ -9,9 +9,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.kinds import Kind, Parsed, Written
+from comfykiln.documents.formats import Format, Parsed, Pins, Sign, Written
 from comfykiln.documents.modelpaths import category_of, first_source, model_path
-from comfykiln.documents.snapshot.format import check_names, comfyui_of, read_below
+from comfykiln.documents.snapshot.layout import KIND as SNAPSHOT
+from comfykiln.documents.snapshot.parse import check_names, comfyui_of, read_below
 from comfykiln.documents.snapshot.write import document_of
 from comfykiln.environment import (
     ComfyUISpec,
@@ -30,11 +31,12 @@ from comfykiln.parsing.schemes import check_model_url
 from comfykiln.parsing.values import DIGEST_LENGTHS, check_name, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+KIND = "comfylock"
 _KEYS = {"basic", "basics", "auth", "models", "custom_nodes"}
 _MODEL_KEYS = {"model", "url", "paths", "hashes", "type"}
-_BASIC = "comfylock.basic"
+_BASIC = f"{KIND}.basic"
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _KIND_FOLDER = re.compile(r"models/[^/.]+")
 _DIGITS = re.compile(r"[0-9a-fA-F]{8,128}")
@@ -52,7 +54,7 @@ def parse(data: bytes, source: str) -> Parsed:
     check_names(environment.nodes, faults)
     faults.stop()
     return Parsed(
-        kind=Kind.COMFYLOCK,
+        kind=KIND,
         source=source,
         environment=environment,
         form="auth" if "auth" in document else "basic",
@@ -71,8 +73,8 @@ def write(environment: Environment) -> Written:
             credential.host: f"${{{credential.variable}}}" for credential in environment.credentials
         }
     document["models"] = [_model_value(model) for model in environment.models]
-    put_extras(document, environment.extras, Kind.COMFYLOCK)
-    return Written(kind=Kind.COMFYLOCK, filename="comfy-lock.yaml", data=dump(document).encode())
+    put_extras(document, environment.extras, KIND)
+    return Written(kind=KIND, filename="comfy-lock.yaml", data=dump(document).encode())
 
 
 def _environment(document: Obj, nodes: Environment, faults: Faults) -> Environment:
@@ -85,7 +87,7 @@ def _environment(document: Obj, nodes: Environment, faults: Faults) -> Environme
         extras=(
             *nodes.extras,
             *basic.extras(_BASIC, {"comfyui_version"}),
-            *document.extras(Kind.COMFYLOCK, _KEYS),
+            *document.extras(KIND, _KEYS),
         ),
     )
 
@@ -126,7 +128,7 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
             label=model.text("model"),
             digests=digests,
             sources=(ModelSource(url=url),) if url else (),
-            extras=model.extras(Kind.COMFYLOCK, _MODEL_KEYS),
+            extras=model.extras(KIND, _MODEL_KEYS),
             place=model.path,
         )
 
@@ -203,7 +205,7 @@ def _basic(environment: Environment) -> dict[str, Any]:
 
 
 def _snapshot_extras(environment: Environment) -> tuple[Any, ...]:
-    return tuple(extra for extra in environment.extras if extra.kind == Kind.SNAPSHOT)
+    return tuple(extra for extra in environment.extras if extra.kind == SNAPSHOT)
 
 
 def _model_value(model: Model) -> dict[str, Any]:
@@ -220,5 +222,30 @@ def _model_value(model: Model) -> dict[str, Any]:
         "type": model.kind,
     }
     value = {key: entry for key, entry in value.items() if entry}
-    put_extras(value, model.extras, Kind.COMFYLOCK)
+    put_extras(value, model.extras, KIND)
     return value
+
+
+def _is_lock(document: Mapping[str, Any]) -> bool:
+    """Tell a comfy-lock from the rest: it lists settings or credentials, or models beside nodes."""
+    if any(key in document for key in ("basic", "basics", "auth")):
+        return True
+    # Graphs have a list of models, too; so has a comfy-pack, whose nodes are a list.
+    other = "nodes" in document or not isinstance(document.get("custom_nodes"), dict | None)
+    return not other and isinstance(document.get("models"), list)
+
+
+FORMAT = Format(
+    kind=KIND,
+    title="comfy-lock",
+    files="`comfy-lock.yaml`",
+    forms=("basic", "auth"),
+    schema="comfylock",
+    order=4,
+    parse=parse,
+    write=write,
+    signs=(Sign(rank=30, holds=_is_lock),),
+    ending=".yaml",
+    pins=Pins(key="hash", comfyui=dict.fromkeys(("basic", "auth"), "$.custom_nodes")),
+    freezes=True,
+)

@@ -7,10 +7,17 @@ from dataclasses import replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.comfypack.layout import MAX_ARCHIVE, REQUIREMENTS, SNAPSHOT, WORKFLOWS
-from comfykiln.documents.kinds import Kind, Parsed, Written
+from comfykiln.documents.comfypack.layout import (
+    KIND,
+    MAX_ARCHIVE,
+    REQUIREMENTS,
+    SNAPSHOT,
+    WORKFLOWS,
+)
+from comfykiln.documents.formats import Folder, Format, Parsed, Pins, Sign, Written, is_node_list
 from comfykiln.documents.modelpaths import first_source, model_at, model_path
-from comfykiln.documents.snapshot.format import HASH_KEYS, check_names, comfyui_of, hash_of
+from comfykiln.documents.snapshot.layout import HASH_KEYS
+from comfykiln.documents.snapshot.parse import check_names, comfyui_of, hash_of
 from comfykiln.documents.snapshot.write import repository_of
 from comfykiln.environment import (
     Attachment,
@@ -93,13 +100,11 @@ def parse_files(files: Mapping[str, bytes], source: str) -> Parsed:
         models=tuple(_models(document, faults)),
         workflows=tuple(_workflows(files, faults)),
         attachments=tuple(_attachments(files)),
-        extras=document.extras(Kind.COMFYPACK, _KEYS),
+        extras=document.extras(KIND, _KEYS),
     )
     check_names(environment.nodes, faults)
     faults.stop()
-    return Parsed(
-        kind=Kind.COMFYPACK, source=source, environment=environment, notes=tuple(faults.notes)
-    )
+    return Parsed(kind=KIND, source=source, environment=environment, notes=tuple(faults.notes))
 
 
 def write(environment: Environment) -> Written:
@@ -110,7 +115,7 @@ def write(environment: Environment) -> Written:
         "models": [_model_value(model) for model in environment.models if model.paths],
         "custom_nodes": list(_node_values(environment.nodes)),
     }
-    put_extras(document, environment.extras, Kind.COMFYPACK)
+    put_extras(document, environment.extras, KIND)
     packages = (*environment.torch.packages, *environment.packages)
     lines = "".join(f"{line_of(package)}\n" for package in packages)
     beside = [(REQUIREMENTS, lines.encode())]
@@ -124,7 +129,7 @@ def write(environment: Environment) -> Written:
         if _is_input(attachment.path)
     ]
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-    return Written(kind=Kind.COMFYPACK, filename=SNAPSHOT, data=text.encode(), beside=tuple(beside))
+    return Written(kind=KIND, filename=SNAPSHOT, data=text.encode(), beside=tuple(beside))
 
 
 def reread(written: Written) -> Environment:
@@ -160,7 +165,7 @@ def _nodes(document: Obj, faults: Faults) -> Iterable[Node]:
             commit=commit,
             ref=ref,
             disabled=bool(node.flag("disabled")),
-            extras=node.extras(Kind.COMFYPACK, _NODE_KEYS),
+            extras=node.extras(KIND, _NODE_KEYS),
             place=node.path,
         )
 
@@ -179,7 +184,7 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
             digests=(Digest(algorithm="sha256", value=sha256.lower()),) if sha256 else (),
             sources=(source,) if source else (),
             extras=(
-                *model.extras(Kind.COMFYPACK, _MODEL_KEYS),
+                *model.extras(KIND, _MODEL_KEYS),
                 *model.obj("source").extras(_SOURCE, _SOURCE_KEYS),
             ),
             place=model.path,
@@ -198,12 +203,12 @@ def _source(source: Obj, faults: Faults) -> ModelSource | None:
 
 def _workflows(files: Mapping[str, bytes], faults: Faults) -> Iterable[Workflow]:
     """Return the pack's workflows as the workflow reader understands them."""
-    from comfykiln.documents.workflow import format as workflow  # noqa: PLC0415  # packs without one need none
+    from comfykiln.documents.workflow.parse import needs  # noqa: PLC0415  # packs without one need none
 
     for name in WORKFLOWS:
         if name in files:
             inner = Faults(faults.source)
-            yield from workflow.needs(files[name], PurePath(name).stem, inner).workflows
+            yield from needs(files[name], PurePath(name).stem, inner).workflows
             faults.records += [
                 replace(record, path=f"{name} {record.path}") for record in inner.records
             ]
@@ -222,7 +227,7 @@ def _node_values(nodes: Iterable[Node]) -> Iterable[dict[str, Any]]:
         url, ref = repository_of(node)
         if url:
             value = {"url": url, "commit_hash": ref, "disabled": node.disabled}
-            put_extras(value, node.extras, Kind.COMFYPACK)
+            put_extras(value, node.extras, KIND)
             yield value
 
 
@@ -239,5 +244,39 @@ def _model_value(model: Model) -> dict[str, Any]:
         "disabled": model.disabled,
         "source": source,
     }
-    put_extras(value, model.extras, Kind.COMFYPACK)
+    put_extras(value, model.extras, KIND)
     return value
+
+
+def _pack(written: Written) -> Written:
+    from comfykiln.documents.comfypack.zips import pack  # noqa: PLC0415  # zip files only
+
+    return pack(written)
+
+
+def _is_folder(path: Path) -> bool:
+    return (path / SNAPSHOT).is_file()
+
+
+def _has_node_list(document: Mapping[str, Any]) -> bool:
+    return is_node_list(document.get("custom_nodes"))
+
+
+FORMAT = Format(
+    kind=KIND,
+    title="comfy-pack",
+    files=f"`{SNAPSHOT}` with `{REQUIREMENTS}` beside it, its folder, or a `.cpack.zip`",
+    schema="comfypack",
+    order=5,
+    parse=parse,
+    read=read,
+    write=write,
+    reread=reread,
+    ending=".cpack.zip",
+    suffixes={".zip": _pack},
+    head=lambda head, _source: head.startswith(_ZIP),
+    folder=Folder(mark=SNAPSHOT, holds=_is_folder),
+    signs=(Sign(rank=51, holds=_has_node_list),),
+    pins=Pins(key="commit_hash", comfyui={"": "$"}),
+    freezes=True,
+)

@@ -6,7 +6,7 @@ import zipfile
 import zlib
 
 from comfykiln.documents.comfypack.layout import MAX_ARCHIVE, REQUIREMENTS, SNAPSHOT, WORKFLOWS
-from comfykiln.documents.kinds import Written
+from comfykiln.documents.formats import Written
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.limits import MAX_BYTES
@@ -40,7 +40,7 @@ def members(data: bytes, source: str) -> dict[str, bytes]:
             infos = [info for info in archive.infolist() if not info.is_dir()]
             _check(infos, faults)
             faults.stop()
-            files = {info.filename: _bytes(archive, info) for info in infos if _wanted(info)}
+            files = {info.filename: _bytes(archive, info) for info in infos if _is_member(info)}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise DocumentError(
             f"{source}: no intact zip archive: {error}", remedy="fetch it again"
@@ -67,14 +67,14 @@ def pack(written: Written) -> Written:
     return Written(kind=written.kind, filename="environment.cpack.zip", data=buffer.getvalue())
 
 
-def _wanted(info: zipfile.ZipInfo) -> bool:
+def _is_member(info: zipfile.ZipInfo) -> bool:
     return info.filename in (SNAPSHOT, REQUIREMENTS, *WORKFLOWS) or info.filename.startswith(
         "input/"
     )
 
 
 def _check(infos: list[zipfile.ZipInfo], faults: Faults) -> None:
-    if sum(info.file_size for info in infos if _wanted(info)) > MAX_TOTAL:
+    if sum(info.file_size for info in infos if _is_member(info)) > MAX_TOTAL:
         faults.add("$", "archive.size", "more than 32 MB unpacked", remedy="leave inputs out")
     for info in infos:
         _check_member(info, faults)
@@ -90,7 +90,7 @@ def _check_member(info: zipfile.ZipInfo, faults: Faults) -> None:
         ("archive.encrypted", bool(info.flag_bits & _ENCRYPTED), "an encrypted member"),
         ("archive.method", info.compress_type not in _STORED_OR_DEFLATED, "an odd compression"),
         ("archive.link", info.external_attr >> 16 & 0o170000 not in _FILE_TYPES, "no plain file"),
-        ("archive.size", _wanted(info) and info.file_size > MAX_BYTES, "more than 10 MB"),
+        ("archive.size", _is_member(info) and info.file_size > MAX_BYTES, "more than 10 MB"),
     ):
         if bad:
             faults.add(name, rule, problem, remedy="pack it again with comfy-pack")

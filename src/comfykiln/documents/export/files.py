@@ -9,6 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.documents.export.dev_nodes import is_cache, is_secret
+from comfykiln.documents.export.layout import (
+    DEV_NODES,
+    LOCK,
+    MANIFEST,
+    PACKAGES,
+    PROJECT,
+    PYTHON,
+    RECEIPT,
+    RECORD,
+    WORKFLOWS,
+)
 from comfykiln.errors import DocumentError
 from comfykiln.git import command
 from comfykiln.git.refs import fetch
@@ -19,15 +30,6 @@ if TYPE_CHECKING:
 
     from comfykiln.network.indexes import IndexSettings
 
-PROJECT = "pyproject.toml"
-LOCK = "uv.lock"
-PYTHON = ".python-version"
-PACKAGES = "package_config.toml"
-RECORD = "environment.json"
-MANIFEST = "manifest.json"
-RECEIPT = "receipt.json"
-WORKFLOWS = "workflows/"
-DEV_NODES = "dev_nodes/"
 LIMITS = Limits(total=64 * MIB, members=10_000)
 """An export is read whole, so what it unpacks to is bounded more tightly than any tarball."""
 _FILES = (PROJECT, LOCK, PYTHON, PACKAGES, RECORD, MANIFEST, RECEIPT)

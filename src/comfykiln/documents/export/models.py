@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.export.layout import KIND
 from comfykiln.documents.modelpaths import below_models, model_at, model_path
-from comfykiln.documents.workflow import format as workflows
+from comfykiln.documents.workflow import parse as workflows
 from comfykiln.environment import (
     Criticality,
     Digest,
@@ -59,16 +59,16 @@ def _model(key: str, entry: Obj, peer: str, faults: Faults) -> Model | None:
     sha256 = entry.text("sha256")
     digests = [Digest(algorithm="sha256", value=sha256)] if sha256 else []
     if not sha256 or not sha256.startswith(key):
-        digests.append(_sampled(key, peer))
+        digests.append(_sample_digest(key, peer))
     return model and replace(
         model,
         size=entry.whole("size"),
         digests=tuple(digests),
-        extras=entry.extras(Kind.EXPORT, _MODEL_KEYS),
+        extras=entry.extras(KIND, _MODEL_KEYS),
     )
 
 
-def _sampled(key: str, peer: str) -> Digest:
+def _sample_digest(key: str, peer: str) -> Digest:
     """Return the digits a peer computes over samples of a file: a hint, no proof."""
     algorithm = "sampled-xxhash" if peer == "comfygit" else "sampled-blake3"
     return Digest(algorithm=algorithm, value=key)
@@ -117,7 +117,7 @@ def _intent(use: Obj, peer: str, faults: Faults) -> Model | None:
     """Return a model that only a workflow names: its file is yet to be fetched."""
     model = _at(use, faults)
     key = use.text("hash")
-    return model and replace(model, digests=(_sampled(key, peer),) if key else ())
+    return model and replace(model, digests=(_sample_digest(key, peer),) if key else ())
 
 
 def _use(workflow: str, use: Obj) -> ModelUse:
@@ -163,7 +163,7 @@ def read_workflows(
         taken.add(file)
         if file in members:
             workflow = _workflow(name, file, members[file], faults)
-            found.append(workflow and _as_listed(workflow, entry, names))
+            found.append(workflow and _with_entry(workflow, entry, names))
         else:
             faults.add(
                 child(path, "path"),
@@ -187,7 +187,7 @@ def _workflow(name: str, file: str, data: bytes, faults: Faults) -> Workflow | N
     return next(iter(needs.workflows), None)
 
 
-def _as_listed(workflow: Workflow, entry: Obj, names: Mapping[str, str]) -> Workflow:
+def _with_entry(workflow: Workflow, entry: Obj, names: Mapping[str, str]) -> Workflow:
     """Return the workflow with what the export says of it, which goes before its own words."""
     said = {
         kind: None if key is False else names.get(str(key), str(key))
@@ -201,7 +201,7 @@ def _as_listed(workflow: Workflow, entry: Obj, names: Mapping[str, str]) -> Work
         packs=listed if "nodes" in entry else workflow.packs,
         node_map=tuple(sorted(node_map.items())),
         unresolved=tuple(kind for kind in workflow.unresolved if kind not in said),
-        extras=entry.extras(Kind.EXPORT, _WORKFLOW_KEYS),
+        extras=entry.extras(KIND, _WORKFLOW_KEYS),
     )
 
 
@@ -243,7 +243,7 @@ def model_tables(models: Sequence[Model]) -> dict[str, dict[str, Any]]:
             "sha256": _sha256(model),
             "sources": [source.url for source in model.sources] or None,
         }
-        put_extras(table, model.extras, Kind.EXPORT)
+        put_extras(table, model.extras, KIND)
         found[key] = {name: value for name, value in table.items() if value is not None}
     return found
 
@@ -271,7 +271,7 @@ def workflow_tables(
             or None,
             "custom_node_map": node_map or None,
         }
-        put_extras(table, workflow.extras, Kind.EXPORT)
+        put_extras(table, workflow.extras, KIND)
         tables[workflow.name] = {name: entry for name, entry in table.items() if entry is not None}
     return tables
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.export.layout import KIND
 from comfykiln.documents.manifest.rules import REGISTRY_ID
 from comfykiln.documents.snapshot.write import repository_of
 from comfykiln.environment import Criticality, Node, is_commit
@@ -63,7 +63,7 @@ def _node(key: str, found: Obj, faults: Faults) -> Node:
         identifier=None if key == name else key,
         criticality=cast("Criticality | None", found.text("criticality")),
         dependency_sources=found.texts("dependency_sources"),
-        extras=found.extras(Kind.EXPORT, _KEYS),
+        extras=found.extras(KIND, _KEYS),
         place=found.path,
     )
     url = _repository(found, faults)
@@ -180,5 +180,5 @@ def _table(node: Node) -> dict[str, Any] | None:
         "criticality": node.criticality,
         "dependency_sources": list(node.dependency_sources) or None,
     }
-    put_extras(table, node.extras, Kind.EXPORT)
+    put_extras(table, node.extras, KIND)
     return {key: value for key, value in table.items() if value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.export.layout import KIND
 from comfykiln.documents.manifest.torch import PYTORCH_INDEX, backend_of, is_torch_family
 from comfykiln.environment import Extra, Index, Package, Resolution, TorchSpec
 from comfykiln.parsing.faults import Faults
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from comfykiln.environment import Environment
 
-UV_EXTRAS = f"{Kind.EXPORT}.uv"
-GROUP_EXTRAS = f"{Kind.EXPORT}.groups"
+UV_EXTRAS = f"{KIND}.uv"
+GROUP_EXTRAS = f"{KIND}.groups"
 _UV_KEYS = (
     *("constraint-dependencies", "override-dependencies", "exclude-dependencies"),
     *("index", "sources"),

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from comfykiln.documents.export import models, packages
 from comfykiln.documents.export import nodes as export_nodes
-from comfykiln.documents.export.files import (
+from comfykiln.documents.export.layout import (
     DEV_NODES,
+    KIND,
     MANIFEST,
     PACKAGES,
     PROJECT,
@@ -18,7 +19,6 @@ from comfykiln.documents.export.files import (
     RECORD,
     WORKFLOWS,
 )
-from comfykiln.documents.kinds import Kind
 from comfykiln.documents.manifest.read import comfyui_spec
 from comfykiln.environment import (
     Attachment,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 SCHEMA = "export"
 PEERS = ("comfydock", "comfygit")
 NEWEST_SCHEMA = 2
-PROJECT_EXTRAS = f"{Kind.EXPORT}.project"
+PROJECT_EXTRAS = f"{KIND}.project"
 _OWN = (PROJECT, PYTHON, MANIFEST, RECEIPT, RECORD)
 _KEYS = (
     *("schema_version", "comfyui_version", "comfyui_version_type", "comfyui_commit_sha"),
@@ -115,7 +115,7 @@ def _environment(
         attachments=_attachments(files),
         metadata=Metadata(state=table.text("manifest_state")),
         extras=(
-            *table.extras(Kind.EXPORT, _KEYS),
+            *table.extras(KIND, _KEYS),
             *project.extras(PROJECT_EXTRAS, ("name", "dependencies", "requires-python")),
             *packages.read_extras(root, uv),
         ),

@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfykiln.documents import record, record_rules
-from comfykiln.documents.export.files import MANIFEST, RECORD, is_member
+from comfykiln.documents.export.files import is_member
+from comfykiln.documents.export.layout import MANIFEST, RECORD
 from comfykiln.documents.export.models import path_of
 from comfykiln.parsing.faults import Faults, FaultyDocumentError, refuse
 from comfykiln.parsing.fields import Obj
@@ -54,7 +55,7 @@ def check_digests(files: Files, faults: Faults, *, sealed: bool) -> None:
             faults.note(where, "export.digest", f"{name} {problem}: changed since the export")
 
 
-def written(environment: Environment, members: Mapping[str, bytes]) -> bytes:
+def write(environment: Environment, members: Mapping[str, bytes]) -> bytes:
     """Return `environment.json` for an export of `members`, which holds no file's bytes twice."""
     bare = replace(
         environment,
@@ -85,7 +86,7 @@ def read(files: Files, source: str, faults: Faults) -> Environment | None:
     found = Faults(f"{source}: {RECORD}")
     record_rules.check(bare, found)
     found.stop()
-    return _filled(bare, files.members)
+    return _fill(bare, files.members)
 
 
 def read_alone(data: bytes, source: str) -> Environment:
@@ -100,7 +101,7 @@ def read_alone(data: bytes, source: str) -> Environment:
     return found
 
 
-def _filled(bare: Environment, members: Mapping[str, bytes]) -> Environment:
+def _fill(bare: Environment, members: Mapping[str, bytes]) -> Environment:
     """Return the environment with the bytes of its workflows and attachments."""
     return replace(
         bare,

@@ -7,9 +7,10 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents.export import models, nodes, packages, record
-from comfykiln.documents.export.files import PACKAGES, PROJECT, PYTHON, RECORD, is_member
+from comfykiln.documents.export.files import is_member
+from comfykiln.documents.export.layout import KIND, PACKAGES, PROJECT, PYTHON, RECORD
 from comfykiln.documents.export.project import PROJECT_EXTRAS
-from comfykiln.documents.kinds import Kind, Written
+from comfykiln.documents.formats import Written
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.fields import put_extras
 from comfykiln.parsing.tarballs import write_members
@@ -40,14 +41,14 @@ def write(environment: Environment) -> Written:
         members, epoch, executable=[entry for entry in executable if entry in members]
     )
     return Written(
-        kind=Kind.EXPORT, filename=f"{_fit(environment.name or 'environment')}.tar.gz", data=data
+        kind=KIND, filename=f"{_fit(environment.name or 'environment')}.tar.gz", data=data
     )
 
 
 def members_of(environment: Environment) -> dict[str, bytes]:
     """Return the files of a document's export, with the record that loses nothing."""
     members = plain_members(environment)
-    members[RECORD] = record.written(environment, members)
+    members[RECORD] = record.write(environment, members)
     return members
 
 
@@ -128,7 +129,7 @@ def _comfydock(environment: Environment) -> dict[str, Any]:
         "workflows": models.workflow_tables(environment.workflows, environment.models, keys),
         "models": models.model_tables(environment.models),
     }
-    put_extras(table, environment.extras, Kind.EXPORT)
+    put_extras(table, environment.extras, KIND)
     return {key: value for key, value in table.items() if value not in (None, {})}
 
 

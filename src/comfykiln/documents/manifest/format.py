@@ -1,96 +1,47 @@
-"""The migration manifest, version 1.0: read into an `Environment` and written from one."""
+"""The migration manifest, version 1.0."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.kinds import Kind, Parsed
-from comfykiln.documents.manifest import rules, torch
-from comfykiln.documents.manifest.members import SCHEMA, minimal, unknown_members
-from comfykiln.documents.manifest.read import environment
-from comfykiln.documents.manifest.rules import MAX_BYTES
-from comfykiln.documents.manifest.write import compact, too_large, write
-from comfykiln.parsing import shape
-from comfykiln.parsing.faults import Faults, FaultyDocumentError
-from comfykiln.parsing.fields import Obj
-from comfykiln.parsing.reading import json_value
-from comfykiln.parsing.values import shown
+from comfykiln.documents.formats import Format, Parsed, Pins, Sign, Written, is_node_list
+from comfykiln.documents.manifest.layout import KIND, SCHEMA
 
-MAX_READ = 128 * 1024
-"""Bytes beyond which only the size is told: thousands of faults would take more than a second."""
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-__all__ = ["minimize", "parse", "write"]
+    from comfykiln.environment import Environment
 
 
-def parse(data: bytes, source: str) -> Parsed:
-    """Return the environment that a manifest describes.
+def _parse(data: bytes, source: str) -> Parsed:
+    from comfykiln.documents.manifest.parse import parse  # noqa: PLC0415  # detection reads nothing
 
-    Raises `FaultyDocumentError` with every fault: of size, syntax, shape and meaning.
-    """
-    faults = Faults(source)
-    if len(data) > MAX_BYTES:
-        _add_size(data, faults)
-    value = _checked(data, faults)
-    faults.stop()
-    _note_odd_members(value, faults)
-    return Parsed(
-        kind=Kind.MANIFEST,
-        source=source,
-        environment=environment(Obj(minimal(value))),
-        form="1.0",
-        notes=tuple(faults.notes),
-    )
+    return parse(data, source)
 
 
-def minimize(data: bytes, source: str) -> bytes:
-    """Return the same manifest without what says nothing, on one line, keys in schema order.
+def _write(environment: Environment) -> Written:
+    from comfykiln.documents.manifest.write import write  # noqa: PLC0415  # the same
 
-    The result is a valid manifest and minimizes to itself; what version 1.0 requires stays, null
-    or empty as it is. A manifest that is too large only before is accepted.
-    Raises `DocumentError` for every fault, or when the result is still too large.
-    """
-    faults = Faults(source)
-    manifest = minimal(_checked(data, faults))
-    faults.stop()
-    result = compact(manifest)
-    if len(result) > MAX_BYTES:
-        raise too_large(manifest, len(result))
-    parse(result, source)
-    return result
+    return write(environment)
 
 
-def _checked(data: bytes, faults: Faults) -> dict[str, Any]:
-    """Return the manifest as JSON's types; every fault is in `faults` or raised with them."""
-    if len(data) > MAX_READ:
-        alone = Faults(faults.source)
-        _add_size(data, alone)
-        alone.stop()
-    try:
-        value = json_value(data, faults.source)
-    except FaultyDocumentError as error:
-        raise FaultyDocumentError(faults.source, [*faults.records, *error.records]) from error
-    shape.check(value, SCHEMA, faults, rules="manifest")
-    root = Obj(value)
-    rules.check(root, faults)
-    torch.check(root, faults)
-    return root.value
+def _has_own_keys(document: Mapping[str, Any]) -> bool:
+    return "schema_version" in document or "system_info" in document
 
 
-def _add_size(data: bytes, faults: Faults) -> None:
-    faults.add(
-        "$",
-        "manifest.size",
-        f"the file has {len(data):,} bytes",
-        expected=f"at most {MAX_BYTES:,}",
-        remedy="run manifest.minimize, or leave packages to a lock beside it",
-    )
+def _has_dependencies(document: Mapping[str, Any]) -> bool:
+    return "dependencies" in document and is_node_list(document.get("custom_nodes"))
 
 
-def _note_odd_members(value: dict[str, Any], faults: Faults) -> None:
-    """Tell of members that version 1.0 does not list, and that some say nothing."""
-    for key, path in unknown_members(value):
-        message = f"{shown(key)} is not in version 1.0: it is kept and has no effect"
-        faults.note(path, "manifest.unknown-member", message)
-    if minimal(value) != value:
-        message = "empty and null members say nothing; manifest.minimize removes them"
-        faults.note("$", "manifest.empty", message)
+FORMAT = Format(
+    kind=KIND,
+    title="migration manifest",
+    files="migration manifest v1.0",
+    forms=("1.0",),
+    schema=SCHEMA,
+    order=2,
+    parse=_parse,
+    write=_write,
+    signs=(Sign(rank=10, holds=_has_own_keys), Sign(rank=50, holds=_has_dependencies)),
+    pins=Pins(key="ref"),
+)

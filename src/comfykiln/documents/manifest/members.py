@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from comfykiln.documents.manifest.layout import SCHEMA
 from comfykiln.parsing import shape
 from comfykiln.parsing.faults import child
 
@@ -11,8 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from comfykiln.parsing.shape import Schema
-
-SCHEMA = "migration-1.0"
 
 
 def minimal(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +36,7 @@ def _minimal(value: Any, part: Schema) -> Any:
 
 
 def _minimal_members(value: dict[str, Any], part: Schema) -> Iterator[tuple[str, Any]]:
-    part = _resolved(part)
+    part = _resolve(part)
     listed = part.get("properties", {})
     for key in sorted(value, key=lambda key: [*listed, key].index(key)):
         rule = _rule(part, key)
@@ -48,7 +47,7 @@ def _minimal_members(value: dict[str, Any], part: Schema) -> Iterator[tuple[str,
 
 
 def _unknown(value: Any, part: Schema, path: str) -> Iterator[tuple[str, str]]:
-    part = _resolved(part)
+    part = _resolve(part)
     if isinstance(value, list):
         for index, member in enumerate(value):
             yield from _unknown(member, part.get("items", {}), child(path, index))
@@ -64,10 +63,10 @@ def _rule(part: Schema, key: str) -> Schema:
     """Return the schema of the member `key`, empty when version 1.0 does not list it."""
     entries = part.get("additionalProperties")
     rule: Schema = part.get("properties", {}).get(key, entries if isinstance(entries, dict) else {})
-    return _resolved(rule)
+    return _resolve(rule)
 
 
-def _resolved(part: Schema) -> Schema:
+def _resolve(part: Schema) -> Schema:
     if "$ref" not in part:
         return part
     found: Schema = shape.schema(SCHEMA)["$defs"][part["$ref"].removeprefix("#/$defs/")]

@@ -87,7 +87,7 @@ def _fetch(node: Node) -> Iterator[Command]:
             argv = ("cp", "-R", "--", node.url or "", f"custom_nodes/{node.name}")
             yield Command(stage="node", argv=argv, why=f"{node.name}, from its folder")
         case "registry":
-            yield _managed(node)
+            yield _manager_command(node)
         case "file" | "development":
             return  # a manifest lists none: their code is in no place that a command could name
 
@@ -141,7 +141,7 @@ def _unpack(node: Node) -> Iterator[Command]:
     yield Command(stage="node", argv=("rm", "--", file), why=f"{node.name}: the archive goes")
 
 
-def _managed(node: Node) -> Command:
+def _manager_command(node: Node) -> Command:
     wanted = node.registry_id or node.url or node.name
     moving = node.ref if (node.ref or "").lower() in MOVING else None
     if node.registry_id and (version := node.version or moving):

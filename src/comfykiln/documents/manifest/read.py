@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from comfykiln.documents.manifest.layout import KIND
 from comfykiln.documents.manifest.rules import package_key
 from comfykiln.documents.manifest.torch import backend_of
 from comfykiln.environment import (
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from comfykiln.environment import Extra
     from comfykiln.parsing.fields import Obj
 
-KIND = "manifest"
 METHODS: dict[str, NodeSource] = {
     "git": "git",
     "archive": "archive",

@@ -44,7 +44,7 @@ class CommandPlan:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Wanted:
+class _Contents:
     """The packages for one platform, after its overrides."""
 
     pins: tuple[Package, ...]
@@ -61,25 +61,27 @@ def plan(environment: Environment, platform: str, *, torch_backend: str = "") ->
     """
     if environment.system.python is None:
         raise DocumentError("the document names no version of Python", remedy="use a manifest")
-    wanted = _wanted(environment, platform, routed=bool(torch_backend))
-    variables = dict(wanted.variables)
-    pins = [_pin(entry, bare=True) for entry in (*wanted.torch, *wanted.pins)]
+    contents = _contents(environment, platform, routed=bool(torch_backend))
+    variables = dict(contents.variables)
+    pins = [_pin(entry, bare=True) for entry in (*contents.torch, *contents.pins)]
     files = {}
     if pins:
         files[CONSTRAINTS] = "".join(f"{pin}\n" for pin in pins)
         variables["UV_CONSTRAINT"] = CONSTRAINTS
-    if wanted.excludes:
-        files[EXCLUDES] = "".join(f"{name}\n" for name in wanted.excludes)
+    if contents.excludes:
+        files[EXCLUDES] = "".join(f"{name}\n" for name in contents.excludes)
         variables["UV_EXCLUDE"] = EXCLUDES
     return CommandPlan(
         platform=platform,
-        commands=tuple(_commands(environment, wanted, torch_backend)),
+        commands=tuple(_commands(environment, contents, torch_backend)),
         variables=tuple(variables.items()),
         files=tuple(files.items()),
     )
 
 
-def _commands(environment: Environment, wanted: _Wanted, torch_backend: str) -> Iterator[Command]:
+def _commands(
+    environment: Environment, contents: _Contents, torch_backend: str
+) -> Iterator[Command]:
     """Yield the commands of sections 6.1 and 8.1, each kind in the document's order."""
     indexes = [
         argument
@@ -90,15 +92,15 @@ def _commands(environment: Environment, wanted: _Wanted, torch_backend: str) -> 
     install = ("uv", "pip", "install", *indexes)
     python = environment.system.python or ""
     yield Command(stage="venv", argv=("uv", "venv", "--python", python), why="the exact Python")
-    if wanted.torch:
+    if contents.torch:
         source = _torch_source(environment, torch_backend)
-        argv = ("uv", "pip", "install", *source, *(_pin(entry) for entry in wanted.torch))
+        argv = ("uv", "pip", "install", *source, *(_pin(entry) for entry in contents.torch))
         why = "the torch family, from its own index"
         yield Command(stage="torch", argv=argv, why=why, unset=GO_BEFORE)
-    if wanted.pins:
-        argv = (*install, *(_pin(pin) for pin in wanted.pins))
+    if contents.pins:
+        argv = (*install, *(_pin(pin) for pin in contents.pins))
         yield Command(stage="packages", argv=argv, why="the pinned packages")
-    yield from _sourced(environment, install)
+    yield from _source_commands(environment, install)
     yield from nodes.comfyui(environment.comfyui, install)
     yield from nodes.nodes(environment.nodes, install)
     yield Command(
@@ -117,7 +119,7 @@ def _torch_source(environment: Environment, torch_backend: str) -> tuple[str, ..
     return ("--index-url", nodes.without_credentials(index)) if index else ()
 
 
-def _sourced(environment: Environment, install: tuple[str, ...]) -> Iterator[Command]:
+def _source_commands(environment: Environment, install: tuple[str, ...]) -> Iterator[Command]:
     """Yield the commands for packages that come from repositories, folders and files."""
     kinds: tuple[tuple[Literal["git", "editable", "local"], str], ...] = (
         ("git", "a package built from its repository"),
@@ -176,27 +178,27 @@ def _file_name(path: str) -> str:
         ) from error
 
 
-def _wanted(environment: Environment, platform: str, *, routed: bool) -> _Wanted:
+def _contents(environment: Environment, platform: str, *, routed: bool) -> _Contents:
     """Return the packages after the overrides that apply: general before specific, excludes last.
 
     Where the family has an index of its own, its members among the packages go with it.
     """
     overrides = overrides_for(environment, platform)
-    pins = merged(
+    pins = merge(
         [package for package in environment.packages if package.source == "index"],
         *(override.packages for override in overrides),
     )
     excludes = {normal_name(name): name for entry in overrides for name in entry.excludes}
     split = routed or environment.torch.index_url is not None
     family = [pin for pin in pins if split and is_torch_family(pin.name)]
-    torch = merged(
+    torch = merge(
         environment.torch.packages, [entry for entry in family if not _in(entry, environment)]
     )
     moved = {normal_name(entry.name) for entry in torch}
     variables = {name: value for entry in overrides for name, value in entry.environment}
     if routed:
         torch = tuple(_without_build(entry) for entry in torch)
-    return _Wanted(
+    return _Contents(
         pins=tuple(pin for pin in pins if normal_name(pin.name) not in excludes.keys() | moved),
         torch=tuple(entry for entry in torch if normal_name(entry.name) not in excludes),
         excludes=tuple(excludes.values()),
@@ -216,7 +218,7 @@ def _in(package: Package, environment: Environment) -> bool:
     }
 
 
-def merged(*lists: Sequence[Package]) -> tuple[Package, ...]:
+def merge(*lists: Sequence[Package]) -> tuple[Package, ...]:
     """Return the packages of all lists; a later one takes the place of the same name."""
     found: dict[str, Package] = {}
     for package in (package for packages in lists for package in packages):

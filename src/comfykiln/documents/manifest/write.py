@@ -7,9 +7,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.kinds import Kind, Written
+from comfykiln.documents.formats import Written
+from comfykiln.documents.manifest.layout import KIND
 from comfykiln.documents.manifest.members import minimal
-from comfykiln.documents.manifest.read import KIND, MOVING
+from comfykiln.documents.manifest.read import MOVING
 from comfykiln.documents.manifest.rules import MAX_BYTES, PACKAGE_FILES, version
 from comfykiln.documents.manifest.torch import PYTORCH_INDEX, backend_of, cuda_of, is_torch_family
 from comfykiln.errors import DocumentError
@@ -40,12 +41,12 @@ def write(environment: Environment) -> Written:
     What a manifest cannot hold is left out; `convert.losses` tells it.
     """
     manifest = tree(environment)
-    data = spaced(manifest)
+    data = with_spaces(manifest)
     if len(data) > MAX_BYTES:
         data = compact(manifest)
     if len(data) > MAX_BYTES:
         raise too_large(manifest, len(data))
-    return Written(kind=Kind.MANIFEST, filename=FILENAME, data=data)
+    return Written(kind=KIND, filename=FILENAME, data=data)
 
 
 def tree(environment: Environment) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def compact(manifest: Any) -> bytes:
     return json.dumps(manifest, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def spaced(manifest: Any) -> bytes:
+def with_spaces(manifest: Any) -> bytes:
     """Return the manifest indented for people."""
     return (json.dumps(manifest, ensure_ascii=False, indent=2) + "\n").encode()
 

@@ -6,8 +6,8 @@ import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.kinds import Kind
 from comfykiln.documents.modelpaths import model_at, model_path
+from comfykiln.documents.snapshot.layout import KIND
 from comfykiln.environment import Digest, Environment, Model, ModelSource, Workflow
 from comfykiln.parsing.faults import child
 from comfykiln.parsing.fields import Obj
@@ -31,7 +31,7 @@ def launcher(document: Obj, snapshot: Environment, faults: Faults) -> Environmen
         packages=(*snapshot.packages, *(package for package in packages if package)),
         models=(*snapshot.models, *_models(document, faults)),
         workflows=_workflows(document),
-        extras=(*snapshot.extras, *document.extras(Kind.SNAPSHOT, _KEYS)),
+        extras=(*snapshot.extras, *document.extras(KIND, _KEYS)),
     )
 
 
@@ -76,7 +76,7 @@ def _workflows(document: Obj) -> tuple[Workflow, ...]:
     graph = document.obj("workflow_json").value
     if not graph:
         return ()
-    from comfykiln.documents.workflow import format as workflow  # noqa: PLC0415  # many launcher files have none
+    from comfykiln.documents.workflow.parse import parse  # noqa: PLC0415  # many launcher files have none
 
     data = json.dumps(graph, ensure_ascii=False).encode()
-    return workflow.parse(data, "workflow.json").environment.workflows
+    return parse(data, "workflow.json").environment.workflows

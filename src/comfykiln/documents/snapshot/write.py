@@ -1,12 +1,14 @@
-"""An environment as the value of a ComfyUI-Manager snapshot."""
+"""An environment as a snapshot of ComfyUI-Manager."""
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.documents.kinds import Kind
+from comfykiln.documents.formats import Written
 from comfykiln.documents.modelpaths import below_models, first_source
+from comfykiln.documents.snapshot.layout import KIND
 from comfykiln.parsing.fields import put_extras
 from comfykiln.parsing.requirements import address_of, line_of
 from comfykiln.parsing.values import directory_name
@@ -20,6 +22,20 @@ _ARCHIVE = re.compile(
     r"(https://github\.com/[\w.-]+/[\w.-]+?)(?:\.git)?/archive/(?:refs/(?:tags|heads)/)?"
     r"([^?#]+?)\.(?:tar\.gz|zip)"
 )
+
+
+def write(environment: Environment) -> Written:
+    """Return the snapshot that ComfyUI-Manager restores, as JSON."""
+    text = json.dumps(document_of(environment), indent=4, ensure_ascii=False) + "\n"
+    return Written(kind=KIND, filename="snapshot.json", data=text.encode())
+
+
+def as_yaml(written: Written) -> Written:
+    """Return a written snapshot in the YAML form, all of it below `custom_nodes`."""
+    from comfykiln.parsing.yaml_writing import dump  # noqa: PLC0415  # 18 ms, YAML only
+
+    text = dump({"custom_nodes": json.loads(written.data)})
+    return Written(kind=KIND, filename="snapshot.yaml", data=text.encode())
 
 
 def document_of(environment: Environment) -> dict[str, Any]:
@@ -48,7 +64,7 @@ def document_of(environment: Environment) -> dict[str, Any]:
     }
     if models:
         document["models"] = models
-    put_extras(document, environment.extras, Kind.SNAPSHOT)
+    put_extras(document, environment.extras, KIND)
     return document
 
 
@@ -92,5 +108,5 @@ def pip(package: Package) -> tuple[str, str]:
 
 
 def _with_extras(entry: dict[str, Any], record: Any) -> dict[str, Any]:
-    put_extras(entry, record.extras, Kind.SNAPSHOT)
+    put_extras(entry, record.extras, KIND)
     return entry

@@ -8,6 +8,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO, Final, NoReturn
 
+from comfykiln.documents.workflow.layout import PNG, is_webp
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import refuse
 from comfykiln.parsing.limits import MAX_BYTES
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PNG: Final = b"\x89PNG\r\n\x1a\n"
 _TEXT_CHUNKS: Final = (b"tEXt", b"zTXt", b"iTXt", b"comf")
 _KEYS: Final = ("workflow", "prompt")
 """The editor's form tells packs and models, so it comes before the one the server ran."""
@@ -36,7 +36,7 @@ class Embedded:
     container: str
 
 
-def embedded(path: Path) -> Embedded | None:
+def find(path: Path) -> Embedded | None:
     """Return the workflow in the image at `path`, None when the file is no PNG or WebP.
 
     Only metadata is read, so that the picture's size does not count.
@@ -45,25 +45,25 @@ def embedded(path: Path) -> Embedded | None:
     if not path.is_file():
         return None  # `load` tells what is wrong with it
     with path.open("rb") as file:
-        return _embedded(file, str(path))
+        return _find(file, str(path))
 
 
-def embedded_in(data: bytes, source: str) -> Embedded | None:
+def find_in(data: bytes, source: str) -> Embedded | None:
     """Return the workflow in an image's bytes, None when they are no PNG or WebP."""
-    return _embedded(io.BytesIO(data), source)
+    return _find(io.BytesIO(data), source)
 
 
-def _embedded(file: BinaryIO, source: str) -> Embedded | None:
+def _find(file: BinaryIO, source: str) -> Embedded | None:
     head = file.read(12)
     if head.startswith(PNG):
         file.seek(len(PNG))
-        return _chosen(dict(_png_texts(file, source)), "png", source)
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return _chosen(dict(_webp_texts(file, source)), "webp", source)
+        return _choose(dict(_png_texts(file, source)), "png", source)
+    if is_webp(head):
+        return _choose(dict(_webp_texts(file, source)), "webp", source)
     return None
 
 
-def _chosen(texts: dict[str, bytes], container: str, source: str) -> Embedded:
+def _choose(texts: dict[str, bytes], container: str, source: str) -> Embedded:
     for key in _KEYS:
         if texts.get(key, b"").strip() not in _NO_GRAPH:
             return Embedded(data=texts[key], container=container)
@@ -79,18 +79,18 @@ def _png_texts(file: BinaryIO, source: str) -> Iterator[tuple[str, bytes]]:
     for _ in range(_MAX_CHUNKS):
         head = file.read(8)
         if len(head) < 8:  # noqa: PLR2004  # length and type
-            _broken(source, "it ends before its last chunk")
+            _refuse(source, "it ends before its last chunk")
         length, kind = struct.unpack(">I4s", head)
         if kind == b"IEND":
             return
         if kind in _TEXT_CHUNKS:
-            data = _bounded(file, length, source)
+            data = _read_whole(file, length, source)
             if struct.pack(">I", zlib.crc32(kind + data)) != file.read(4):
-                _broken(source, f"the checksum of a {kind.decode()} chunk is wrong")
+                _refuse(source, f"the checksum of a {kind.decode()} chunk is wrong")
             yield from _png_text(kind, data, seen, source)
         else:
             file.seek(length + 4, io.SEEK_CUR)
-    _broken(source, f"it has more than {_MAX_CHUNKS:,} chunks")
+    _refuse(source, f"it has more than {_MAX_CHUNKS:,} chunks")
 
 
 def _png_text(kind: bytes, data: bytes, seen: set[str], source: str) -> Iterator[tuple[str, bytes]]:
@@ -100,10 +100,10 @@ def _png_text(kind: bytes, data: bytes, seen: set[str], source: str) -> Iterator
         return  # a keyword's second text is not unpacked: there may be thousands
     seen.add(key)
     if kind == b"zTXt":
-        yield key, _utf8(_inflated(rest[1:], source))
+        yield key, _utf8(_inflate(rest[1:], source))
     elif kind == b"iTXt":
         is_packed, text = rest[:1] == b"\x01", rest[2:].split(b"\0", 2)[-1]
-        yield key, _inflated(text, source) if is_packed else text
+        yield key, _inflate(text, source) if is_packed else text
     else:
         yield key, _utf8(rest)
 
@@ -117,12 +117,12 @@ def _utf8(text: bytes) -> bytes:
     return text
 
 
-def _inflated(data: bytes, source: str) -> bytes:
+def _inflate(data: bytes, source: str) -> bytes:
     packer = zlib.decompressobj()
     try:
         found = packer.decompress(data, MAX_BYTES + 1)
     except zlib.error as error:
-        _broken(source, f"a compressed text cannot be unpacked: {error}")
+        _refuse(source, f"a compressed text cannot be unpacked: {error}")
     if len(found) > MAX_BYTES:
         _too_large(source)
     return found
@@ -136,10 +136,10 @@ def _webp_texts(file: BinaryIO, source: str) -> Iterator[tuple[str, bytes]]:
             return
         kind, length = struct.unpack("<4sI", head)
         if kind == b"EXIF":
-            yield from _exif_texts(_bounded(file, length, source), source)
+            yield from _exif_texts(_read_whole(file, length, source), source)
             return
         file.seek(length + length % 2, io.SEEK_CUR)
-    _broken(source, f"it has more than {_MAX_CHUNKS:,} chunks")
+    _refuse(source, f"it has more than {_MAX_CHUNKS:,} chunks")
 
 
 def _exif_texts(data: bytes, source: str) -> Iterator[tuple[str, bytes]]:
@@ -147,7 +147,7 @@ def _exif_texts(data: bytes, source: str) -> Iterator[tuple[str, bytes]]:
     tiff = data.removeprefix(b"Exif\0\0")
     order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
     if order is None:
-        _broken(source, "its EXIF data has no byte order")
+        _refuse(source, "its EXIF data has no byte order")
     try:
         (start,) = struct.unpack_from(f"{order}I", tiff, 4)
         (count,) = struct.unpack_from(f"{order}H", tiff, start)
@@ -162,7 +162,7 @@ def _exif_texts(data: bytes, source: str) -> Iterator[tuple[str, bytes]]:
                 text = tiff[offset : offset + entry[2]].rstrip(b"\0")
                 yield key, _utf8(text.partition(b":")[2])
     except struct.error as error:
-        _broken(source, f"its EXIF data ends early: {error}")
+        _refuse(source, f"its EXIF data ends early: {error}")
 
 
 def _exif_key(start: bytes) -> str:
@@ -171,12 +171,12 @@ def _exif_key(start: bytes) -> str:
     return key.decode("latin-1").strip().lower() if colon else ""
 
 
-def _bounded(file: BinaryIO, length: int, source: str) -> bytes:
+def _read_whole(file: BinaryIO, length: int, source: str) -> bytes:
     if length > MAX_BYTES:
         _too_large(source)
     data = file.read(length)
     if len(data) < length:
-        _broken(source, "it ends inside its metadata")
+        _refuse(source, "it ends inside its metadata")
     return data
 
 
@@ -191,7 +191,7 @@ def _too_large(source: str) -> NoReturn:
     )
 
 
-def _broken(source: str, why: str) -> NoReturn:
+def _refuse(source: str, why: str) -> NoReturn:
     refuse(
         source,
         "$",

@@ -35,7 +35,7 @@ def models(
         model = _model(entry, owner, workflow, faults)
         if model is not None:
             key = model.paths[0] if model.paths else model.filename
-            found[key] = _joined(found[key], model, faults) if key in found else model
+            found[key] = _join(found[key], model, faults) if key in found else model
     for node in nodes:
         for value in _texts(node):
             if _FILE.fullmatch(value):
@@ -100,7 +100,7 @@ def _digests(entry: Obj, faults: Faults) -> tuple[Digest, ...]:
     return ()
 
 
-def _joined(first: Model, second: Model, faults: Faults) -> Model:
+def _join(first: Model, second: Model, faults: Faults) -> Model:
     """Return one model for two nodes that name it; two digests of one kind must agree."""
     known = {digest.algorithm: digest.value for digest in first.digests}
     for digest in second.digests:

@@ -42,8 +42,8 @@ class Packs:
 
     def add(self, node: GraphNode) -> str | None:
         """Take in what a node says of its pack; return the pack's key, None for none."""
-        registry_id = self._checked(node, "cnr_id", _REGISTRY_ID, "an id of the registry")
-        repository = self._checked(node, "aux_id", _REPOSITORY, "owner/repository")
+        registry_id = self._check(node, "cnr_id", _REGISTRY_ID, "an id of the registry")
+        repository = self._check(node, "aux_id", _REPOSITORY, "owner/repository")
         key = (registry_id or repository or "").lower()
         if not key:
             return None
@@ -58,7 +58,7 @@ class Packs:
         """Return the packs by key, in the order of their first node."""
         return {key: self._node(pack) for key, pack in self._packs.items()}
 
-    def _checked(
+    def _check(
         self, node: GraphNode, key: str, pattern: re.Pattern[str], expected: str
     ) -> str | None:
         text = node.properties.value.get(key)
