@@ -58,7 +58,7 @@ def stand_in(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Far:
         "comfykiln.gather.gather.obtain_comfyui": ("comfyui", (folder, use("comfyui"))),
         "comfykiln.verify.gathered.choose_torch": ("torch", (CHOICE, use("torch"))),
         "comfykiln.verify.gathered.obtain_base": ("base", (BASE, use("base"))),
-        "comfykiln.locking.solve": ("solve", Solved(text="".join(entries))),
+        "comfykiln.locking.relock.solve": ("solve", Solved(text="".join(entries))),
     }
     for place, (name, answer) in places.items():
         monkeypatch.setattr(place, answering(name, answer))
