@@ -16,34 +16,24 @@ from comfykiln.system import console
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from comfykiln.cli import options
 
-def push(
-    root: Path,
-    image: str | None,
-    ref: str | None,
-    models: str,
-    *,
-    keep: bool,
-    as_json: bool,
-    ca_bundle: str | None = None,
-) -> None:
-    """Push the locked models of `image` as `ref` and print the name with its digest.
+
+def push(root: Path, given: options.ModelsPush) -> None:
+    """Push the locked models of an image and print the name with its digest.
 
     The layers are those of the images, so that a registry that has one of these gets no byte.
     """
-    if ref is None:
+    if given.ref is None:
         raise DocumentError("no name given", remedy="add --ref HOST/REPOSITORY:TAG")
-    if models not in selection.CHOICES:
-        raise DocumentError(
-            f"--models is {models!r}", remedy=f"use one of: {', '.join(selection.CHOICES)}"
-        )
-    reference = references.parse(ref)
+    reference = references.parse(given.ref)
     project = Project(root=root)
-    service = project.service(image)
-    access = host_access(project.store, ca_bundle=existing(ca_bundle, "--ca-bundle", folder=False))
+    service = project.service(given.image)
+    bundle = existing(given.ca_bundle, "--ca-bundle", folder=False)
+    access = host_access(project.store, ca_bundle=bundle)
     repository = registry.repository(reference, access.settings)
     repository.require_push()  # before gigabytes are fetched for it
-    found = selection.obtain(service, models, access, keep=keep)
+    found = selection.obtain(service, given.models, access, keep=given.store)
     if not found.layers:
         raise DocumentError(
             f"{service.name} has no models to push", remedy="name them in its models.yaml"
@@ -58,7 +48,7 @@ def push(
         "models": [model.destination for model in found.inside],
         "bytes_sent": sent.bytes,
     }
-    if as_json:
+    if given.json:
         console.out_json(result)
     else:
         console.out(f"{reference}@{sent.digest}  {sent.bytes / 1e6:.1f} MB sent")

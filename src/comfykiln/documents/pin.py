@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -103,7 +104,8 @@ def _parse(data: bytes, path: Path) -> tuple[Parsed, Pins]:
     if found.pins is None or is_packed(path):
         raise DocumentError(
             f"{path}: a {found.kind} holds no refs that can be pinned in place",
-            remedy=f"write a pinned copy: ./kiln snapshot.pin {path} --out FILE",
+            remedy="write a pinned copy: "
+            f"`./kiln snapshot.pin {shlex.quote(str(path))} --out FILE`",
         )
     return found.parse(data, str(path)), found.pins
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,5 +64,5 @@ def _require_size(model: LockedModel) -> None:
     if size != model.size:
         raise DriftError(
             f"models.lock says {model.size:,} bytes of {model.name}, its file has {size:,}",
-            remedy=f"lock it again: ./kiln models.lock --upgrade '{model.name}'",
+            remedy=f"lock it again: `./kiln models.lock --upgrade {shlex.quote(model.name)}`",
         )

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from comfykiln.network.access import Access
     from comfykiln.plan.services import Service
 
-CHOICES = ("all", "required", "skip")
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSet:

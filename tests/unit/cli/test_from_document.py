@@ -8,8 +8,7 @@ import yaml
 from tests.support.gathering import stand_in
 from tests.support.noderegistry import Registry, archive, published, registry
 
-from comfykiln.cli import build
-from comfykiln.cli.from_document import Flags
+from comfykiln.cli import build, options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,24 +35,9 @@ def shop(repository: Path) -> Iterator[Registry]:
 
 def built(root: Path, source: Path) -> None:
     """Build from a document as far as its engine."""
+    given = options.Build(target="cpu", image="mine", from_=str(source), export=False)
     with pytest.raises(ReachedError):
-        build.build(
-            root,
-            "cpu",
-            "mine",
-            Flags(source=str(source)),
-            tag=None,
-            origins="any",
-            git_mirror=None,
-            ca_bundle=None,
-            models="all",
-            archive=None,
-            push=None,
-            export=False,
-            cache=True,
-            keep=True,
-            as_json=False,
-        )
+        build.build(root, given)
 
 
 @pytest.mark.usefixtures("home")

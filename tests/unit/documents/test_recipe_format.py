@@ -247,7 +247,8 @@ def test_it_is_planned(checkout: Path) -> None:
 
 
 def test_help_and_the_page_name_it(checkout: Path) -> None:
-    assert "comfypack or deps." in kiln(checkout, "snapshot.convert", "--help")
+    told = " ".join(kiln(checkout, "snapshot.convert", "--help").split())
+    assert "the kind to write: snapshot, manifest, export, comfylock, comfypack, deps (" in told
     page = (checkout / "docs" / "documents.md").read_text(encoding="utf-8")
     assert "\n| `deps` | `deps.json` of comfy-cli | |\n" in page
 
