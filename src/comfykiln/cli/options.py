@@ -223,12 +223,6 @@ class DocumentCheck(Json):
     file: str = _document()
 
 
-def _writable() -> tuple[str, ...]:
-    from comfykiln.documents.formats import writable  # noqa: PLC0415  # not for other tasks
-
-    return writable()
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SnapshotConvert(Json):
     """The options of `snapshot.convert`."""
