@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from comfykiln.documents.formats import Parsed
     from comfykiln.network.indexes import IndexSettings
 
-_FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)$")
+_FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)\Z")
 
 
 def is_address(source: str) -> bool:

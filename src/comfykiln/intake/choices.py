@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from comfykiln.plan.origins import BaseSpec, ComfyUISpec, Origins
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-_ENDING = re.compile(r"(?i)(\.cpack)?\.(json|ya?ml|toml|zip|png|webp|tar|tar\.gz|tgz)$")
+_ENDING = re.compile(r"(?i)(\.cpack)?\.(json|ya?ml|toml|zip|png|webp|tar|tar\.gz|tgz)\Z")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 
 

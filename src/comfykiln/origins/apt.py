@@ -48,7 +48,7 @@ class _Source:
     @property
     def base(self) -> str:
         """The release without its pocket."""
-        return re.sub("-(updates|security)$", "", self.release)
+        return re.sub(r"-(updates|security)\Z", "", self.release)
 
     def doubts(self, suite: str) -> tuple[bool, ...]:
         """Sort key: the suite's own entries first, then what is surely Debian's archive."""

@@ -26,9 +26,9 @@ DIGEST_LENGTHS = {"sha256": 64, "blake3": 64, "autov1": 8, "autov2": 10, "autov3
 CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u200b\u202a-\u202e\u2066-\u2069\ufeff"
 _CONTROL = re.compile(f"[{CONTROLS}]")
 _SEPARATOR = re.compile(r"[/\\]")
-_NO_FILE = re.compile(r'[<>:"|?*]|\.$')
+_NO_FILE = re.compile(r'[<>:"|?*]|\.\Z')
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
-_REF_BAD = re.compile(rf"[ {CONTROLS}~^:?*\[\\]|\.\.|@\{{|//|/\.|\.lock(/|$)|^@$")
+_REF_BAD = re.compile(rf"[ {CONTROLS}~^:?*\[\\]|\.\.|@\{{|//|/\.|\.lock(/|\Z)|^@\Z")
 _SCP = re.compile(r"(?:[A-Za-z0-9_][\w.-]*@)(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[\w.~][^\s:]*)")
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _SECRET_QUERY = re.compile(

@@ -125,7 +125,7 @@ def _clone(node: Node) -> Iterator[Command]:
 def _unpack(node: Node) -> Iterator[Command]:
     """Download an archive and unpack what is inside its only top folder."""
     folder = f"custom_nodes/{node.name}"
-    is_zip = re.search(r"\.zip($|[?#])|/zip(ball)?/", node.url or "") is not None
+    is_zip = re.search(r"\.zip(\Z|[?#])|/zip(ball)?/", node.url or "") is not None
     file = f"{folder}.{'zip' if is_zip else 'tar.gz'}"
     download, fallback = (
         ("curl", "--fail", "--location", "--output", file, "--url", without_credentials(url))

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HF_PAGE = re.compile(r"/((?:datasets/|spaces/)?[^/]+(?:/[^/]+)?)/(?:resolve|blob)/([^/]+)/(.+)")
 _CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red")
 # What chooses among the files of a version; every model's primary file is of the type Model.
-_CHOICE = re.compile(r"(?i)(?:^|&)(?:size|fp|format|type=(?!model(?:&|$)))")
+_CHOICE = re.compile(r"(?i)(?:^|&)(?:size|fp|format|type=(?!model(?:&|\Z)))")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.ASCII)
 
 
@@ -78,7 +78,7 @@ def is_civitai(url: str) -> bool:
 
 
 def _query_version(query: str) -> str:
-    match = re.search(r"(?:^|&)modelVersionId=(\d+)(?:&|$)", query)
+    match = re.search(r"(?:^|&)modelVersionId=(\d+)(?:&|\Z)", query)
     return match[1] if match else ""
 
 
