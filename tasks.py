@@ -6,17 +6,22 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from invoke import Collection, Context, Task
-
 ROOT = Path(__file__).parent.resolve()
 sys.path.insert(0, str(ROOT / "src"))
 
-from comfykiln.cli.program import task, task_on  # noqa: E402  # the package lies beside this file, not installed
+# ruff: noqa: E402  # the package lies beside this file, and any other invoke ends here
+from comfykiln.cli.handover import hand_over
+
+hand_over(ROOT)
+
+from invoke import Collection, Context, Task
+
+from comfykiln.cli.program import task, task_on
 
 
 @task
 def doctor(_: Context, *, json: bool = False) -> None:
-    """Say what this machine can build and run, and how to mend what it cannot."""
+    """Say what this machine can build and run, and how to fix what it cannot."""
     from comfykiln.cli import doctor as the_doctor
 
     the_doctor.doctor(as_json=json)
@@ -216,12 +221,22 @@ def snapshot_convert(
 
 @task_on("file")
 def snapshot_pin(
-    _: Context, file: str, *, git_mirror: str | None = None, write: bool = True, json: bool = False
+    _: Context,
+    file: str,
+    *,
+    ref: str | None = None,
+    out: str | None = None,
+    git_mirror: str | None = None,
+    write: bool = True,
+    json: bool = False,
 ) -> None:
-    """Replace every branch, tag and short hash by its commit, shown as a diff."""
+    """Replace every branch, tag and short hash by its commit, shown as a diff; --out FILE copies.
+
+    Of an export, a pack, a workflow or a document at an address a pinned copy is written.
+    """
     from comfykiln.cli import documents
 
-    documents.snapshot_pin(file, git_mirror, write=write, as_json=json)
+    documents.snapshot_pin(file, git_mirror, ref=ref, out=out, write=write, as_json=json)
 
 
 @task_on("a", "b")
@@ -363,8 +378,8 @@ def models_push(
 
 def _collection(name: str, default: str | None = None, **tasks: Task[Any]) -> Collection:
     made = Collection(name)
-    for word, one in tasks.items():
-        made.add_task(one, name=word, default=word == default)
+    for word, entry in tasks.items():
+        made.add_task(entry, name=word, default=word == default)
     return made
 
 

@@ -293,7 +293,7 @@ def _count(record: Any, path: str) -> int:
     if value in (None, (), False, ""):
         return 0
     if name.endswith("[]"):
-        return sum(_count(one, rest) for one in value)
+        return sum(_count(entry, rest) for entry in value)
     return _count(value, rest)
 
 

@@ -39,7 +39,9 @@ def outcome(path: Path) -> tuple[str, str]:
     try:
         parsed = read(path)
     except FaultyDocumentError as error:
-        return "", "; ".join(dict.fromkeys(_reason(one.rule, one.problem) for one in error.records))
+        return "", "; ".join(
+            dict.fromkeys(_reason(record.rule, record.problem) for record in error.records)
+        )
     except DocumentError as error:
         return "", error.message.partition(": ")[2]
     return f"{parsed.kind} ({parsed.form})" if parsed.form else str(parsed.kind), ""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.intake import Wanted, choices, take
+from comfykiln.intake import FromOptions, choices, take
 from comfykiln.plan.project import Project
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +38,7 @@ def main() -> None:
     pinned = f"v{choices.newest(project.origins).version}"
     counts: Counter[tuple[str, str, str]] = Counter()
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        wanted = Wanted(source=str(path), name="counted")
+        wanted = FromOptions(source=str(path), name="counted")
         lenient = replace(wanted, comfyui=pinned, python_match="any")
         found = (outcome(project, wanted), outcome(project, lenient))
         if "--each" in sys.argv:
@@ -50,7 +50,7 @@ def main() -> None:
         print(f"| {name} | {count} | {first} | {second} |")
 
 
-def outcome(project: Project, wanted: Wanted) -> str:
+def outcome(project: Project, wanted: FromOptions) -> str:
     """Return `planned`, or why the document is refused."""
     try:
         take(project, wanted)

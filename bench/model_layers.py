@@ -53,8 +53,8 @@ class Models:
         self.layers = [
             contents.with_digest(layer, self.source, paths[0].parent / "cache")
             for layer in layers.arrange(
-                ModelFile(path=f"checkpoints/{path.name}", sha256=one, size=path.stat().st_size)
-                for one, path in by_digest.items()
+                ModelFile(path=f"checkpoints/{path.name}", sha256=entry, size=path.stat().st_size)
+                for entry, path in by_digest.items()
             )
         ]
 

@@ -40,14 +40,14 @@ MOST_OF_CP, MOST_MIB, MOST_SECONDS, LEAST_KEPT = 1.3, 256, 0.2, 0.9
 
 OURS = """
 import os, sys
-from comfykiln.models.bringing import Job, bring_all
+from comfykiln.models.download import Job, download_all
 from comfykiln.models.records import ModelSource
 url, sha256, layer = sys.argv[1:]
 job = Job(name="m", destination="vae/m.bench", criticality="required", sha256=sha256,
           sources=(ModelSource(url=url),), layer=layer)
-for one in bring_all([job], os.environ).values():
-    assert hasattr(one, "fetched"), one.reasons
-    print(one.fetched, one.kept)
+for result in download_all([job], os.environ).values():
+    assert hasattr(result, "fetched"), result.reasons
+    print(result.fetched, result.kept)
 """
 BOTO3 = """
 import boto3, os, sys
@@ -58,7 +58,7 @@ UNCHANGED = """
 import json, sys, time
 from pathlib import Path
 begin = time.perf_counter()
-from comfykiln.models.fetching import fetch
+from comfykiln.models.fetch import fetch
 from comfykiln.models.records import LockedModel
 model = LockedModel(name="m", destination="vae/m.bench", criticality="required", sources=(),
                     sha256=sys.argv[1], size=int(sys.argv[2]))

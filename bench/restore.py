@@ -43,7 +43,7 @@ from comfykiln.cli import build  # noqa: E402  # the same
 from comfykiln.engine import engine  # noqa: E402  # the same
 from comfykiln.gather.gather import gather  # noqa: E402
 from comfykiln.gather.node_lock import read_node_lock  # noqa: E402
-from comfykiln.gather.nodes import Reach  # noqa: E402
+from comfykiln.gather.nodes import Access  # noqa: E402
 from comfykiln.locking.inputs import one_family  # noqa: E402
 from comfykiln.locking.relock import comfyui_tree, nodes_of  # noqa: E402
 from comfykiln.network.host import settings_of_host, step_secrets  # noqa: E402
@@ -196,13 +196,13 @@ class Bench:
 def gathered(project: Project, tree: Path, mirrors: Path) -> NodeSet:
     """Gather the nodes of `complete` from the mirrors into the project's store."""
     service = project.service("complete")
-    reach = Reach(
+    access = Access(
         store=project.store,
         settings=settings_of_host(None),
         registry=project.origins.registry,
         mirror=mirrors,
     )
-    return nodes_of(project, service, tree, reach, read_node_lock(service.node_lock))
+    return nodes_of(project, service, tree, access, read_node_lock(service.node_lock))
 
 
 def write_context(root: Path, context: Path, tree: Path, mirrors: Path) -> None:
@@ -267,12 +267,13 @@ def report(count: int, runs: Mapping[str, list[Figures]]) -> None:
         walls, cpus = zip(*map(total, rounds), strict=True)
         wall[way], cpu[way] = statistics.median(walls), statistics.median(cpus)
         phases = ", ".join(
-            f"{name} {statistics.median(one[name][0] for one in rounds):.1f}" for name in rounds[0]
+            f"{name} {statistics.median(entry[name][0] for entry in rounds):.1f}"
+            for name in rounds[0]
         )
         print(f"  {way:<10}{wall[way]:7.1f} s, CPU {cpu[way]:6.1f} s ({phases})")
-    for one, other in (("plain", "ours"), ("plain", "ours warm"), ("ours", "hand")):
-        ratio, work = wall[one] / wall[other], cpu[one] / cpu[other]
-        print(f"  {one} / {other}: {ratio:.2f} (CPU {work:.2f})", flush=True)
+    for first, second in (("plain", "ours"), ("plain", "ours warm"), ("ours", "hand")):
+        ratio, work = wall[first] / wall[second], cpu[first] / cpu[second]
+        print(f"  {first} / {second}: {ratio:.2f} (CPU {work:.2f})", flush=True)
 
 
 def one_round(bench: Bench, project: Project, runs: dict[str, list[Figures]]) -> None:

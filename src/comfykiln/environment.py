@@ -91,7 +91,7 @@ class Node:
     document writes it; `commit` is the pin. `version` belongs to registry nodes, as does
     `registry_id`. `sha256` is that of the archive's bytes.
     Flags that are None were not stated. `install_order`: lower goes first.
-    `identifier` is the key under which a bundle lists the node, where it is not `name`.
+    `identifier` is the key under which an export lists the node, where it is not `name`.
     """
 
     name: str
@@ -209,7 +209,7 @@ class Digest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSource:
-    """Where a model can be had: the `url` of its bytes, and what its hub says of it."""
+    """Where a model is available: the `url` of its bytes, and what its hub says of it."""
 
     url: str
     page: str | None = None
@@ -274,7 +274,7 @@ class Workflow:
     `node_types` are the types used, sorted, core ones left out where they are known as such;
     `packs` the names of the nodes that provide them; `unresolved` the types no known pack provides.
     `node_map` are (type, pack) pairs, with None for a type that may be missing.
-    `path` is where a bundle keeps it.
+    `path` is where an export keeps it.
     """
 
     name: str
@@ -290,7 +290,7 @@ class Workflow:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Attachment:
-    """A file that travels with the environment: `path` with `/`, relative to the bundle's root.
+    """A file that travels with the environment: `path` with `/`, relative to the export's root.
 
     Development nodes' code (`dev_nodes/<name>/…`), `uv.lock`, overlays.
     """

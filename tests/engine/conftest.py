@@ -227,7 +227,7 @@ def make_line(root: Path, index: tuple[str, Path], stand_in: tuple[Path, str]) -
         '[tool.comfykiln]\nnodes = ["KilnTestNode"]\n',
         "utf-8",
     )
-    render.write(render.rendered(Project(root=root).plans(), root))
+    render.write(render.rendered(Project(root=root)))
     return Line(root=root, mirror=mirror, wheels=index[1])
 
 
@@ -253,8 +253,7 @@ def targets(index: str) -> dict[str, object]:
                 "apt": [],
                 "server": ["--cpu"],
                 "environment": {},
-                "run": [],
-                "device_nodes": [],
+                "accelerator": {"kind": "none"},
             }
             for name in ("cpu", "gpu")
         },

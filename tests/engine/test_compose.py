@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from comfykiln.plan.targets import load_targets
 from comfykiln.system.process import capture
 
 pytestmark = pytest.mark.engine
@@ -26,7 +27,7 @@ def _config(profile: str, **variables: str) -> dict[str, Any]:
     return services[profile]
 
 
-@pytest.mark.parametrize("profile", ["cpu", "cuda", "rocm", "xpu"])
+@pytest.mark.parametrize("profile", load_targets(ROOT / "images" / "targets.yaml").by_name)
 def test_a_profile_with_nothing_set(profile: str) -> None:
     service = _config(profile)
     assert service["image"] == f"comfykiln/core:{profile}"

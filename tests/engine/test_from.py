@@ -113,7 +113,10 @@ def test_a_snapshot(
     source = write_json(tmp_path / "snapshot.json", snapshot)
     made(line, nodes, source)
     said = capsys.readouterr()
-    assert {name: one["commit"] for name, one in found_nodes().items()} == {"one": one, "two": two}
+    assert {name: node["commit"] for name, node in found_nodes().items()} == {
+        "one": one,
+        "two": two,
+    }
     assert found_nodes()["one"]["classes"] == 1
     assert found_nodes()["two"]["disabled"] is True
     packages = receipt.read(engine.client(), REF)["found"]["packages"]
@@ -173,7 +176,7 @@ def test_a_manifest_with_nodes_of_every_method(
         source = write_json(tmp_path / "manifest.json", manifest)
         made(line, nodes, source, export=True, post_install="run")
     found = found_nodes()
-    assert {name: one["classes"] for name, one in found.items()} == {
+    assert {name: entry["classes"] for name, entry in found.items()} == {
         "by-git": 1,
         "by-archive": 1,
         "by-copy": 1,
@@ -185,7 +188,7 @@ def test_a_manifest_with_nodes_of_every_method(
     assert json.loads(shown("cat", "/app/.kiln/environment.json")) == {"KILN_SAID": "a $HOME 'b'"}
     record = receipt.read(engine.client(), REF)
     assert record["document"]["kind"] == "manifest"
-    assert [one["thing"] for one in record["document"]["differences"]] == ["torch"]
+    assert [entry["thing"] for entry in record["document"]["differences"]] == ["torch"]
     assert record["found"]["python"] == "3.13.5"
     (tarball,) = (line.root / "dist").glob("kilnfrom-cpu-*.tar.gz")
     assert b'name = "packaging"\nversion = "24.1"' in read_members(tarball)["uv.lock"]
@@ -209,7 +212,7 @@ def test_an_export_with_the_code_of_its_node(line: Line, nodes: Nodes, tmp_path:
     assert read(source).environment.nodes == environment.nodes
     made(line, nodes, source)
     found = found_nodes()
-    assert {name: one["classes"] for name, one in found.items()} == {"one": 1, "mine": 1}
+    assert {name: entry["classes"] for name, entry in found.items()} == {"one": 1, "mine": 1}
     assert shown("cat", "/app/custom_nodes/mine/__init__.py").encode() == code
 
 
@@ -231,4 +234,4 @@ def test_a_workflow(line: Line, nodes: Nodes, shop: Registry, tmp_path: Path) ->
     assert found["wired"]["commit"] == commit
     assert found["wired"]["url"] == "https://github.com/kiln-nodes/wired"
     assert found["kiln-flow"]["version"] == "3.1.0"
-    assert {one["classes"] for one in found.values()} == {1}
+    assert {entry["classes"] for entry in found.values()} == {1}

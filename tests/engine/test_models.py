@@ -273,7 +273,9 @@ def test_a_required_model_that_cannot_be_had(models: Line, bucket: tuple[str, Pa
     (bucket[1] / LARGE).write_bytes(b"something else")
     with pytest.raises(KilnError) as caught:
         build_line(models)
-    assert "required models cannot be had:\n  large.safetensors: s3://models/" in str(caught.value)
+    assert "required models are not available:\n  large.safetensors: s3://models/" in str(
+        caught.value
+    )
     assert docker("images", "-q", REPOSITORY) == ""
 
 

@@ -191,7 +191,7 @@ def test_single_files_and_everything_disabled(line: Line, nodes: Nodes) -> None:
     assert locked(line, nodes)["files"]["alone.py"] == sha256
     built = made(line, nodes)
     found = receipt.read(engine.client(), built.ref)["found"]["nodes"]
-    assert {name: (one["disabled"], one["imported"]) for name, one in found.items()} == {
+    assert {name: (entry["disabled"], entry["imported"]) for name, entry in found.items()} == {
         "alone.py": (False, True),
         "off": (True, False),
         "own_node.py": (True, False),

@@ -113,7 +113,7 @@ def test_a_comfy_cli_that_lies(line: Line, nodes: Nodes, clone: str, then: str, 
     lie = f"COPY --chmod=755 <<'KILN' /usr/local/lib/liar/comfy\n{liar}KILN\n"
     path = "ENV PATH=/usr/local/lib/liar:/app/.venv/bin:/usr/local/bin:/usr/bin:/bin\n"
     row.write_text(row.read_text("utf-8").replace(place, place + lie + path), "utf-8")
-    render.write(render.rendered(Project(root=line.root).plans(), line.root))
+    render.write(render.rendered(Project(root=line.root)))
     assert said in refused(line, nodes)
 
 

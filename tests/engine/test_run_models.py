@@ -11,7 +11,7 @@ from tests.support.modelfiles import locked, safetensors, sha256
 
 from comfykiln.bake.line import BuildOptions, build
 from comfykiln.cli import run
-from comfykiln.models.fetching import fetch
+from comfykiln.models.fetch import fetch
 from comfykiln.models.placing import mounts
 from comfykiln.plan.project import Project
 from comfykiln.system.store import Store

@@ -1,7 +1,7 @@
-"""What the real comfy-cli does with a snapshot today, so that we notice when it is mended.
+"""What the real comfy-cli does with a snapshot today, so that we notice when it is fixed.
 
 Each test is a row of the table in docs/restore.md. One that fails after an update of comfy-cli or
-of the Manager is good news: mend the table, and see whether our own step can be simpler.
+of the Manager is good news: fix the table, and see whether our own step can be simpler.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ def resolved(
         str(DATA / f"manifest-{name}.json"), as_json=True, platform="linux-x86_64"
     )
     said = json.loads(capsys.readouterr().out)
-    (argv,) = [one["argv"] for one in said["commands"] if one["stage"] == "packages"]
+    (argv,) = [entry["argv"] for entry in said["commands"] if entry["stage"] == "packages"]
     assert argv[:3] == ["uv", "pip", "install"]
     for file, text in said["files"].items():
         (folder / file).write_text(text, "utf-8")

@@ -100,7 +100,7 @@ class Lab:
     def versions(self) -> dict[str, str]:
         """Return name → version of the environment's packages."""
         ran = self.run(str(self.python), "-m", "pip", "list", "--format=json")
-        return {one["name"]: one["version"] for one in json.loads(ran.text)}
+        return {entry["name"]: entry["version"] for entry in json.loads(ran.text)}
 
 
 @contextmanager

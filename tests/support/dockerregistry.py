@@ -54,7 +54,7 @@ def ensure() -> None:
         apt.update(system.codename, "trixie")
     else:
         apt.update(system.codename)
-    apt.install(PROGRAMS)
+    apt.install(PROGRAMS, anywhere=PROGRAMS)
 
 
 @contextmanager

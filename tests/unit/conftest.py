@@ -46,3 +46,12 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def faults() -> Iterator[faultserver.FaultServer]:
     with faultserver.fault_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_git_of_the_caller() -> Iterator[None]:
+    """Tests started from a hook must not work on the repository whose hook it is."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("GIT_")]:
+            patch.delenv(name)
+        yield

@@ -58,7 +58,7 @@ def staged(plan: BuildPlan, gathered: Gathered, root: Path, restore: Path) -> It
 
 def _comfyui(gathered: Gathered, folder: Path) -> Path:
     """Return the ComfyUI tree: as pinned, or without those of its node files that are disabled."""
-    left_out = [one.name for one in gathered.nodes.files if one.own and one.disabled]
+    left_out = [file.name for file in gathered.nodes.files if file.own and file.disabled]
     if folder.exists():
         shutil.rmtree(folder)
     if not left_out:

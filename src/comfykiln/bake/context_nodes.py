@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 from comfykiln.gather.archives import members_of
 from comfykiln.locking.deplines import told_lines
 from comfykiln.locking.lockfiles import locked, stand_ins_in
-from comfykiln.locking.nodelines import normalized, rules_of
-from comfykiln.parsing.values import https
+from comfykiln.locking.nodelines import rules_of
+from comfykiln.parsing.values import https, normal_name
 from comfykiln.plan.plan import source_files
 from comfykiln.restore.plans import cloned_from
 from comfykiln.system import files
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from comfykiln.gather.gather import Gathered
     from comfykiln.gather.git_nodes import GatheredNode
     from comfykiln.gather.sources import GatheredSource
-    from comfykiln.git.repository import Repository
+    from comfykiln.git.repository import GitTree
     from comfykiln.plan.services import Service
     from comfykiln.plan.targets import Target
 
@@ -43,8 +43,8 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
             files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
     for archive in gathered.nodes.archives:
         _write_archive(archive, folder / "archives" / f"{archive.sha256}.zip")
-    for one in gathered.nodes.files:
-        files.copy(one.path, folder / "files" / one.name)
+    for file in gathered.nodes.files:
+        files.copy(file.path, folder / "files" / file.name)
     for pack in service.local_nodes:
         for path in source_files(pack):
             files.copy(path, folder / "local" / pack.name / path.relative_to(pack))
@@ -53,15 +53,15 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
         "snapshot": SNAPSHOT,
         "mirrors": mirrors([_as_cloned(node) for node in gathered.nodes.git]),
         "git": [_node(service, node) for node in gathered.nodes.git],
-        "archives": [_archive(service, one) for one in gathered.nodes.archives],
+        "archives": [_archive(service, archive) for archive in gathered.nodes.archives],
         "files": [
-            {"name": one.name, "disabled": one.disabled, "own": one.own}
-            for one in gathered.nodes.files
+            {"name": file.name, "disabled": file.disabled, "own": file.own}
+            for file in gathered.nodes.files
         ],
         "local": [pack.name for pack in service.local_nodes],
         "accepted": sorted(_accepted(service) | stood_in.keys()),
         "family": sorted(line.partition("==")[0] for line in gathered.torch.requirements),
-        "told": _told(service, target, gathered),
+        "told": _lines_beyond_comfy_cli(service, target, gathered),
     }
     files.write_bytes(folder / "restore.json", files.canonical_json(plan))
 
@@ -69,16 +69,18 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
 def _accepted(service: Service) -> set[str]:
     """Return what `comfy node deps` may complain about: lines, and packages by both spellings."""
     names = {*service.accepted, *service.drop}
-    return names | {normalized(name) for name in names}
+    return names | {normal_name(name) for name in names}
 
 
-def _told(service: Service, target: Target, gathered: Gathered) -> dict[str, dict[str, str]]:
+def _lines_beyond_comfy_cli(
+    service: Service, target: Target, gathered: Gathered
+) -> dict[str, dict[str, str]]:
     """Return the nodes' lines that comfy-cli cannot judge, by the nodes' folders."""
     lock = gathered.nodes.lock
     rules = rules_of(service, target, target.torch.requirements, lock)
     have = locked(service.package_lock) if service.package_lock.is_file() else {}
-    versions = {normalized(name): version for name, version in have.items()}
-    named = {(one.url, one.ref, one.subdirectory): one.name for one in lock.sources}
+    versions = {normal_name(name): version for name, version in have.items()}
+    named = {(source.url, source.ref, source.subdirectory): source.name for source in lock.sources}
     return {
         node.directory: told_lines(node, rules, versions, named) for node in gathered.nodes.packs
     }
@@ -88,37 +90,37 @@ def write_sources(sources: Sequence[GatheredSource], folder: Path) -> None:
     """Write what the packages row builds from git into `folder`."""
     plan = [
         {
-            "name": one.locked.name,
-            "url": one.locked.url,
-            "commit": one.locked.commit,
-            "subdirectory": one.locked.subdirectory,
+            "name": source.locked.name,
+            "url": source.locked.url,
+            "commit": source.locked.commit,
+            "subdirectory": source.locked.subdirectory,
             "repositories": [
                 {"mount": mount, "commit": repository.commit, "sha256": repository.sha256}
-                for mount, repository in one.repositories.items()
+                for mount, repository in source.repositories.items()
             ],
         }
-        for one in sources
+        for source in sources
     ]
     files.write_bytes(folder / "sources.json", files.canonical_json({"sources": plan}))
-    for one in sources:
-        for repository in one.repositories.values():
+    for source in sources:
+        for repository in source.repositories.values():
             files.copy(repository.pack, folder / "packs" / f"{repository.sha256}.pack")
 
 
-def _as_cloned(node: GatheredNode) -> dict[str, Repository]:
+def _as_cloned(node: GatheredNode) -> dict[str, GitTree]:
     """Return the node's repositories, its own by the address that comfy-cli clones it from."""
     address = cloned_from(node.pin.url, node.pin.directory)
     return {**node.repositories, "": replace(node.own, url=address)}
 
 
-def mirrors(wanted: Iterable[Mapping[str, Repository]]) -> list[dict[str, Any]]:
+def mirrors(wanted: Iterable[Mapping[str, GitTree]]) -> list[dict[str, Any]]:
     """Return the bare repositories that stand in for the hosts: path, commit, packs.
 
     `wanted` are repositories by their mounts, the first of each at its own top. One repository may
     be needed at several commits; its branch is at the first, a node's own.
     """
     found: dict[str, dict[str, Any]] = {}
-    every = [(depth, one) for mounts in wanted for depth, one in enumerate(mounts.values())]
+    every = [(depth, entry) for mounts in wanted for depth, entry in enumerate(mounts.values())]
     for _, repository in sorted(every, key=lambda pair: (pair[0] > 0, pair[1].url)):
         parts = urlsplit(repository.url)
         path = f"{parts.netloc}{parts.path}.git"
@@ -135,17 +137,17 @@ def _write_archive(archive: GatheredArchive, target: Path) -> None:
             made.writestr(zipfile.ZipInfo(name), data)
 
 
-def _archive(service: Service, one: GatheredArchive) -> dict[str, Any]:
-    rule = service.rule(one.directory)
+def _archive(service: Service, archive: GatheredArchive) -> dict[str, Any]:
+    rule = service.rule(archive.directory)
     return {
-        "directory": one.directory,
-        "registry_id": one.pin.registry_id,
-        "version": one.pin.version,
-        "sha256": one.sha256,
-        "disabled": one.pin.disabled,
+        "directory": archive.directory,
+        "registry_id": archive.pin.registry_id,
+        "version": archive.pin.version,
+        "sha256": archive.sha256,
+        "disabled": archive.pin.disabled,
         "copies": dict(rule.copies),
         "folders": list(rule.folders),
-        "install": one.install_script and rule.install == "run",
+        "install": archive.install_script and rule.install == "run",
     }
 
 
@@ -156,7 +158,9 @@ def _node(service: Service, node: GatheredNode) -> dict[str, Any]:
         "commit": node.pin.commit,
         "directory": node.pin.directory,
         "disabled": node.pin.disabled,
-        "submodules": {mount: one.commit for mount, one in node.repositories.items() if mount},
+        "submodules": {
+            mount: repository.commit for mount, repository in node.repositories.items() if mount
+        },
         "lacking": list(node.lacking),
         "copies": dict(rule.copies),
         "folders": list(rule.folders),

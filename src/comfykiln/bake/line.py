@@ -28,7 +28,7 @@ from comfykiln.system import console, files, process
 from comfykiln.verify import nodes, question, receipt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     import docker
 
@@ -220,15 +220,29 @@ def _bake(
         override = context.context.with_name(f"{plan.name}-override.json")
         files.write_bytes(override, files.canonical_json({"target": {plan.name: own}}))
         bake_files = [_bake_file(root, plan), override]
-        return _run_bake(bake_files, plan.name, root, cache=cache)
+        reads = [context.comfyui, *secrets.values()]
+        return _run_bake(bake_files, plan.name, root, reads=reads, cache=cache)
 
 
-def _run_bake(bake_files: list[Path], target: str, root: Path, *, cache: bool = True) -> str:
+def _run_bake(
+    bake_files: list[Path],
+    target: str,
+    root: Path,
+    *,
+    reads: Sequence[Path],
+    cache: bool = True,
+) -> str:
     progress = BuildProgress(verbose=bool(os.environ.get("KILN_VERBOSE")))
     metadata = root / ".kiln" / f"{target}-metadata.json"
     try:
         digest = engine.bake(
-            bake_files, target, cwd=root, metadata=metadata, on_line=progress, cache=cache
+            bake_files,
+            target,
+            cwd=root,
+            metadata=metadata,
+            on_line=progress,
+            reads=reads,
+            cache=cache,
         )
     except process.ProgramError as error:
         raise _explained(error, progress) from error
@@ -244,7 +258,7 @@ def _explained(error: process.ProgramError, progress: BuildProgress) -> KilnErro
     told = "\n".join(f"    {line}" for line in lines[-25:])
     return KilnError(
         f"the build step {progress.failed_name()!r} failed:\n{told}",
-        remedy="mend the cause and build again: finished steps are reused "
+        remedy="fix the cause and build again: finished steps are reused "
         "(KILN_VERBOSE=1 shows every line)",
     )
 
@@ -318,22 +332,23 @@ def _seal(
     root: Path, software: str, record: Mapping[str, Any], labels: dict[str, str], ref: str
 ) -> None:
     """Add the receipt as one more layer; only this gives the image its name."""
-    with tempfile.TemporaryDirectory(prefix="kiln-seal-") as folder:
-        context = Path(folder)
-        path = context / receipt.PATH.rpartition("/")[2]
+    with tempfile.TemporaryDirectory(prefix="kiln-seal-") as name:
+        folder = Path(name)
+        # A name of its own: BuildKit keeps what it got from a context of the same last name, and
+        # takes a file of the same size and time for the same.
+        path = folder / folder.name / receipt.PATH.rpartition("/")[2]
         files.write_bytes(path, files.canonical_json(record))
         os.utime(path, (record["plan"]["epoch"], record["plan"]["epoch"]))
+        # A file, as buildx 0.13 leaves a folder behind for each `dockerfile-inline`.
+        files.write_text(folder / "Dockerfile", SEAL_DOCKERFILE)
         target = {
-            "context": folder,
-            "dockerfile-inline": SEAL_DOCKERFILE,
+            "context": str(path.parent),
+            "dockerfile": str(folder / "Dockerfile"),
             "contexts": {"software": f"docker-image://{software}"},
             "args": {"SOURCE_DATE_EPOCH": str(record["plan"]["epoch"])},
             "labels": labels | {receipt.RECEIPT_LABEL: receipt.digest(record)},
             **_output([ref]),
         }
-        bake_file = context.with_name(f"{context.name}.json")
-        try:
-            files.write_bytes(bake_file, files.canonical_json({"target": {"sealed": target}}))
-            _run_bake([bake_file], "sealed", root)
-        finally:
-            bake_file.unlink(missing_ok=True)
+        bake_file = folder / "bake.json"
+        files.write_bytes(bake_file, files.canonical_json({"target": {"sealed": target}}))
+        _run_bake([bake_file], "sealed", root, reads=[folder])

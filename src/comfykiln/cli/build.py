@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from comfykiln.bake.line import BuildOptions
     from comfykiln.cli.from_document import Flags
-    from comfykiln.intake.records import Taken
+    from comfykiln.intake.records import Intake
     from comfykiln.models.records import LockedModel
     from comfykiln.plan.services import Service
 
@@ -52,10 +52,10 @@ def show_plan(
 
 
 def render_files(root: Path, *, check: bool) -> None:
-    """Write the generated files of images/ and the node pack, or check the committed ones."""
+    """Write every generated file and every copy, or check the committed ones."""
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
-    wanted = render.rendered(Project(root=root).plans(), root)
+    wanted = render.rendered(Project(root=root))
     if check:
         render.check(wanted, root)
         vendored.check(root)
@@ -69,24 +69,24 @@ def lock(
     root: Path, image: str | None, git_mirror: str | None, upgrade: tuple[str, ...] = ()
 ) -> None:
     """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
-    from comfykiln.locking.relock import reach_of, relock  # noqa: PLC0415  # as everywhere here
+    from comfykiln.locking.relock import access_of, relock  # noqa: PLC0415  # as everywhere here
 
     project = Project(root=root)
     service = project.service(image)
     mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    for path in relock(project, service, reach_of(project, mirror), upgrade):
+    for path in relock(project, service, access_of(project, mirror), upgrade):
         console.out(f"written: {path.relative_to(root)}")
 
 
 def check_lock(root: Path, image: str | None, git_mirror: str | None) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
-    from comfykiln.locking.relock import lock_inputs, reach_of  # noqa: PLC0415
+    from comfykiln.locking.relock import access_of, lock_inputs  # noqa: PLC0415
 
     project = Project(root=root)
     service = project.service(image)
     mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    inputs = lock_inputs(project, service, reach_of(project, mirror))
+    inputs = lock_inputs(project, service, access_of(project, mirror))
     locking.check_locks(service, inputs, project.package_index_build())
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
@@ -124,11 +124,11 @@ def build(
         export=export,
         cache=cache,
         models=_choice("--models", models, selection.CHOICES),
-        keep=_kept(archive, push, keep=keep),
+        keep=_require_some_place(archive, push, keep=keep),
         archive=_new_file(archive, "--archive"),
         push=push,
     )
-    taken = _taken(project, source, image)
+    taken = _taken(project, source, image, options.ca_bundle)
     plan = project.plan(target, taken.name if taken else image)
     _ensure_engine()
     if taken:
@@ -169,27 +169,29 @@ def flags(source: str | None, **given: str | None) -> Flags | None:
     return None
 
 
-def _taken(project: Project, source: Flags | None, image: str | None) -> Taken | None:
+def _taken(
+    project: Project, source: Flags | None, image: str | None, ca_bundle: Path | None = None
+) -> Intake | None:
     """Read the document that was named, if one was, and say what is to be said of it."""
     if source is None:
         return None
     from comfykiln.cli import from_document  # noqa: PLC0415  # documents, where they are used
 
-    taken = from_document.prepare(project, source, image)
+    taken = from_document.prepare(project, source, image, ca_bundle)
     from_document.tell(taken)
     return taken
 
 
-def _lock_document(project: Project, taken: Taken, options: BuildOptions, *, exact: bool) -> None:
+def _lock_document(project: Project, taken: Intake, options: BuildOptions, *, exact: bool) -> None:
     """Lock packages and models of an image from a document; `exact` refuses every difference."""
     from comfykiln.cli import from_document  # noqa: PLC0415  # documents, on demand
     from comfykiln.intake import differences  # noqa: PLC0415  # documents, on demand
-    from comfykiln.locking.relock import reach_of  # noqa: PLC0415  # as above
+    from comfykiln.locking.relock import access_of  # noqa: PLC0415  # as above
 
     for digest, data in taken.code.items():
         project.store.put([data], digest, source=taken.parsed.source)
-    reach = reach_of(project, options.git_mirror, options.ca_bundle, strict=options.strict)
-    found = from_document.lock(project, taken, reach)
+    access = access_of(project, options.git_mirror, options.ca_bundle, strict=options.strict)
+    found = from_document.lock(project, taken, access)
     from_document.tell_differences(found)
     if exact:
         differences.refuse(taken.name, found)
@@ -246,7 +248,7 @@ def model_mounts(locked: Sequence[LockedModel], inside: Mapping[str, str], image
             f"the image has other files of {', '.join(other)} than models.lock names, and shows "
             "its own (build it again to change that)"
         )
-    arguments, missing = mounts([one for one in locked if one.destination not in inside])
+    arguments, missing = mounts([entry for entry in locked if entry.destination not in inside])
     if missing:
         console.warn(
             f"neither in the image nor in the store, so not shown to ComfyUI: "
@@ -293,7 +295,7 @@ def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
     return value
 
 
-def _kept(archive: str | None, push: str | None, *, keep: bool) -> bool:
+def _require_some_place(archive: str | None, push: str | None, *, keep: bool) -> bool:
     """Return `keep`; models that are kept nowhere must go somewhere."""
     if not keep and archive is None and push is None:
         raise DocumentError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.git.command import git
 from comfykiln.system import console
 from comfykiln.system.process import ProgramError, capture, stream
 
@@ -47,7 +48,7 @@ def run_lint(root: Path = ROOT) -> None:
     if failed:
         raise KilnError(
             f"{len(failed)} of {len(checks)} checks found something: {', '.join(failed)}",
-            remedy="mend what is named above (`ruff format .` formats the Python sources)",
+            remedy="fix what is named above (`ruff format .` formats the Python sources)",
         )
     console.note(f"all {len(checks)} checks are clean")
 
@@ -63,9 +64,8 @@ def run_check(check: Check, root: Path) -> str:
 
 def repository_files(root: Path) -> list[str]:
     """Return the paths of all files in the checkout that git does not ignore, sorted."""
-    listing = capture(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=root
-    )
+    words = ("ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    listing = git(*words, repository=root / ".git", options=["-C", str(root)])
     names = {name for name in listing.split("\0") if name}
     return sorted(name for name in names if (root / name).is_file())
 
@@ -134,7 +134,7 @@ def _tool(name: str) -> str:
 def run_tests(tier: str | None = None, *, root: Path = ROOT) -> None:
     """Run the checks and all tiers of tests, or the one `tier` alone; the first failure ends it.
 
-    Tiers that need an engine are left out, with the reason said, where none can be had; in CI
+    Tiers that need an engine are left out, with the reason said, where none is available; in CI
     (CI=true) or when asked for by name, that is a `NotPossibleError`.
     """
     if tier is not None and tier not in TIERS:

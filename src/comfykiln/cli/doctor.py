@@ -1,4 +1,4 @@
-"""What this machine can build and run, and how to mend what it cannot: facts in, findings out."""
+"""What this machine can build and run, and how to fix what it cannot: facts in, findings out."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def doctor(*, as_json: bool, root: Path = ROOT) -> None:
     if not report.ready:
         raise NotPossibleError(
             "this machine cannot build the image core for cpu yet",
-            remedy="mend what is missing above",
+            remedy="fix what is missing above",
         )
 
 
@@ -36,10 +36,10 @@ def examine(root: Path = ROOT) -> Report:
     """
     from comfykiln.doctor.judge import judge  # noqa: PLC0415  # only this task needs it
     from comfykiln.doctor.machine import read_machine  # noqa: PLC0415  # the same
-    from comfykiln.doctor.needs import addresses, read_needs  # noqa: PLC0415  # the same
+    from comfykiln.doctor.needs import read_needs  # noqa: PLC0415  # the same
 
     needs = read_needs(root)
-    return judge(read_machine(addresses(needs)), needs)
+    return judge(read_machine(needs), needs)
 
 
 def as_data(report: Report) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from comfykiln.documents import read
 from comfykiln.documents.kinds import Kind
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import FaultyDocumentError
+from comfykiln.parsing.values import masked
 from comfykiln.system import console
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from comfykiln.documents.kinds import Parsed, Written
-    from comfykiln.documents.pin import Pinned
+    from comfykiln.documents.pin import Change, Pinned
     from comfykiln.parsing.faults import Note
 
 WRITABLE = (Kind.SNAPSHOT, Kind.MANIFEST, Kind.EXPORT, Kind.COMFYLOCK, Kind.COMFYPACK)
@@ -175,7 +176,7 @@ def _put(written: Written, source: str, out: str | None) -> Path | None:
                 f"{other} is there already and would be replaced",
                 remedy="name a new folder with --out",
             )
-    if target.exists() and target.samefile(source):
+    if target.exists() and Path(source).exists() and target.samefile(source):
         raise DocumentError(f"{target} is the document itself", remedy="name another file")
     for other, data in [*others, (target, written.data)]:
         write_bytes(other, data)
@@ -199,22 +200,34 @@ def _tell_losses(losses: Iterable[Note], kind: str) -> None:
 
 
 def snapshot_pin(
-    file: str, git_mirror: str | None = None, *, write: bool = True, as_json: bool = False
+    file: str,
+    git_mirror: str | None = None,
+    *,
+    ref: str | None = None,
+    out: str | None = None,
+    write: bool = True,
+    as_json: bool = False,
 ) -> None:
     """Replace branches, tags and abbreviated commits by commits and show the difference.
 
-    Nothing is written unless every one of them could be resolved. `git_mirror` is a folder of
-    repositories laid out as host/owner/repository.git.
+    A text is changed where it lies, or written to `out`; of all else (an export, a repository at
+    `ref`, a pack, a workflow, an address) a pinned copy is written to `out`. Nothing is written
+    unless every name could be resolved. `git_mirror` is a folder of repositories laid out as
+    host/owner/repository.git.
     """
     from comfykiln.documents.pin import pin  # noqa: PLC0415  # one task of several
+    from comfykiln.documents.pinnedcopy import is_text  # noqa: PLC0415  # the same
     from comfykiln.system.files import write_bytes  # noqa: PLC0415  # the same
 
     mirrors = _folder(git_mirror)
+    if not is_text(file, ref):
+        _pin_copy(file, ref, out, mirrors, write=write, as_json=as_json)
+        return
     path = Path(file)
     pinned = pin(path, mirrors)
     if write and pinned.after != pinned.before:
-        target = path.resolve()
-        write_bytes(target, pinned.after.encode(), mode=target.stat().st_mode & 0o777)
+        target = Path(out or file).resolve()
+        write_bytes(target, pinned.after.encode(), mode=path.stat().st_mode & 0o777)
     if as_json:
         console.out_json(_pin_data(file, pinned, written=write))
         return
@@ -222,12 +235,47 @@ def snapshot_pin(
         console.out(_unified(pinned, file))
     else:
         console.out(f"{file}: nothing to pin")
-    for change in pinned.changes:
+    _tell_changes(pinned.changes)
+    for warning in pinned.warnings:
+        console.warn(warning)
+
+
+def _tell_changes(changes: Iterable[Change]) -> None:
+    for change in changes:
         console.note(
             f"{change.name}: {change.before or 'unpinned'} is {change.commit[:10]} ({change.how})"
         )
-    for warning in pinned.warnings:
-        console.warn(warning)
+
+
+def _pin_copy(
+    source: str,
+    ref: str | None,
+    out: str | None,
+    mirrors: Path | None,
+    *,
+    write: bool,
+    as_json: bool,
+) -> None:
+    """Write a pinned copy of a document that cannot be changed where it lies, to `out`."""
+    from comfykiln.documents.pinnedcopy import advice, pinned_copy  # noqa: PLC0415  # the same
+
+    made = pinned_copy(source, ref, mirrors)
+    is_written = write and bool(made.changes)
+    if is_written and out is None:
+        raise DocumentError(
+            f"{masked(source)}: cannot be changed where it lies",
+            remedy=advice(source, made.written.kind, ref),
+        )
+    target = _put(_in_form(made.written, out), source, out) if is_written else None
+    if as_json:
+        changes = [asdict(change) for change in made.changes]
+        file = str(target) if target else None
+        losses = [asdict(note) for note in made.losses]
+        console.out_json({"source": source, "file": file, "changes": changes, "losses": losses})
+        return
+    _tell_changes(made.changes)
+    _tell_losses(made.losses, made.written.kind)
+    console.note(f"{target} is written" if target else f"{masked(source)}: nothing is written")
 
 
 def _folder(name: str | None) -> Path | None:
@@ -249,8 +297,6 @@ def _pin_data(file: str, pinned: Pinned, *, written: bool) -> dict[str, Any]:
 
 def _unified(pinned: Pinned, file: str) -> str:
     import difflib  # noqa: PLC0415  # one task of several
-
-    from comfykiln.parsing.values import masked  # noqa: PLC0415  # the same
 
     lines = difflib.unified_diff(
         pinned.before.splitlines(), pinned.after.splitlines(), file, file, lineterm=""

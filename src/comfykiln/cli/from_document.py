@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from comfykiln.errors import DocumentError, DriftError
-from comfykiln.intake import Wanted, differences, folder, models, take
+from comfykiln.intake import FromOptions, differences, folder, models, take
 from comfykiln.intake.records import PythonMatch, Strictness
+from comfykiln.network.host import settings_of_host
 from comfykiln.system import console, files
 
 if TYPE_CHECKING:
-    from comfykiln.gather.nodes import Reach
-    from comfykiln.intake.records import Difference, Taken
+    from comfykiln.gather.nodes import Access
+    from comfykiln.intake.records import Difference, Intake
     from comfykiln.plan.project import Project
     from comfykiln.plan.services import Service
 
@@ -34,9 +35,9 @@ class Flags:
     rules: str | None = None
 
 
-def wanted(flags: Flags, name: str | None) -> Wanted:
+def wanted(flags: Flags, name: str | None) -> FromOptions:
     """Return the options as records. Raises `DocumentError` for a value that is none of theirs."""
-    return Wanted(
+    return FromOptions(
         source=flags.source,
         ref=flags.ref,
         name=name,
@@ -51,19 +52,22 @@ def wanted(flags: Flags, name: str | None) -> Wanted:
 
 def _one_of(text: str | None, options: tuple[Any, ...], flag: str) -> Any:
     if text not in options:
-        listed = ", ".join(str(one) for one in options if one)
+        listed = ", ".join(str(option) for option in options if option)
         raise DocumentError(f"{flag} is {text!r}", remedy=f"use one of: {listed}")
     return text
 
 
-def prepare(project: Project, flags: Flags, name: str | None) -> Taken:
-    """Read the document and write the folder that it becomes; nothing is fetched."""
-    taken = take(project, wanted(flags, name))
+def prepare(
+    project: Project, flags: Flags, name: str | None, ca_bundle: Path | None = None
+) -> Intake:
+    """Read the document and write the folder that it becomes; nothing else is fetched."""
+    settings = settings_of_host(ca_bundle) if ca_bundle else None
+    taken = take(project, wanted(flags, name), settings)
     folder.write(project.root, taken)
     return taken
 
 
-def lock(project: Project, taken: Taken, reach: Reach) -> tuple[Difference, ...]:
+def lock(project: Project, taken: Intake, access: Access) -> tuple[Difference, ...]:
     """Solve the packages unless a lock of these very inputs is there; return what differs.
 
     An earlier lock of other packages has no say: equal documents are to give equal locks.
@@ -71,11 +75,11 @@ def lock(project: Project, taken: Taken, reach: Reach) -> tuple[Difference, ...]
     from comfykiln.locking import relock  # noqa: PLC0415  # plans need no solve
 
     service = project.service(taken.name)
-    if not _is_locked(project, service, reach):
+    if not _is_locked(project, service, access):
         for earlier in service.package_lock.parent.glob("*.txt"):
             earlier.unlink()
-        relock.relock(project, service, reach)
-    inputs = relock.lock_inputs(project, service, reach)
+        relock.relock(project, service, access)
+    inputs = relock.lock_inputs(project, service, access)
     wanted, stand_ins = taken.packages.preferred, project.targets.stand_ins
     found, unused = differences.compare(service, inputs, wanted, stand_ins)
     files.write_bytes(service.folder / folder.REPORT, folder.report(taken, found))
@@ -84,10 +88,10 @@ def lock(project: Project, taken: Taken, reach: Reach) -> tuple[Difference, ...]
     return found
 
 
-def lock_models(project: Project, taken: Taken, choice: str) -> None:
+def lock_models(project: Project, taken: Intake, choice: str) -> None:
     """Lock the models that the document names, unless a lock of these very models is there.
 
-    One that cannot be had is left out and told, unless the document calls it required. With the
+    One that is not available is left out and told, unless the document calls it required. With the
     `choice` skip nothing is asked for, and the image's list is empty.
     """
     if choice == "skip":
@@ -105,26 +109,28 @@ def lock_models(project: Project, taken: Taken, choice: str) -> None:
     except DriftError:
         with console.timed(f"lock the models of {taken.name}"), shown() as bars:
             found = locked_models(listed, upgrade=(), shown=bars)
-        for one in found.left_out:
-            reasons = "; ".join(one.reasons) or "it has no source"
-            console.warn(f"{one.name} ({one.criticality}) cannot be had and is left out: {reasons}")
+        for entry in found.left_out:
+            reasons = "; ".join(entry.reasons) or "it has no source"
+            console.warn(
+                f"{entry.name} ({entry.criticality}) is not available and is left out: {reasons}"
+            )
         write_lock(listed, found.models)
 
 
-def _is_locked(project: Project, service: Service, reach: Reach) -> bool:
+def _is_locked(project: Project, service: Service, access: Access) -> bool:
     from comfykiln import locking  # noqa: PLC0415  # as above
     from comfykiln.locking import relock  # noqa: PLC0415  # as above
 
     if not service.package_lock.is_file():
         return False
     try:
-        inputs = relock.lock_inputs(project, service, reach)
+        inputs = relock.lock_inputs(project, service, access)
         return locking.is_locked(service, inputs, project.package_index_build())
     except DriftError:
         return False  # it holds other nodes
 
 
-def tell(taken: Taken) -> None:
+def tell(taken: Intake) -> None:
     """Say what the document does not mean literally, and what is left out of it."""
     for note in taken.notes:
         console.note(str(note))
@@ -138,14 +144,14 @@ def tell_differences(found: tuple[Difference, ...]) -> None:
     if not found:
         return
     rows = [("asked", "the image has", "because")]
-    rows += [(f"{one.thing} {one.asked}", one.got, one.why) for one in found]
+    rows += [(f"{entry.thing} {entry.asked}", entry.got, entry.why) for entry in found]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     console.warn("the image differs from the document:")
     for asked, got, why in rows:
         console.warn(f"  {asked:<{widths[0]}}  {got:<{widths[1]}}  {why}")
 
 
-def as_data(taken: Taken) -> dict[str, Any]:
+def as_data(taken: Intake) -> dict[str, Any]:
     """Return what a document comes to, for `--json`."""
     return {
         "source": taken.parsed.source,
@@ -165,13 +171,13 @@ def as_data(taken: Taken) -> dict[str, Any]:
             "required": list(taken.packages.required),
             "preferred": dict(taken.packages.preferred),
         },
-        "models": [one.destination for one in taken.models],
-        "differences": [asdict(one) for one in taken.differences],
-        "notes": [asdict(one) for one in taken.notes],
+        "models": [model.destination for model in taken.models],
+        "differences": [asdict(difference) for difference in taken.differences],
+        "notes": [asdict(note) for note in taken.notes],
     }
 
 
-def show(taken: Taken, *, locked: bool) -> None:
+def show(taken: Intake, *, locked: bool) -> None:
     """Print what of a document is built: its nodes, packages and models; `locked`: was it ever."""
     parsed = taken.parsed
     form = f" ({parsed.form})" if parsed.form else ""
@@ -188,7 +194,7 @@ def show(taken: Taken, *, locked: bool) -> None:
         console.out("  lock     none yet: a build solves the packages, and the tag follows from it")
 
 
-def _models(taken: Taken) -> str:
-    names = [one.destination for one in taken.models]
+def _models(taken: Intake) -> str:
+    names = [model.destination for model in taken.models]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     return ", ".join(names[:SHOWN]) + more

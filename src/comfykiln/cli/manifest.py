@@ -35,7 +35,7 @@ def manifest_check(file: str, *, as_json: bool = False) -> None:
 
     As JSON: `source`, `valid`, then `faults`, or `bytes`, `notes` and `advice`.
     """
-    with _told(as_json=as_json):
+    with _faults_as_json(as_json=as_json):
         parsed, size = _read(file)
     advice = advise(parsed.environment, manifest_bytes=size)
     if as_json:
@@ -55,7 +55,7 @@ def manifest_commands(
 
     `platform` is this machine's unless given; `torch_backend` takes torch from its index.
     """
-    with _told(as_json=as_json):
+    with _faults_as_json(as_json=as_json):
         parsed, _ = _read(file)
     environment = _anchored(parsed.environment, Path(file).resolve().parent)
     made = steps.plan(environment, _platform(platform), torch_backend=torch_backend)
@@ -74,10 +74,10 @@ def manifest_commands(
 def _anchored(environment: Environment, folder: Path) -> Environment:
     """Return the environment with absolute paths: relative ones begin at the manifest's folder."""
     packages = tuple(
-        replace(one, path=str((folder / one.path).resolve()))
-        if one.path is not None and not is_windows_path(one.path)
-        else one
-        for one in environment.packages
+        replace(package, path=str((folder / package.path).resolve()))
+        if package.path is not None and not is_windows_path(package.path)
+        else package
+        for package in environment.packages
     )
     return replace(environment, packages=packages)
 
@@ -147,7 +147,7 @@ def _read(file: str) -> tuple[Parsed, int]:
 
 
 @contextmanager
-def _told(*, as_json: bool) -> Iterator[None]:
+def _faults_as_json(*, as_json: bool) -> Iterator[None]:
     """Print the faults of a document as JSON before its error goes on."""
     try:
         yield

@@ -14,7 +14,7 @@ from comfykiln.system import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comfykiln.models.fetching import FetchResult
+    from comfykiln.models.fetch import FetchResult
     from comfykiln.models.records import ImageFolder, LockedModel, ModelList
 
 CHOICES = ("all", "required")
@@ -38,9 +38,11 @@ def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
         else:
             with console.timed(f"lock the models of {service.name}"), shown() as bars:
                 locked = lock_models(models, upgrade=names, shown=bars)
-            for one in locked.left_out:
-                console.warn(f"{one.name} ({one.criticality}) is not in the lock: it cannot be had")
-                for reason in one.reasons or ("it has no source",):
+            for entry in locked.left_out:
+                console.warn(
+                    f"{entry.name} ({entry.criticality}) is not in the lock: it is not available"
+                )
+                for reason in entry.reasons or ("it has no source",):
                     console.note(reason)
             write_lock(models, locked.models)
             console.out(f"written: {_relative(root, models)} ({len(locked.models)} models)")
@@ -50,7 +52,7 @@ def fetch(
     root: Path, image: str | None, to: str | None, only: str, models: str, *, as_json: bool
 ) -> None:
     """Bring the locked models into the store, and with `to` into a folder laid out as models/."""
-    from comfykiln.models.fetching import fetch as bring  # noqa: PLC0415
+    from comfykiln.models.fetch import fetch as bring  # noqa: PLC0415
     from comfykiln.models.progress import shown  # noqa: PLC0415
 
     if models not in CHOICES:
@@ -149,7 +151,7 @@ def _require_folder(to: str, wanted: Sequence[LockedModel]) -> None:
 def _wanted(root: Path, image: str | None, only: str, models: str) -> list[LockedModel]:
     from comfykiln.models.lockfile import load_lock  # noqa: PLC0415
 
-    locked = [(one.name, m) for one in _services(root, image) for m in load_lock(one)]
+    locked = [(service.name, m) for service in _services(root, image) for m in load_lock(service)]
     names = {name.strip() for name in only.split(",") if name.strip()}
     known = {model.name for _, model in locked}
     if unknown := ", ".join(sorted(names - known)):
@@ -177,34 +179,34 @@ def _named_apart(chosen: Sequence[tuple[str, LockedModel]]) -> list[LockedModel]
 
 
 def _placed(wanted: Sequence[LockedModel], result: FetchResult, folder: Path) -> dict[str, str]:
-    """Copy what was had to its destination below `folder`, where it is not there already."""
+    """Copy what was fetched to its destination below `folder`, where it is not there already."""
     from comfykiln.models.placing import place  # noqa: PLC0415
 
-    done = {one.name for one in result.done}
+    done = {entry.name for entry in result.done}
     return {model.name: str(place(model, folder)) for model in wanted if model.name in done}
 
 
 def _tell(wanted: Sequence[LockedModel], result: FetchResult) -> None:
     from comfykiln.models.progress import amount  # noqa: PLC0415
 
-    for one in result.done:
-        how = "in the store" if not one.source else f"{amount(one.fetched)} from {one.source}"
-        kept = f", {amount(one.kept)} kept from before" if one.kept else ""
-        console.out(f"{one.name}: {amount(one.size)}, {how}{kept}")
-    fetched = sum(one.fetched for one in result.done)
+    for entry in result.done:
+        how = "in the store" if not entry.source else f"{amount(entry.fetched)} from {entry.source}"
+        kept = f", {amount(entry.kept)} kept from before" if entry.kept else ""
+        console.out(f"{entry.name}: {amount(entry.size)}, {how}{kept}")
+    fetched = sum(entry.fetched for entry in result.done)
     console.out(f"{len(result.done)} of {len(wanted)} models; {amount(fetched)} fetched")
 
 
 def _refuse_missing(result: FetchResult, *, everything: bool) -> None:
-    for one in result.failed:
-        console.warn(f"{one.name} ({one.criticality}) cannot be had")
-        for reason in one.reasons or ("it has no source",):
+    for entry in result.failed:
+        console.warn(f"{entry.name} ({entry.criticality}) is not available")
+        for reason in entry.reasons or ("it has no source",):
             console.note(reason)
     needed = [o.name for o in result.failed if everything or o.criticality == "required"]
     if needed:
         raise KilnError(
-            f"{len(needed)} model(s) cannot be had: {', '.join(needed)}",
-            remedy="mend a source, or add one: ./kiln models.add-source",
+            f"{len(needed)} model(s) are not available: {', '.join(needed)}",
+            remedy="fix a source, or add one: ./kiln models.add-source",
         )
 
 
@@ -214,10 +216,10 @@ def _as_data(
     layers = {model.name: model.layer for model in wanted}
     return {
         "done": [
-            asdict(one) | {"layer": layers[one.name], "path": placed.get(one.name)}
-            for one in result.done
+            asdict(entry) | {"layer": layers[entry.name], "path": placed.get(entry.name)}
+            for entry in result.done
         ],
-        "failed": [asdict(one) for one in result.failed],
+        "failed": [asdict(entry) for entry in result.failed],
     }
 
 

@@ -66,7 +66,7 @@ def _caught(function: Callable[P, None]) -> Callable[P, None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise invoke.Exit(code=0) from error
         except OSError as error:
-            raise invoke.Exit(f"error: {_told(error)}", KilnError.exit_code) from error
+            raise invoke.Exit(f"error: {_meaning(error)}", KilnError.exit_code) from error
         except RuntimeError as error:
             if _has_home():
                 raise
@@ -86,7 +86,7 @@ def _has_home() -> bool:
     return os.path.expanduser("~") != "~"  # noqa: PTH111  # pathlib's raises what is judged here
 
 
-def _told(error: OSError) -> KilnError:
+def _meaning(error: OSError) -> KilnError:
     """Return what a failed call of the system means: the file, the reason, what to look at.
 
     The errors of the engine's client and of HTTP are `OSError` too, with no number of the system's.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from comfykiln.doctor.devices import find_nodes
 from comfykiln.engine import engine
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.models.placing import csv_field
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from comfykiln.plan.targets import Target
 
@@ -38,17 +39,21 @@ def command(
         source = csv_field(f"source={models}")
         argv.append(f"--mount=type=bind,{source},target=/app/models")
     argv += mounts
-    argv += [*target.run, *(f"--group-add={group}" for group in device_groups(target))]
+    argv += [
+        *target.accelerator.flags,
+        *(f"--group-add={group}" for group in device_groups(target)),
+    ]
     return [*argv, ref]
 
 
 def device_groups(target: Target) -> list[int]:
     """Return the group ids that own the target's device files on this machine."""
-    return sorted({Path(node).stat().st_gid for node in target.device_nodes if Path(node).exists()})
+    found = [node for pattern in target.accelerator.nodes for node in find_nodes(pattern)]
+    return sorted({node.group for node in found})
 
 
 def require_runnable(target: Target, ref: str, port: int) -> None:
-    """Raise one clear error when the image, the port or the target's devices are not to be had."""
+    """Raise one clear error when the image, the port or the target's devices are not available."""
     require_port(port)
     engine.connect()
     engine.require_image(engine.client(), ref)
@@ -60,16 +65,18 @@ def models_inside(ref: str) -> dict[str, str]:
     from comfykiln.oci import images  # noqa: PLC0415  # where it is used
 
     image = engine.require_image(engine.client(), ref)
-    return {one["path"]: one["sha256"] for one in images.models_told(engine.labels(image))}
+    return {
+        entry["path"]: entry["sha256"] for entry in images.labelled_models(engine.labels(image))
+    }
 
 
 def require_devices(target: Target) -> None:
     """Raise `NotPossibleError` that names the target's device files that this machine lacks."""
-    missing = [node for node in target.device_nodes if not Path(node).exists()]
+    missing = [pattern for pattern in target.accelerator.nodes if not find_nodes(pattern)]
     if missing:
         raise NotPossibleError(
             f"this machine has no {' and no '.join(missing)}, which {target.name} needs",
-            remedy="install the GPU's kernel driver, or use --target cpu (./kiln doctor says more)",
+            remedy="install its kernel driver, or use --target cpu (./kiln doctor says more)",
         )
 
 

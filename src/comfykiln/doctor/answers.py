@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 PATIENCE = 3.0  # seconds for one origin
 DEADLINE = 6.0  # seconds for all of them; a name server may be slower than any time-out of ours
 PACKAGE_INDEX = "package-index"
-# What a filtering proxy answers in an origin's place.
-REFUSED = {403, 407}
+# What a proxy answers in an origin's place: it filters, or does not get there itself.
+REFUSED = {403, 407, 502, 503, 504}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reach:
+class Answer:
     """Whether one origin answers; `fault` is empty when it does."""
 
     name: str
@@ -42,7 +42,7 @@ def reach_origins(
     environ: Mapping[str, str],
     settings: PipSettings,
     bundle: Path | None,
-) -> tuple[Reach, ...]:
+) -> tuple[Answer, ...]:
     """Ask every one of `addresses` (by name) and the package index, all at the same time."""
     checks: dict[str, Callable[[], str]] = {
         name: partial(ask_address, address, bundle) for name, address in addresses.items()
@@ -51,7 +51,7 @@ def reach_origins(
     return together(checks, deadline=DEADLINE)
 
 
-def together(checks: Mapping[str, Callable[[], str]], *, deadline: float) -> tuple[Reach, ...]:
+def together(checks: Mapping[str, Callable[[], str]], *, deadline: float) -> tuple[Answer, ...]:
     """Run all checks at once and give up on those that need more than `deadline` seconds.
 
     Daemon threads, since a name server that is silent cannot be interrupted, and must not keep
@@ -69,7 +69,7 @@ def together(checks: Mapping[str, Callable[[], str]], *, deadline: float) -> tup
             break
         faults[name] = fault
     late = f"no answer within {deadline:g} s"
-    return tuple(Reach(name=name, fault=faults.get(name, late)) for name in checks)
+    return tuple(Answer(name=name, fault=faults.get(name, late)) for name in checks)
 
 
 def _answer(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ class State(StrEnum):
 
     OK = "ok"
     LIMITED = "limited"  # works, within the limits that the text names
+    UNKNOWN = "unknown"  # cannot be judged from here, for the reason that the text gives
     MISSING = "missing"
 
 
@@ -26,6 +27,12 @@ class Finding:
     state: State
     text: str
     remedy: str = ""
+
+    def doubted(self, why: str) -> Finding:
+        """Return this as one that cannot be judged, for `why`; what is missing stays missing."""
+        if self.state is State.MISSING:
+            return self
+        return replace(self, state=State.UNKNOWN, text=f"{self.text}, but {why}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +47,7 @@ class Report:
 
     @property
     def ready(self) -> bool:
-        """Tell whether the image `core` for the target cpu can be built here."""
+        """Tell whether nothing is known to be in the way of building `core` for cpu here."""
         return self["build.cpu"].state is not State.MISSING
 
 
@@ -57,6 +64,11 @@ def ok(name: str, text: str) -> Finding:
 def limited(name: str, text: str, remedy: str) -> Finding:
     """Return the finding for a thing that works within the limits `text` names."""
     return Finding(id=name, state=State.LIMITED, text=text, remedy=remedy)
+
+
+def unknown(name: str, text: str, remedy: str = "") -> Finding:
+    """Return the finding for a thing that cannot be judged, for the reason that `text` gives."""
+    return Finding(id=name, state=State.UNKNOWN, text=text, remedy=remedy)
 
 
 def missing(name: str, text: str, remedy: str) -> Finding:

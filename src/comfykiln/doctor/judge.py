@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln.doctor.accelerators import judge_run
 from comfykiln.doctor.answers import PACKAGE_INDEX
-from comfykiln.doctor.findings import Finding, Report, State, dotted, limited, missing, ok
+from comfykiln.doctor.findings import Finding, Report, State, dotted, limited, missing, ok, unknown
 from comfykiln.doctor.needs import REGISTRY
 from comfykiln.setup.engine_info import OLDEST_BUILDX, OLDEST_ENGINE
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 GIGA = 10**9
 # Findings without which nothing can be built; Python packages come from the index in any case.
 BUILD_NEEDS = {"git", "uv", "engine", "buildx", "ca-bundle", f"network.{PACKAGE_INDEX}"}
+ARCHITECTURES = ("x86_64", "amd64")
 FREE = "free some space (`docker system df` shows what the engine holds)"
 LEAST_MEMORY = 4 * GIGA  # bytes to start ComfyUI and to load its smallest models
 CONTAINERD_STORE = (
@@ -37,8 +38,9 @@ def judge(machine: Machine, needs: Sequence[Needs]) -> Report:
         *_network(machine),
     ]
     lacking = {finding.id for finding in findings if finding.state is State.MISSING}
-    findings += [_build(need, machine, lacking) for need in needs]
-    findings += [judge_run(need, machine) for need in needs]
+    doubtful = {finding.id for finding in findings if finding.state is State.UNKNOWN}
+    findings += [_build(need, machine, lacking, doubtful) for need in needs]
+    findings += [judge_run(need, machine, lacking, doubtful) for need in needs]
     return Report(findings=tuple(findings))
 
 
@@ -47,62 +49,70 @@ def _tools(machine: Machine) -> Iterator[Finding]:
     for name, version in (("git", machine.git), ("uv", machine.uv)):
         if version:
             yield ok(name, dotted(version))
-        else:
+        elif version is None:
             yield missing(name, f"{name} is not installed", f"install {name}")
-    if machine.mmdebstrap and not machine.newuidmap:
-        yield limited(
-            "mmdebstrap",
-            "works for root alone here: base images come from docker.io only",
-            "install uidmap, or build as root",
-        )
-    elif machine.mmdebstrap:
-        yield ok("mmdebstrap", "base images can be made from Debian packages, with no registry")
-    else:
-        yield limited(
-            "mmdebstrap",
-            "not installed: base images come from docker.io only",
-            "install mmdebstrap" if machine.apt else "",
-        )
+        else:
+            yield unknown(name, f"{name} is there, but tells no version", f"run `{name} --version`")
+    yield _mmdebstrap(machine)
+
+
+def _mmdebstrap(machine: Machine) -> Finding:
+    only = "base images come from docker.io only"
+    if not machine.mmdebstrap:
+        remedy = "install mmdebstrap" if machine.apt else ""
+        return limited("mmdebstrap", f"not installed: {only}", remedy)
+    if not machine.newuidmap:
+        remedy = "install uidmap, or build as root"
+        return limited("mmdebstrap", f"works for root alone here: {only}", remedy)
+    if machine.mmdebstrap_fault:
+        return limited("mmdebstrap", f"of no use here: {machine.mmdebstrap_fault}; {only}", "")
+    return ok("mmdebstrap", "base images can be made from Debian packages, with no registry")
 
 
 def _engine(machine: Machine) -> Iterator[Finding]:
-    engine = machine.engine
-    if engine is None and "permission denied" in machine.engine_complaint.lower():
-        said = _one_line(machine.engine_complaint)
-        yield missing(
-            "engine",
-            f"a Docker engine runs here, but you may not use it: {said}",
-            "run `sudo usermod -aG docker $USER` and log in again",
-        )
-    elif engine is None:
-        yield missing(
-            "engine",
-            f"no Docker engine answers: {_one_line(machine.engine_complaint)}",
-            "start a task that needs one with ./kiln, as root, on Debian or Ubuntu; elsewhere "
-            f"install Docker Engine {dotted(OLDEST_ENGINE)} or newer",
-        )
-    elif engine.version < OLDEST_ENGINE:
-        yield missing(
-            "engine",
-            f"Docker {dotted(engine.version)} is older than {dotted(OLDEST_ENGINE)}",
-            "upgrade the engine",
-        )
-    else:
-        yield ok("engine", f"Docker {dotted(engine.version)} on {engine.system}")
+    yield _daemon(machine)
     yield _plugin("buildx", machine.buildx, OLDEST_BUILDX)
     yield _plugin("compose", machine.compose, (2,))
-    if engine is not None:
-        yield _image_store(engine.containerd_store, engine.storage)
+    if machine.engine is not None:
+        yield _image_store(machine.engine.containerd_store, machine.engine.storage)
+
+
+def _daemon(machine: Machine) -> Finding:
+    engine, oldest = machine.engine, dotted(OLDEST_ENGINE)
+    if engine is None:
+        said = _one_line(machine.engine_complaint)
+        if machine.engine_remedy:
+            return missing("engine", said, machine.engine_remedy)
+        return missing(
+            "engine",
+            f"no Docker engine answers: {said}",
+            "start a task that needs one with ./kiln, as root, on Debian or Ubuntu; elsewhere "
+            f"install Docker Engine {oldest} or newer",
+        )
+    if not engine.version:
+        text = (
+            f"the engine tells no version that can be read, so it is taken for one before {oldest}"
+        )
+        return missing("engine", text, f"install Docker Engine {oldest} or newer")
+    if engine.version < OLDEST_ENGINE:
+        text = f"Docker {dotted(engine.version)} is older than {oldest}"
+        return missing("engine", text, "upgrade the engine (docs/setup.md has the commands)")
+    text = f"Docker {dotted(engine.version)} on {engine.system}, {engine.architecture or 'unknown'}"
+    if engine.architecture not in ARCHITECTURES:
+        return unknown("engine", f"{text}: images are built and tried on {ARCHITECTURES[0]} only")
+    return ok("engine", text)
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _plugin(name: str, version: Version, oldest: Version) -> Finding:
-    if version >= oldest:
+def _plugin(name: str, version: Version | None, oldest: Version) -> Finding:
+    if version and version >= oldest:
         return ok(name, dotted(version))
     why = f"{dotted(version)} is older than {dotted(oldest)}" if version else "not installed"
+    if version == ():
+        why = f"tells no version that can be read, so it is taken for one before {dotted(oldest)}"
     remedy = f"install docker-{name} {dotted(oldest)} or newer (a plugin of the docker client)"
     if name == "compose":
         return limited(name, f"{why}: compose.yaml cannot be used", remedy)
@@ -124,9 +134,11 @@ def _capacity(machine: Machine, needs: Sequence[Needs]) -> Iterator[Finding]:
     engine = machine.engine
     memory = engine.memory if engine else machine.memory
     cpus = engine.cpus if engine else machine.cpus
-    yield ok("cpus", str(cpus))
+    yield ok("cpus", str(cpus)) if cpus else unknown("cpus", "the engine does not tell")
     text = f"{memory / GIGA:.1f} GB"
-    if memory >= LEAST_MEMORY:
+    if not memory:
+        yield unknown("memory", "the engine does not tell")
+    elif memory >= LEAST_MEMORY:
         yield ok("memory", text)
     else:
         yield limited("memory", f"{text}: too little for most models", "add memory or swap")
@@ -136,7 +148,7 @@ def _capacity(machine: Machine, needs: Sequence[Needs]) -> Iterator[Finding]:
 
 def _disk(free: int | None, root: str, needs: Sequence[Needs]) -> Finding:
     if free is None:
-        return limited("disk", f"{root} is not on this machine: its free space is unknown", "")
+        return unknown("disk", f"{root} of the engine cannot be seen from here: how much is free?")
     text = f"{free / GIGA:.0f} GB free for the engine ({root})"
     short = [f"{n.target} ({n.room / GIGA:.0f} GB)" for n in needs if free < n.room]
     if short:
@@ -156,22 +168,22 @@ def _network(machine: Machine) -> Iterator[Finding]:
     yield ok("proxies", ", ".join(machine.proxies) or "none")
     if machine.ca_bundle is None:
         yield limited("ca-bundle", "none on this machine", "install ca-certificates")
-    elif machine.ca_bundle_readable:
+    elif not machine.ca_bundle_fault:
         yield ok("ca-bundle", str(machine.ca_bundle))
     else:
         yield missing(
             "ca-bundle",
-            f"{machine.ca_bundle} cannot be read",
-            "mend SSL_CERT_FILE, PIP_CERT or REQUESTS_CA_BUNDLE",
+            f"{machine.ca_bundle}: {machine.ca_bundle_fault}",
+            "fix SSL_CERT_FILE, PIP_CERT or REQUESTS_CA_BUNDLE",
         )
 
 
-def _build(need: Needs, machine: Machine, missing_ids: set[str]) -> Finding:
+def _build(need: Needs, machine: Machine, missing_ids: set[str], doubtful: set[str]) -> Finding:
     """Judge whether `core` can be built for a target, and by which origins."""
     name = f"build.{need.target}"
     reached = {reach.name for reach in machine.reach if not reach.fault}
     lacking = sorted(missing_ids & BUILD_NEEDS)
-    if not (machine.mmdebstrap and machine.newuidmap) and REGISTRY not in reached:
+    if _mmdebstrap(machine).state is not State.OK and REGISTRY not in reached:
         lacking.append(f"a base image ({REGISTRY} or mmdebstrap)")
     if need.git_host not in reached and not need.sdist:
         lacking.append(f"ComfyUI ({need.git_host})")
@@ -184,7 +196,10 @@ def _build(need: Needs, machine: Machine, missing_ids: set[str]) -> Finding:
             lacking.append(f"{room / GIGA:.0f} GB of free disk")
     if lacking:
         return missing(name, f"not from here, for want of: {', '.join(lacking)}", "")
-    return _built(name, need, reached, by_stand_in=by_stand_in)
+    found = _built(name, need, reached, by_stand_in=by_stand_in)
+    if doubts := sorted(doubtful & (BUILD_NEEDS | {"disk"})):
+        return found.doubted(f"cannot be judged here: {', '.join(doubts)}")
+    return found
 
 
 def _built(name: str, need: Needs, reached: set[str], *, by_stand_in: bool) -> Finding:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from comfykiln.plan.accelerators import Accelerator
     from comfykiln.plan.origins import ComfyUISpec, TorchFamily
     from comfykiln.plan.targets import Target
 
@@ -36,9 +37,8 @@ class Needs:
     stand_in_room: int
     git_host: str
     sdist: bool  # ComfyUI is on the package index, too
-    nvidia: bool
-    kfd: bool
-    render: bool
+    suite: str  # the Debian release of the base
+    accelerator: Accelerator
 
     def room_for(self, images: Sequence[str], *, by_stand_in: bool) -> int:
         """Return the free bytes that the next build wants, `images` being there already."""
@@ -65,7 +65,7 @@ def _needs(
     project: Project, target: Target, release: ComfyUISpec, families: Sequence[TorchFamily]
 ) -> Needs:
     torch = target.torch
-    family = next((one for one in families if _serves(one, target)), None)
+    family = next((family for family in families if _serves(family, target)), None)
     local = family.local if family else ""
     size = project.targets.torch_gigabytes(local) if family else torch.gigabytes
     git = next((o.url for o in release.origins if isinstance(o, GitOrigin)), "")
@@ -79,9 +79,8 @@ def _needs(
         stand_in_room=bytes_needed(size, rebuild=False),
         git_host=urlsplit(git).hostname or "",
         sdist=any(isinstance(origin, SdistOrigin) for origin in release.origins),
-        nvidia=any(flag.startswith("--gpus") for flag in target.run),
-        kfd="/dev/kfd" in target.device_nodes,
-        render=any(node.startswith("/dev/dri/") for node in target.device_nodes),
+        suite=project.service(IMAGE).suite,
+        accelerator=target.accelerator,
     )
 
 

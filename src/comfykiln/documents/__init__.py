@@ -16,6 +16,7 @@ from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
     from comfykiln.environment import Environment
+    from comfykiln.network.indexes import IndexSettings
 
 __all__ = ["Kind", "Parsed", "Written", "module_of", "read", "write"]
 
@@ -29,17 +30,20 @@ _FOLDERS = {
 }
 
 
-def read(source: str | Path, *, ref: str | None = None) -> Parsed:
+def read(
+    source: str | Path, *, ref: str | None = None, settings: IndexSettings | None = None
+) -> Parsed:
     """Return the document at `source`, a path or an https address, whatever its kind.
 
-    `ref` is the branch, tag or commit, where `source` is a git repository.
+    `ref` is the branch, tag or commit, where `source` is a git repository. `settings` say how a
+    host is reached, those of this machine where there are none.
     Raises `DocumentError` (exit code 2) that names every fault with its place.
     """
     if isinstance(source, str) and ":" in source:
         from comfykiln.documents import remote  # noqa: PLC0415  # addresses only
 
         if remote.is_address(source):
-            return remote.read(source, ref, read)
+            return remote.read(source, ref, read, settings)
     if ref is not None:
         from comfykiln.documents.export.format import read_repository  # noqa: PLC0415  # exports only
 

@@ -95,7 +95,7 @@ def _by_keys(document: Mapping[str, Any]) -> Kind | None:
         return Kind.COMFYLOCK
     if isinstance(nodes, dict):
         return Kind.SNAPSHOT
-    if isinstance(nodes, list) and not any(isinstance(one, str) for one in nodes):
+    if isinstance(nodes, list) and not any(isinstance(node, str) for node in nodes):
         return Kind.COMFYPACK if "dependencies" not in document else Kind.MANIFEST
     return _by_other_keys(document)
 
@@ -127,7 +127,7 @@ def _holds(document: Any, where: str) -> bool:
     """Say whether something lies at a path such as `$.nodes.*.url` or `$[].repo`."""
     found = [document]
     for part in where.replace("[]", ".[]").split(".")[1:]:
-        found = [member for one in found for member in _members(one, part)]
+        found = [member for entry in found for member in _members(entry, part)]
     return bool(found)
 
 

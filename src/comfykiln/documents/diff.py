@@ -113,10 +113,10 @@ def _match(
         for index, two in enumerate(new):
             waiting.setdefault(key(two) or "", []).append(index)
         waiting.pop("", None)
-        found = [(one, rest.pop(0)) for one in old if (rest := waiting.get(key(one) or ""))]
-        pairs += [(one, new[index]) for one, index in found]
-        paired, taken = {id(one) for one, _ in found}, {index for _, index in found}
-        old = [one for one in old if id(one) not in paired]
+        found = [(entry, rest.pop(0)) for entry in old if (rest := waiting.get(key(entry) or ""))]
+        pairs += [(entry, new[index]) for entry, index in found]
+        paired, taken = {id(entry) for entry, _ in found}, {index for _, index in found}
+        old = [entry for entry in old if id(entry) not in paired]
         new = [two for index, two in enumerate(new) if index not in taken]
     return pairs, old, new
 
@@ -173,12 +173,16 @@ def _packages(before: Environment, after: Environment) -> list[Entry]:
     new = (*after.torch.packages, *after.packages)
     pairs, removed, added = _match(old, new, (_package_key,))
     entries = [
-        Entry(what="moved", name=two.name or one.name, before=asked(one), after=asked(two))
-        for one, two in pairs
-        if asked(one) != asked(two)
+        Entry(
+            what="moved", name=later.name or earlier.name, before=asked(earlier), after=asked(later)
+        )
+        for earlier, later in pairs
+        if asked(earlier) != asked(later)
     ]
-    entries += [Entry(what="removed", name=one.name, before=asked(one)) for one in removed]
-    entries += [Entry(what="added", name=one.name, after=asked(one)) for one in added]
+    entries += [
+        Entry(what="removed", name=package.name, before=asked(package)) for package in removed
+    ]
+    entries += [Entry(what="added", name=package.name, after=asked(package)) for package in added]
     return sorted(entries, key=lambda entry: (normal_name(entry.name), entry.what))
 
 
@@ -197,12 +201,12 @@ def asked(package: Package) -> str:
 def _models(before: tuple[Model, ...], after: tuple[Model, ...]) -> list[Entry]:
     pairs, removed, added = _match(before, after, (_model_key,))
     entries = [
-        Entry(what="changed", name=_model_key(two), detail=detail)
-        for one, two in pairs
-        if (detail := _model_detail(one, two))
+        Entry(what="changed", name=_model_key(later), detail=detail)
+        for earlier, later in pairs
+        if (detail := _model_detail(earlier, later))
     ]
-    entries += [Entry(what="removed", name=_model_key(one)) for one in removed]
-    entries += [Entry(what="added", name=_model_key(one), url=_source(one)) for one in added]
+    entries += [Entry(what="removed", name=_model_key(model)) for model in removed]
+    entries += [Entry(what="added", name=_model_key(model), url=_source(model)) for model in added]
     return sorted(entries, key=lambda entry: (entry.name, entry.what))
 
 
@@ -217,9 +221,9 @@ def _source(model: Model) -> str | None:
 def _model_detail(old: Model, new: Model) -> str:
     """Say what of a model differs, where both documents say it."""
     parts = [
-        f"{one.algorithm}: {one.value[:12]}… → {value[:12]}…"
-        for one in old.digests
-        if (value := new.digest(one.algorithm)) not in (None, one.value) and value
+        f"{digest.algorithm}: {digest.value[:12]}… → {value[:12]}…"
+        for digest in old.digests
+        if (value := new.digest(digest.algorithm)) not in (None, digest.value) and value
     ]
     if old.size and new.size and old.size != new.size:
         parts.append(f"size: {old.size} → {new.size}")

@@ -37,20 +37,20 @@ SHOWN = 5
 """How many names a note lists before it says how many more there are."""
 
 _KEYS: dict[type, Callable[[Any], str]] = {
-    Attachment: lambda one: one.path,
-    Credential: lambda one: one.host,
-    Digest: lambda one: one.algorithm,
-    Extra: lambda one: one.path,
-    Index: lambda one: one.url,
-    Model: lambda one: one.paths[0] if one.paths else one.filename,
-    ModelSource: lambda one: one.url,
-    ModelUse: lambda one: one.workflow,
-    Node: lambda one: one.name,
-    Package: lambda one: normal_name(one.name) or one.path or one.url or "",
-    PlatformOverride: lambda one: one.platform,
-    Submodule: lambda one: one.path,
-    WidgetUse: lambda one: f"{one.node_id}/{one.index}",
-    Workflow: lambda one: one.name,
+    Attachment: lambda entry: entry.path,
+    Credential: lambda entry: entry.host,
+    Digest: lambda entry: entry.algorithm,
+    Extra: lambda entry: entry.path,
+    Index: lambda entry: entry.url,
+    Model: lambda entry: entry.paths[0] if entry.paths else entry.filename,
+    ModelSource: lambda entry: entry.url,
+    ModelUse: lambda entry: entry.workflow,
+    Node: lambda entry: entry.name,
+    Package: lambda entry: normal_name(entry.name) or entry.path or entry.url or "",
+    PlatformOverride: lambda entry: entry.platform,
+    Submodule: lambda entry: entry.path,
+    WidgetUse: lambda entry: f"{entry.node_id}/{entry.index}",
+    Workflow: lambda entry: entry.name,
 }
 
 
@@ -112,22 +112,22 @@ def _compare_lists(
     """Compare lists of records by what identifies each; the order counts where all are there."""
     key = _KEYS[type(old[0])]
     rest: dict[str, list[Any]] = {}
-    for one in new:
-        rest.setdefault(key(one), []).append(one)
-    for one in old:
-        name = _label(one)
-        counterparts = rest.get(key(one), [])
+    for entry in new:
+        rest.setdefault(key(entry), []).append(entry)
+    for entry in old:
+        name = _label(entry)
+        counterparts = rest.get(key(entry), [])
         if not counterparts:
             tell(path, "convert.left-out", masked(f"{name} ({owner})" if owner else name))
             continue
-        best = next((other for other in counterparts if other == one), counterparts[0])
+        best = next((other for other in counterparts if other == entry), counterparts[0])
         counterparts.remove(best)
-        _compare(one, best, f"{path}[]", name, tell)
+        _compare(entry, best, f"{path}[]", name, tell)
     if isinstance(old[0], Package):
         return  # packages are solved together
-    there, here = {key(one) for one in new}, {key(one) for one in old}
-    before, after = [key(one) for one in old], [key(one) for one in new]
-    if [one for one in before if one in there] != [one for one in after if one in here]:
+    there, here = {key(entry) for entry in new}, {key(entry) for entry in old}
+    before, after = [key(entry) for entry in old], [key(entry) for entry in new]
+    if [entry for entry in before if entry in there] != [entry for entry in after if entry in here]:
         tell(path, "convert.order", owner)
 
 
@@ -154,7 +154,7 @@ def _compare_values(old: Any, new: Any, path: str, owner: str, tell: Callable[..
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
-        value = ", ".join(_shown(one) for one in value)
+        value = ", ".join(_shown(entry) for entry in value)
     text = masked(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004  # half a line
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from comfykiln.environment import Model
+from comfykiln.parsing.schemes import is_local
 from comfykiln.parsing.values import check_name, is_windows_path, shown
 
 if TYPE_CHECKING:
+    from comfykiln.environment import ModelSource
     from comfykiln.parsing.faults import Faults
 
 MAX_PATH = 1024
@@ -56,3 +58,11 @@ def model_at(path: str, **fields: object) -> Model:
         category=category_of(path),
         **fields,  # type: ignore[arg-type]  # the caller names fields of Model
     )
+
+
+def first_source(model: Model) -> ModelSource | None:
+    """Return the first source that means the same on another machine, None where none does.
+
+    It is what a document with room for one source holds; an account of losses names the others.
+    """
+    return next((source for source in model.sources if not is_local(source.url)), None)

@@ -29,12 +29,13 @@ COMFYUI = "https://github.com/Comfy-Org/ComfyUI.git"
 COMFYUI_BEFORE = "https://github.com/comfyanonymous/ComfyUI.git"
 """Where ComfyUI was until January 2026: a folder of mirrors may still know it by that name."""
 AT_ONCE = 8
-_HASH_KEYS = {
+IN_PLACE = {
     Kind.SNAPSHOT: "hash",
     Kind.COMFYLOCK: "hash",
     Kind.COMFYPACK: "commit_hash",
     Kind.MANIFEST: "ref",
 }
+"""The kinds that are one text, and the key of a node's pin in each."""
 _COMFYUI_OWNERS = {
     Kind.COMFYLOCK: "$.custom_nodes",
     Kind.COMFYPACK: "$",
@@ -93,11 +94,11 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
     data = load(path)
     parsed = _parse(data, path)
     sites = list(_sites(parsed, mirrors))
-    answered = _ask_all(sites, mirrors)
+    answered = ask_all(sites, mirrors)
     text = data.decode()
     found = spans(text, yaml=_is_yaml(path, text)) if answered else {}
-    answers = [(_located(text, found, site), one) for site, one in answered]
-    after = apply(text, [_edit(text, found, site, one.commit) for site, one in answers])
+    answers = [(_located(text, found, site), entry) for site, entry in answered]
+    after = apply(text, [_edit(text, found, site, answer.commit) for site, answer in answers])
     _check(after, path, answers)
     return Pinned(
         before=text,
@@ -107,21 +108,21 @@ def pin(path: Path, mirrors: Path | None = None) -> Pinned:
                 name=site.name,
                 path=child(site.path, site.key),
                 before=site.before,
-                commit=one.commit,
-                how=one.how,
+                commit=answer.commit,
+                how=answer.how,
             )
-            for site, one in answers
+            for site, answer in answers
         ),
-        warnings=(*_unpinnable(parsed.environment), *_kept(sites, answers)),
+        warnings=(*_unpinnable(parsed.environment), *_unreached_releases(sites, answers)),
     )
 
 
 def _parse(data: bytes, path: Path) -> Parsed:
     kind = detect_bytes(data, str(path))
-    if kind not in _HASH_KEYS:
+    if kind not in IN_PLACE:
         raise DocumentError(
             f"{path}: a {kind} holds no refs that can be pinned in place",
-            remedy="convert it to a snapshot first",
+            remedy=f"write a pinned copy: ./kiln snapshot.pin {path} --out FILE",
         )
     parsed: Parsed = module_of(kind).parse(data, str(path))
     return parsed
@@ -134,7 +135,7 @@ def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
     if owner and name and not spec.commit:
         yield Site(
             name="ComfyUI",
-            url=spec.repository or _comfyui(mirrors),
+            url=spec.repository or comfyui_address(mirrors),
             path=owner,
             key="comfyui",
             before=name,
@@ -142,16 +143,17 @@ def _sites(parsed: Parsed, mirrors: Path | None) -> Iterable[Site]:
         )
     for node in parsed.environment.nodes:
         if node.source == "git" and node.url and not node.commit:
-            key = _HASH_KEYS[parsed.kind]
+            key = IN_PLACE[parsed.kind]
             yield Site(name=node.name, url=node.url, path=node.place, key=key, before=node.ref)
 
 
-def _comfyui(mirrors: Path | None) -> str:
+def comfyui_address(mirrors: Path | None) -> str:
+    """Return where ComfyUI's names are asked for: where it is now, unless a mirror knows better."""
     only_before = mirror_of(COMFYUI_BEFORE, mirrors) and not mirror_of(COMFYUI, mirrors)
     return COMFYUI_BEFORE if only_before else COMFYUI
 
 
-def _ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Resolved]]:
+def ask_all(sites: Sequence[Site], mirrors: Path | None) -> list[tuple[Site, Resolved]]:
     """Return each site with its answer; raises one error that names every failure."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
         results = list(pool.map(lambda site: _ask(site, mirrors), sites))
@@ -237,7 +239,9 @@ def _unpinnable(environment: Environment) -> Iterable[str]:
             yield f"{node.place}: {node.name} has no registry version, which git cannot tell"
 
 
-def _kept(sites: Sequence[Site], answers: Sequence[tuple[Site, Resolved]]) -> Iterable[str]:
+def _unreached_releases(
+    sites: Sequence[Site], answers: Sequence[tuple[Site, Resolved]]
+) -> Iterable[str]:
     answered = {site.path for site, _ in answers if site.key == "comfyui"}
     for site in sites:
         if site.key == "comfyui" and site.path not in answered:

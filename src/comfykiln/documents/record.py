@@ -68,7 +68,7 @@ def _load(value: Any, hint: Any, path: str, faults: Faults) -> Any:
     if origin is Literal:
         return _expect(value in get_args(hint), value, path, faults, f"one of {get_args(hint)}")
     if origin in (Union, types.UnionType):
-        inner = [one for one in get_args(hint) if one is not type(None)]
+        inner = [entry for entry in get_args(hint) if entry is not type(None)]
         return None if value is None else _load(value, inner[0], path, faults)
     return _load_scalar(value, hint, path, faults)
 
@@ -108,7 +108,9 @@ def _load_tuple(value: Any, args: tuple[Any, ...], path: str, faults: Faults) ->
     if len(hints) != len(value):
         return _expect(False, value, path, faults, f"{len(hints)} members")  # noqa: FBT003  # the test has failed
     pairs = zip(value, hints, strict=True)
-    return tuple(_load(one, hint, child(path, i), faults) for i, (one, hint) in enumerate(pairs))
+    return tuple(
+        _load(entry, hint, child(path, i), faults) for i, (entry, hint) in enumerate(pairs)
+    )
 
 
 def _load_bytes(value: Any, path: str, faults: Faults) -> bytes | None:

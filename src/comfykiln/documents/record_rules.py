@@ -10,6 +10,7 @@ from comfykiln.documents.modelpaths import model_path
 from comfykiln.documents.variables import check_variable
 from comfykiln.parsing import values
 from comfykiln.parsing.requirements import line_of, parse_line
+from comfykiln.parsing.schemes import check_model_url
 from comfykiln.parsing.tarballs import name_fault
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+!<>=,*~-]*")
-_FETCHED = ("https", "http", "s3")
 
 
 def check(environment: Environment, faults: Faults) -> None:
@@ -65,7 +65,7 @@ def _whole(environment: Environment, faults: Faults) -> None:
     addresses = [torch.index_url, *(index.url for index in environment.indexes)]
     for address in addresses:
         if address:
-            values.check_url(address, "$.indexes", faults, ("https", "http"))
+            values.check_url(address, "$.indexes", faults, values.WEB)
     resolution = environment.resolution
     for line in (*resolution.constraints, *resolution.overrides, *resolution.excludes):
         parse_line(line, "$.resolution", faults)
@@ -102,7 +102,7 @@ def _node(node: Node, path: str, faults: Faults) -> None:
         _each(values.check_repository, addresses, f"{path}.url", faults)
     elif node.source == "archive":
         for address in filter(None, addresses):
-            values.check_url(address, f"{path}.url", faults, ("https", "http"))
+            values.check_url(address, f"{path}.url", faults, values.WEB)
     else:
         _path(node.url, f"{path}.url", faults)
     _each(values.check_url, [node.download_url], f"{path}.download_url", faults)
@@ -137,7 +137,7 @@ def _model(model: Model, path: str, faults: Faults) -> None:
     for place in model.paths:
         model_path(place, f"{path}.paths", faults)
     for source in model.sources:
-        values.check_url(source.url, f"{path}.sources", faults, _FETCHED)
+        check_model_url(source.url, f"{path}.sources", faults, local=bool(model.digest("sha256")))
 
 
 def _override(override: PlatformOverride, path: str, faults: Faults) -> None:

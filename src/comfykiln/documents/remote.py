@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from comfykiln.documents.kinds import Parsed
+    from comfykiln.network.indexes import IndexSettings
 
 _FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)$")
 
@@ -27,7 +28,12 @@ def is_address(source: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:(//|:)", source) is not None or is_scp_address(source)
 
 
-def read(address: str, ref: str | None, read_file: Callable[[Path], Parsed]) -> Parsed:
+def read(
+    address: str,
+    ref: str | None,
+    read_file: Callable[[Path], Parsed],
+    settings: IndexSettings | None = None,
+) -> Parsed:
     """Return the document at an https address; one that names no file is a git repository's.
 
     `ref` is the branch, tag or commit of the repository, `read_file` the reader of a fetched file.
@@ -36,19 +42,21 @@ def read(address: str, ref: str | None, read_file: Callable[[Path], Parsed]) -> 
     if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
         from comfykiln.documents.export.format import read_repository  # noqa: PLC0415  # exports only
 
-        return read_repository(address, ref)
+        return read_repository(address, ref, settings)
     faults = Faults(masked(address))
     check_url(address, "$", faults)
     faults.stop()
-    return _fetched(address, read_file)
+    return _fetched(address, read_file, settings)
 
 
-def _fetched(address: str, read_file: Callable[[Path], Parsed]) -> Parsed:
+def _fetched(
+    address: str, read_file: Callable[[Path], Parsed], settings: IndexSettings | None
+) -> Parsed:
     """Fetch a file under its own name, which may settle its kind, and read it."""
     from comfykiln.network import http  # noqa: PLC0415  # addresses only
     from comfykiln.network.indexes import host_indexes  # noqa: PLC0415  # the same
 
-    settings = host_indexes(os.environ, Path.home())
+    settings = settings or host_indexes(os.environ, Path.home())
     page = http.page(address, settings, patience=http.patience_of(os.environ))
     if page.media_type == "text/html":
         raise DocumentError(

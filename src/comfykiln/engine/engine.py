@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import docker
     from docker.models.images import Image
 
+# From here on buildx reads nothing outside the working folder that the command line does not allow
+# (a warning in 0.19, an error since 0.20); older ones do not know the option.
+ASKS_FOR_PATHS = (0, 19)
 _IN_USE = 409
 _NO_REFERENCE = 400
 SETUP = "start with ./kiln, which sets an engine up on Debian and Ubuntu; see docs/setup.md"
@@ -41,18 +44,14 @@ class Engine:
 
 def connect() -> Engine:
     """Return the engine in use; raises `NotPossibleError` when none answers or it is too old."""
-    info = engine_info.ask()
-    if info.forbidden:
-        raise engine_info.not_allowed(info)
-    if not info.answers:
-        said = " ".join(info.complaint.split())
-        raise NotPossibleError(f"no container engine answers: {said}", remedy=SETUP)
+    info = engine_info.require(SETUP)
     if engine_info.version_of(info.version) < OLDEST_ENGINE:
         raise old_engine.too_old(info.version, remote=engine_info.chosen(os.environ))
-    if not info.buildx:
+    if "buildx" not in info.plugins:
         raise NotPossibleError("the docker command has no buildx", remedy=SETUP)
     if info.buildx < OLDEST_BUILDX:
-        found, wanted = (".".join(map(str, part)) for part in (info.buildx, OLDEST_BUILDX))
+        found = ".".join(map(str, info.buildx)) or "of an unknown version"
+        wanted = ".".join(map(str, OLDEST_BUILDX))
         raise NotPossibleError(f"docker buildx is {found}, older than {wanted}", remedy=SETUP)
     status = " ".join(" ".join(pair) for pair in info.facts.get("DriverStatus") or [])
     return Engine(
@@ -70,16 +69,20 @@ def bake(
     cwd: Path,
     metadata: Path,
     on_line: Callable[[str], None],
+    reads: Sequence[Path] = (),
     cache: bool = True,
 ) -> str:
     """Run `docker buildx bake` on `target` and return the digest (or id) of the image it made.
 
-    The bake files are merged in order; without `cache` every step runs anew. Raises
-    `ProgramError` when a step fails, `KilnError` when buildx reports success but names no image.
+    The bake files are merged in order; `reads` are the paths outside `cwd` that they name; without
+    `cache` every step runs anew. Raises `ProgramError` when a step fails, `KilnError` when buildx
+    reports success but names no image.
     """
     metadata.unlink(missing_ok=True)
     argv = ["docker", "buildx", "bake", "--progress=plain", f"--metadata-file={metadata}"]
     argv += [f"--file={path}" for path in files]
+    if engine_info.ask().buildx >= ASKS_FOR_PATHS:
+        argv += [f"--allow=fs.read={path}" for path in reads]
     argv += [] if cache else ["--no-cache"]
     process.stream([*argv, target], on_line, cwd=cwd)
     facts = json.loads(metadata.read_text("utf-8")).get(target, {}) if metadata.is_file() else {}

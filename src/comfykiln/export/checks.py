@@ -26,7 +26,7 @@ def check(what: ExportInput) -> None:
         raise DocumentError(
             f"{what.image}-{what.target}-{what.tag} cannot be exported",
             faults=sorted(faults),
-            remedy="mend each of these; nothing was written",
+            remedy="fix each of these; nothing was written",
         )
 
 

@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from comfykiln import locking
+from comfykiln.git.command import without_git
 from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.locking.nodelines import node_lines, rules_of
 from comfykiln.network.indexes import step_environment
@@ -43,7 +44,7 @@ def export_build(
     from comfykiln.export.tarball import export_tarball  # noqa: PLC0415  # tomlkit, where it is used
 
     what = _input(plan, gathered, receipt, models, tag=tag, digest=digest)
-    environment = os.environ | step_environment(settings)
+    environment = without_git(dict(os.environ)) | step_environment(settings)
     if settings.ca_bundle is not None:
         environment["SSL_CERT_FILE"] = str(settings.ca_bundle)
     done = export_tarball(what, root / "dist", cache=root / ".kiln" / "locks", uv_env=environment)
@@ -113,15 +114,15 @@ def _nodes(plan: BuildPlan, gathered: Gathered) -> Iterator[ExportNode]:
                 commit=node.pin.commit,
                 requirements=_released(lines, node.directory),
             )
-    for one in gathered.nodes.archives:
-        if one.pin.registry_id and not one.pin.disabled:
+    for archive in gathered.nodes.archives:
+        if archive.pin.registry_id and not archive.pin.disabled:
             yield ExportNode(
-                name=one.directory,
+                name=archive.directory,
                 source="registry",
-                registry_id=one.pin.registry_id,
-                version=one.pin.version,
-                download_url=one.url or None,
-                requirements=_released(lines, one.directory),
+                registry_id=archive.pin.registry_id,
+                version=archive.pin.version,
+                download_url=archive.url or None,
+                requirements=_released(lines, archive.directory),
             )
 
 
@@ -139,7 +140,7 @@ def _overrides(plan: BuildPlan) -> list[str]:
     service = plan.service
     out = {*service.drop, *stand_ins_in(service.package_lock, plan.target.stand_ins)}
     gone = [f"{name}; python_version < '0'" for name in out if NAME.fullmatch(name)]
-    return [*(one.requirement for one in service.overrides), *gone]
+    return [*(entry.requirement for entry in service.overrides), *gone]
 
 
 def _model(model: LockedModel, *, in_image: bool) -> ExportModel:

@@ -11,8 +11,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfykiln.documents.export import dev_nodes
+from comfykiln.documents.export.files import LOCK
+from comfykiln.documents.export.write import plain_members
+from comfykiln.environment import Attachment, Environment
 from comfykiln.errors import DocumentError, DriftError, KilnError
-from comfykiln.export import checks, manifest, pyproject, uvlock
+from comfykiln.export import checks, manifest, uvlock
+from comfykiln.export.environment import PREFIX, environment_of
 from comfykiln.export.manifest import FileRecord, Manifest
 from comfykiln.export.records import Exported, ExportInput, ExportModel, ExportNode
 from comfykiln.parsing.tarballs import plain_tar, read_members, write_members
@@ -53,12 +57,8 @@ def export_tarball(
     what, collected = _collect(what)
     lock = uvlock.make(what, cache=cache, env=uv_env or {})
     members = {
-        "pyproject.toml": _project(what, lock).encode(),
-        "uv.lock": lock.text.encode(),
-        ".python-version": f"{what.python}\n".encode(),
+        **plain_members(_environment(what, lock, collected), PREFIX),
         manifest.RECEIPT: files.canonical_json(what.receipt),
-        **{f"workflows/{name}": data for name, data in what.workflows.items()},
-        **collected.files,
     }
     described = manifest.describe(what, lock, members, collected.executable)
     members[manifest.NAME] = manifest.write(described)
@@ -110,7 +110,7 @@ def _collect(what: ExportInput) -> tuple[ExportInput, dev_nodes.Collected]:
         raise DocumentError(
             "the development nodes cannot be exported",
             faults=sorted(collected.faults),
-            remedy="mend each of these; nothing was written",
+            remedy="fix each of these; nothing was written",
         )
     for member in collected.left_out:
         console.note(f"left out of the export, it may hold a secret: {member}")
@@ -127,9 +127,16 @@ def _with_requirements(node: ExportNode, collected: dev_nodes.Collected) -> Expo
     return replace(node, requirements=(*node.requirements, *own))
 
 
-def _project(what: ExportInput, lock: uvlock.Lock) -> str:
-    torch = pyproject.torch_constraints(what)
-    return pyproject.render(what, constraints=torch, extra=lock.extra)
+def _environment(
+    what: ExportInput, lock: uvlock.Lock, collected: dev_nodes.Collected
+) -> Environment:
+    """Return the environment with what travels along as it is: uv's lock, development nodes."""
+    attachments = [
+        Attachment(path=name, data=data, executable=name in collected.executable)
+        for name, data in sorted({LOCK: lock.text.encode(), **collected.files}.items())
+    ]
+    environment = environment_of(what, extra=lock.extra)
+    return replace(environment, attachments=tuple(attachments))
 
 
 def _refuse_credentials(members: Mapping[str, bytes]) -> None:

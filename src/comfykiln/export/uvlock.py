@@ -9,11 +9,13 @@ import sys
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from comfykiln.documents.export.write import project_tables, project_text
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.export import pyproject
+from comfykiln.export.environment import PREFIX, environment_of
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import files
 from comfykiln.system.process import ProgramError, capture
 
@@ -71,8 +73,7 @@ def make(what: ExportInput, *, cache: Path | None, env: Mapping[str, str]) -> Lo
     solution or the solution is not the image's.
     """
     uv = _version()
-    tables = pyproject.solve_tables(what, constraints=_all_pins(what), extra=())
-    key = files.sha256(files.canonical_json([_FORMAT, uv, tables]))
+    key = files.sha256(files.canonical_json([_FORMAT, uv, _solved_by(what)]))
     kept = cache / f"{key}.json" if cache else None
     if kept and kept.is_file():
         return _read(kept)
@@ -80,6 +81,12 @@ def make(what: ExportInput, *, cache: Path | None, env: Mapping[str, str]) -> Lo
     if kept:
         files.write_bytes(kept, files.canonical_json(asdict(lock)))
     return lock
+
+
+def _solved_by(what: ExportInput) -> list[Any]:
+    """Return the tables that decide what uv writes into `uv.lock`."""
+    tables = project_tables(environment_of(what, bounds=_bounds(what)), PREFIX)
+    return [tables["project"], tables.get("dependency-groups"), tables["tool"]["uv"]]
 
 
 def _read(kept: Path) -> Lock:
@@ -104,13 +111,12 @@ def versions(text: str) -> dict[str, set[str]]:
 
 
 def _solve(what: ExportInput, uv: str, env: Mapping[str, str]) -> Lock:
-    torch = pyproject.torch_constraints(what)
     with tempfile.TemporaryDirectory(prefix="comfykiln-lock-") as name:
         folder = Path(name)
-        bounded = pyproject.render(what, constraints=_all_pins(what), extra=())
+        bounded = project_text(environment_of(what, bounds=_bounds(what)), PREFIX)
         first = versions(_uv_lock(folder, bounded, env))
         extra = tuple(sorted(pin for pin in _all_pins(what) if _name(pin) not in first))
-        text = _uv_lock(folder, pyproject.render(what, constraints=torch, extra=extra), env)
+        text = _uv_lock(folder, project_text(environment_of(what, extra=extra), PREFIX), env)
         _run(folder, ["lock", "--check", "--offline"], env)
     _agrees(text, _all_pins(what))
     neutral, hidden = _neutralise(text, {_default_index(), what.pinned_index})
@@ -119,9 +125,13 @@ def _solve(what: ExportInput, uv: str, env: Mapping[str, str]) -> Lock:
 
 def _all_pins(what: ExportInput) -> list[str]:
     """Return the pins of every package in the image, those of the torch family as it has them."""
-    torch = pyproject.torch_constraints(what)
-    family = {_name(pin) for pin in torch}
-    return sorted([*(pin for pin in what.locked if _name(pin) not in family), *torch])
+    return sorted([*_bounds(what), *(f"{name}=={version}" for name, version in what.torch.items())])
+
+
+def _bounds(what: ExportInput) -> list[str]:
+    """Return the pins of every package in the image outside the torch family."""
+    family = {_name(name) for name in what.torch}
+    return sorted(pin for pin in what.locked if _name(pin) not in family)
 
 
 def _uv_lock(folder: Path, project: str, env: Mapping[str, str]) -> str:
@@ -159,7 +169,7 @@ def _environment(env: Mapping[str, str]) -> dict[str, str]:
     machine = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith("UV_") or _ORIGIN_SETTINGS.fullmatch(name)
+        if not name.startswith(("UV_", "GIT_")) or _ORIGIN_SETTINGS.fullmatch(name)
     }
     return {**machine, **env}
 
@@ -235,4 +245,4 @@ def _agrees(text: str, pins: Sequence[str]) -> None:
 
 
 def _name(pin: str) -> str:
-    return re.sub(r"[-_.]+", "-", pin.split("==", 1)[0].strip()).lower()
+    return normal_name(pin.split("==", 1)[0].strip())

@@ -46,7 +46,7 @@ class GatheredArchive:
     """A node's archive on this machine, and what a build must know of it.
 
     `requirements` and `pyproject` are the texts of these files at the top, None where there are
-    none; `url` is where the bytes can be had again, '' where a folder had them.
+    none; `url` is where the bytes are available again, '' where a folder had them.
     """
 
     pin: ArchivePin
@@ -102,7 +102,7 @@ def obtain_archives(
     held = {pin.directory: _held(pin, locked, known or {}) for pin in pins}
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         results = list(pool.map(lambda pin: _tried(places, registry, pin, held), pins))
-    missing = [one for one in results if isinstance(one, str)]
+    missing = [result for result in results if isinstance(result, str)]
     if missing:
         raise NotPossibleError(
             f"{len(missing)} of {len(pins)} node archive(s) cannot be fetched:\n  "
@@ -111,7 +111,7 @@ def obtain_archives(
             f"{urlsplit(registry).hostname}/ID/VERSION.zip), or a proxy that reaches the host "
             "(https_proxy, --ca-bundle), or build the image that has none (--image core)",
         )
-    found = tuple(one for one in results if isinstance(one, GatheredArchive))
+    found = tuple(result for result in results if isinstance(result, GatheredArchive))
     _refuse_unruled(found, rules)
     return found
 
@@ -271,7 +271,7 @@ def _text(members: Mapping[str, bytes], name: str, title: str) -> str | None:
         return members[name].decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DocumentError(
-            f"{title}: {name} is no UTF-8", remedy="pin a version that mends it"
+            f"{title}: {name} is no UTF-8", remedy="pin a version that fixes it"
         ) from error
 
 
@@ -299,16 +299,17 @@ def _require_version(found: GatheredArchive) -> None:
 
 def _refuse_unruled(found: Sequence[GatheredArchive], rules: Callable[[str], NodeRule]) -> None:
     faults = []
-    for one in found:
-        rule = rules(one.directory)
-        if one.install_script and rule.install is None:
+    for entry in found:
+        rule = rules(entry.directory)
+        if entry.install_script and rule.install is None:
             faults.append(
-                f"{one.directory}: has an install.py; say `install: run` or `install: skip`"
+                f"{entry.directory}: has an install.py; say `install: run` or `install: skip`"
             )
-        if one.lfs and not rule.lfs_pointers:
+        if entry.lfs and not rule.lfs_pointers:
             faults.append(
-                f"{one.directory}: {len(one.lfs)} file(s) are Git LFS pointers ({one.lfs[0]}), "
-                "which the archive does not hold; say `lfs_pointers: true` to keep them as they are"
+                f"{entry.directory}: {len(entry.lfs)} file(s) are Git LFS pointers "
+                f"({entry.lfs[0]}), which the archive does not hold; say `lfs_pointers: true` "
+                "to keep them as they are"
             )
     if faults:
         raise DocumentError(

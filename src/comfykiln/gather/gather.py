@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln.gather.node_lock import read_node_lock
-from comfykiln.gather.nodes import NodeSet, Reach, gather_nodes, with_files
+from comfykiln.gather.nodes import Access, NodeSet, gather_nodes, with_files
 from comfykiln.gather.pins import pins_of
 from comfykiln.origins.base import obtain_base
 from comfykiln.origins.comfyui import obtain_comfyui
@@ -53,11 +53,11 @@ def gather(
         plan.target.torch, origins.torch, settings=settings, store=store, strict=strict
     )
     pins = pins_of(plan.service, plan.comfyui)
-    reach = Reach(
+    access = Access(
         store=store, settings=settings, registry=origins.registry, mirror=mirror, strict=strict
     )
     locked = read_node_lock(plan.service.node_lock)
-    nodes = gather_nodes(plan.service, pins, reach, locked)
+    nodes = gather_nodes(plan.service, pins, access, locked)
     comfyui, comfyui_use = obtain_comfyui(
         plan.comfyui, store=store, settings=settings, strict=strict, mirror=mirror
     )

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.git import commits
-from comfykiln.git.repository import Repository, read_repository
+from comfykiln.git.repository import GitTree, read_repository
 from comfykiln.network.http import UnavailableError, page, patience_of
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.system import console, files
@@ -41,7 +41,7 @@ class GatheredNode:
     """A node at its pin; `repositories` are its own and those of its submodules, by their mount."""
 
     pin: NodePin
-    repositories: Mapping[str, Repository]
+    repositories: Mapping[str, GitTree]
 
     @property
     def directory(self) -> str:
@@ -59,7 +59,7 @@ class GatheredNode:
         return self.own.pyproject
 
     @property
-    def own(self) -> Repository:
+    def own(self) -> GitTree:
         """The node's own repository."""
         return self.repositories[""]
 
@@ -108,8 +108,8 @@ def obtain_nodes(
     _require_hosts(pins, places)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         results = list(pool.map(partial(tried, places), pins))
-    _refuse_missing(pins, [one for one in results if isinstance(one, str)])
-    nodes = tuple(one for one in results if isinstance(one, GatheredNode))
+    _refuse_missing(pins, [result for result in results if isinstance(result, str)])
+    nodes = tuple(result for result in results if isinstance(result, GatheredNode))
     _refuse_unruled(nodes, rules)
     return nodes
 
@@ -124,9 +124,9 @@ def tried(places: Places, pin: NodePin) -> GatheredNode | str:
 
 def _with_submodules(
     places: Places, pin: NodePin, mount: str = ""
-) -> Iterable[tuple[str, Repository]]:
+) -> Iterable[tuple[str, GitTree]]:
     """Yield (mount, repository) of the node and, below it, of every submodule."""
-    repository = _kept(places, pin) or _obtained(places, pin)
+    repository = _tree_in_store(places, pin) or _obtained(places, pin)
     yield mount, repository
     for module in repository.submodules:
         below = f"{mount}/{module.path}" if mount else module.path
@@ -139,26 +139,26 @@ def _folder(places: Places, pin: NodePin) -> Path:
     return places.store.root / "nodes" / (parts.hostname or "") / parts.path.strip("/") / pin.commit
 
 
-def _kept(places: Places, pin: NodePin) -> Repository | None:
+def _tree_in_store(places: Places, pin: NodePin) -> GitTree | None:
     """Return what the store has, unless it is damaged or was made from an incomplete mirror."""
     note = _folder(places, pin) / "repository.json"
     if not note.is_file():
         return None
-    repository = Repository.from_json(json.loads(note.read_bytes()), note.parent)
+    repository = GitTree.from_json(json.loads(note.read_bytes()), note.parent)
     whole = repository.pack.is_file() and files.sha256_file(repository.pack) == repository.sha256
     return repository if whole and not repository.lacking else None
 
 
-def _obtained(places: Places, pin: NodePin) -> Repository:
+def _obtained(places: Places, pin: NodePin) -> GitTree:
     final = _folder(places, pin)
     name = f"node-{files.sha256(str(final).encode())[:16]}"
     with places.store.lock(name), places.store.scratch(name) as work:
         attempts = list(_attempts(places, pin, work))
         source, _ = first_available(pin.directory, attempts, strict=places.strict)
         with places.store.new_folder(final) as folder:
-            made = read_repository(source, pin.url, pin.commit, folder, places.settings)
+            made = read_repository(source, pin.url, pin.commit, folder)
             files.write_bytes(folder / "repository.json", files.canonical_json(made.as_json()))
-    return Repository.from_json(made.as_json(), final)
+    return GitTree.from_json(made.as_json(), final)
 
 
 def _attempts(places: Places, pin: NodePin, work: Path) -> Iterable[Attempt[Path]]:
@@ -167,7 +167,7 @@ def _attempts(places: Places, pin: NodePin, work: Path) -> Iterable[Attempt[Path
             origin="git-mirror",
             detail=f"mirror of {pin.url}",
             fallback=True,
-            get=partial(_from_mirror, places, places.mirror, pin),
+            get=partial(_from_mirror, places.mirror, pin),
         )
     yield Attempt(
         origin="git", detail=pin.url, fallback=False, get=partial(_fetched, places, pin, work)
@@ -175,18 +175,18 @@ def _attempts(places: Places, pin: NodePin, work: Path) -> Iterable[Attempt[Path
     if pin.fallback:
         other = replace(pin, url=pin.fallback, fallback="")
         if places.mirror:
-            get = partial(_from_mirror, places, places.mirror, other)
+            get = partial(_from_mirror, places.mirror, other)
             detail = f"mirror of {other.url}"
             yield Attempt(origin="git-mirror", detail=detail, fallback=True, get=get)
         get = partial(_fetched, places, other, work / "fallback")
         yield Attempt(origin="git-fallback", detail=other.url, fallback=True, get=get)
 
 
-def _from_mirror(places: Places, mirror: Path, pin: NodePin) -> Path:
+def _from_mirror(mirror: Path, pin: NodePin) -> Path:
     repository = commits.mirrored(mirror, pin.url)
     if not repository.is_dir() and repository.with_suffix("").is_dir():
         repository = repository.with_suffix("")
-    commits.require_commit(repository, pin.commit, places.settings)
+    commits.require_commit(repository, pin.commit)
     return repository.resolve()
 
 
@@ -214,9 +214,11 @@ def _unreachable(host: str, places: Places) -> str:
 
 
 def _require_hosts(pins: Sequence[NodePin], places: Places) -> None:
-    """Say within seconds which nodes cannot be had, where a whole host is out of reach."""
+    """Say within seconds which nodes are not available, where a whole host is out of reach."""
     alone = [pin for pin in pins if not pin.fallback]
-    wanted = [pin for pin in alone if not _kept(places, pin) and not _in_mirror(places, pin)]
+    wanted = [
+        pin for pin in alone if not _tree_in_store(places, pin) and not _in_mirror(places, pin)
+    ]
     hosts = sorted({urlsplit(pin.url).netloc for pin in wanted})
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         reasons = dict(
@@ -236,7 +238,7 @@ def _in_mirror(places: Places, pin: NodePin) -> bool:
     if places.mirror is None or places.strict:
         return False
     try:
-        _from_mirror(places, places.mirror, pin)
+        _from_mirror(places.mirror, pin)
     except UnavailableError:
         return False
     return True
@@ -262,7 +264,7 @@ def _refuse_unruled(nodes: Sequence[GatheredNode], rules: Callable[[str], NodeRu
         name, rule = node.pin.directory, rules(node.pin.directory)
         if node.own.install_script and rule.install is None:
             faults.append(f"{name}: has an install.py; say `install: run` or `install: skip`")
-        pointers = [path for one in node.repositories.values() for path in one.lfs]
+        pointers = [path for repository in node.repositories.values() for path in repository.lfs]
         if pointers and not rule.lfs_pointers:
             faults.append(
                 f"{name}: {len(pointers)} file(s) are Git LFS pointers ({pointers[0]}), "
@@ -281,5 +283,5 @@ def _refuse_unruled(nodes: Sequence[GatheredNode], rules: Callable[[str], NodeRu
             faults=faults,
             remedy="write the rule below `nodes:` of the image's service.yaml "
             "(with --from: in a file for --rules, or say --post-install run or skip), "
-            "or mend the mirror",
+            "or fix the mirror",
         )

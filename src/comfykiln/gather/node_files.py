@@ -44,7 +44,7 @@ def find_files(
     faults = list(_faults(names, comfyui, folder))
     if faults:
         raise DocumentError(
-            f"{len(faults)} file(s) below custom_nodes cannot be had as the snapshot says",
+            f"{len(faults)} file(s) below custom_nodes are not available as the snapshot says",
             faults=sorted(faults),
             remedy=f"put the file into {folder}, or take its entry out of file_custom_nodes",
         )

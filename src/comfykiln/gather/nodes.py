@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Reach:
+class Access:
     """How this machine gets at nodes: its store, its network, a folder of mirrors.
 
     `registry` is the address of the node registry; `strict` forbids every fallback.
@@ -53,22 +53,22 @@ class NodeSet:
     @property
     def empty(self) -> bool:
         """Tell whether nothing comes from outside ComfyUI."""
-        return not self.packs and all(one.own for one in self.files)
+        return not self.packs and all(file.own for file in self.files)
 
     @property
     def lock(self) -> NodeLock:
         """What a lock holds of them."""
         return NodeLock(
-            archives={one.directory: one.locked for one in self.archives},
-            files={one.name: one.sha256 for one in self.files if not one.own},
-            sources=tuple(one.locked for one in self.sources),
+            archives={archive.directory: archive.locked for archive in self.archives},
+            files={file.name: file.sha256 for file in self.files if not file.own},
+            sources=tuple(source.locked for source in self.sources),
         )
 
 
 def gather_nodes(
     service: Service,
     pins: NodePins,
-    reach: Reach,
+    access: Access,
     locked: NodeLock | None,
     known: NodeLock | None = None,
 ) -> NodeSet:
@@ -76,34 +76,34 @@ def gather_nodes(
 
     With `locked` exactly what that names is taken; with None it is learned, but for archives that
     are `known`, and packages from git are left out. Raises `NotPossibleError` with the nodes that
-    cannot be had, `DriftError` where the lock holds something else, `DocumentError` for nodes that
-    may not be built as they are.
+    are not available, `DriftError` where the lock holds something else, `DocumentError` for nodes
+    that may not be built as they are.
     """
     git = obtain_nodes(
         pins.git,
         service.rule,
-        store=reach.store,
-        settings=reach.settings,
-        strict=reach.strict,
-        mirror=reach.mirror,
+        store=access.store,
+        settings=access.settings,
+        strict=access.strict,
+        mirror=access.mirror,
     )
     archives = obtain_archives(
         pins.archives,
         service.rule,
-        registry=reach.registry,
-        store=reach.store,
-        settings=reach.settings,
+        registry=access.registry,
+        store=access.store,
+        settings=access.settings,
         locked=locked.archives if locked else None,
         known=known.archives if known else None,
-        strict=reach.strict,
-        mirror=reach.mirror,
+        strict=access.strict,
+        mirror=access.mirror,
     )
     sources = obtain_sources(
         locked.sources if locked else (),
-        store=reach.store,
-        settings=reach.settings,
-        strict=reach.strict,
-        mirror=reach.mirror,
+        store=access.store,
+        settings=access.settings,
+        strict=access.strict,
+        mirror=access.mirror,
     )
     return NodeSet(pins=pins, git=git, archives=archives, sources=sources)
 
@@ -121,9 +121,9 @@ def with_files(nodes: NodeSet, service: Service, comfyui: Path, locked: NodeLock
 
 def _require_locked(service: Service, found: tuple[NodeFile, ...], locked: NodeLock) -> None:
     wrong = [
-        f"{one.name}: has the sha256 {one.sha256}, lock: {locked.files.get(one.name, 'none')}"
-        for one in found
-        if not one.own and locked.files.get(one.name) != one.sha256
+        f"{entry.name}: has the sha256 {entry.sha256}, lock: {locked.files.get(entry.name, 'none')}"
+        for entry in found
+        if not entry.own and locked.files.get(entry.name) != entry.sha256
     ]
     if wrong:
         raise DriftError(

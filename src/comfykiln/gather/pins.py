@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DocumentError, DriftError
@@ -102,20 +103,33 @@ def from_environment(environment: Environment, source: str) -> NodePins:
         raise DocumentError(
             f"{source}: {len(faults)} node(s) cannot be built as they stand",
             faults=faults,
-            remedy=f"pin branches and tags with `./kiln snapshot.pin {source}`",
+            remedy=_remedy(environment, source),
         )
     return NodePins(
         git=tuple(_pin(node) for node in environment.nodes if node.source == "git"),
         archives=tuple(
             _archive(node) for node in environment.nodes if node.source in {"registry", "archive"}
         ),
-        files=tuple((one.name, one.disabled) for one in environment.nodes if one.source == "file"),
+        files=tuple(
+            (node.name, node.disabled) for node in environment.nodes if node.source == "file"
+        ),
         packages=tuple(
             f"{package.name}=={package.version}"
             for package in environment.packages
             if package.source == "index" and package.version and not package.group
         ),
     )
+
+
+def _remedy(environment: Environment, source: str) -> str:
+    """Return what ends the faults: a pin where a name moves, else the person's own hand."""
+    by_hand = f"correct these nodes in {source}"
+    if all(node.commit or node.source != "git" for node in environment.nodes):
+        return by_hand
+    from comfykiln.documents.detect import detect  # noqa: PLC0415  # faults only
+    from comfykiln.documents.pinnedcopy import advice  # noqa: PLC0415  # the same
+
+    return f"{advice(source, detect(Path(source)))}, or {by_hand}"
 
 
 def _pin(node: Node) -> NodePin:

@@ -15,14 +15,13 @@ from comfykiln.errors import NotPossibleError
 from comfykiln.gather.git_nodes import AT_A_TIME, GatheredNode, Places, tried
 from comfykiln.gather.node_lock import LockedSource
 from comfykiln.gather.pins import NodePin
-from comfykiln.git import commits
-from comfykiln.system import process
+from comfykiln.git import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from comfykiln.git.repository import Repository
+    from comfykiln.git.repository import GitTree
     from comfykiln.network.indexes import IndexSettings
     from comfykiln.system.store import Store
 
@@ -32,7 +31,7 @@ class GatheredSource:
     """A package's repository at its commit, on this machine, by the mounts of its submodules."""
 
     locked: LockedSource
-    repositories: Mapping[str, Repository]
+    repositories: Mapping[str, GitTree]
 
 
 def resolve_sources(
@@ -40,6 +39,7 @@ def resolve_sources(
     known: Sequence[LockedSource],
     upgrade: Sequence[str],
     mirror: Path | None,
+    settings: IndexSettings,
 ) -> tuple[LockedSource, ...]:
     """Return a commit for every (address, ref, subdirectory); the names are not known yet.
 
@@ -50,16 +50,16 @@ def resolve_sources(
     from comfykiln.git.refs import resolve  # noqa: PLC0415  # rare
 
     kept = {
-        (one.url, one.ref, one.subdirectory): one
-        for one in known
-        if one.name not in upgrade and "all" not in upgrade
+        (entry.url, entry.ref, entry.subdirectory): entry
+        for entry in known
+        if entry.name not in upgrade and "all" not in upgrade
     }
     found = []
     for url, ref, subdirectory in sorted(wanted):
         if (url, ref, subdirectory) in kept:
             found.append(kept[url, ref, subdirectory])
             continue
-        commit = ref if is_commit(ref) else resolve(url, ref or None, mirror).commit
+        commit = ref if is_commit(ref) else resolve(url, ref or None, mirror, settings).commit
         found.append(
             LockedSource(name="", url=url, ref=ref, commit=commit, subdirectory=subdirectory)
         )
@@ -85,11 +85,12 @@ def obtain_sources(
         strict=strict,
     )
     pins = [
-        NodePin(directory=one.name or one.url, url=one.url, commit=one.commit) for one in sources
+        NodePin(directory=source.name or source.url, url=source.url, commit=source.commit)
+        for source in sources
     ]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         results = list(pool.map(partial(tried, places), pins))
-    missing = [one for one in results if isinstance(one, str)]
+    missing = [result for result in results if isinstance(result, str)]
     if missing:
         raise NotPossibleError(
             f"{len(missing)} package(s) that nodes want from git cannot be fetched:\n  "
@@ -97,7 +98,7 @@ def obtain_sources(
             remedy="name a folder of mirrors (--git-mirror DIR), or a proxy that reaches the host, "
             "or replace the package by a released one (`overrides:` in service.yaml)",
         )
-    made = [one for one in results if isinstance(one, GatheredNode)]
+    made = [result for result in results if isinstance(result, GatheredNode)]
     return tuple(
         GatheredSource(locked=source, repositories=node.repositories)
         for source, node in zip(sources, made, strict=True)
@@ -109,21 +110,18 @@ def named(
 ) -> tuple[GatheredSource, ...]:
     """Return the sources with the package names that a solve found (address → name)."""
     return tuple(
-        replace(one, locked=replace(one.locked, name=names[one.locked.address])) for one in sources
+        replace(source, locked=replace(source.locked, name=names[source.locked.address]))
+        for source in sources
     )
 
 
-def lay_out(source: GatheredSource, folder: Path, settings: IndexSettings) -> None:
+def lay_out(source: GatheredSource, folder: Path) -> None:
     """Write the commit's files below the new folder, submodules too, as a checkout."""
-    for mount, repository in source.repositories.items():
+    for mount, tree in source.repositories.items():
         place = folder / mount if mount else folder
-        run = partial(process.capture, env=commits.environment(settings, ()), timeout=300)
-        run(["git", "init", "--quiet", "--template=", "--", str(place)])
-        here = ["git", "-C", str(place), "-c", "core.hooksPath=/dev/null"]
-        process.capture_bytes(
-            [*here, "index-pack", "--stdin"],
-            env=commits.environment(settings, ()),
-            stdin=repository.pack.read_bytes(),
-        )
-        (place / ".git" / "shallow").write_text(f"{repository.commit}\n", "ascii")
-        run([*here, "checkout", "--quiet", "--detach", repository.commit])
+        command.init(place, bare=False)
+        inside = place / ".git"
+        command.git_bytes("index-pack", "--stdin", repository=inside, stdin=tree.pack.read_bytes())
+        (inside / "shallow").write_text(f"{tree.commit}\n", "ascii")
+        words = ("checkout", "--quiet", "--detach", tree.commit)
+        command.git(*words, repository=inside, options=[f"--work-tree={place}"])

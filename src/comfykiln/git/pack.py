@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
-from comfykiln.system import process
+from comfykiln.git import command
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 KINDS = {"commit": 1, "tree": 2, "blob": 3}
@@ -35,23 +35,20 @@ class GitObject:
 
 def pack(objects: Iterable[GitObject]) -> bytes:
     """Return a version 2 pack of the objects, sorted by name."""
-    ordered = sorted(objects, key=lambda one: one.name)
+    ordered = sorted(objects, key=lambda entry: entry.name)
     body = bytearray(b"PACK" + struct.pack(">II", 2, len(ordered)))
-    for one in ordered:
-        body += _head(KINDS[one.kind], len(one.data)) + _stored(one.data)
+    for entry in ordered:
+        body += _head(KINDS[entry.kind], len(entry.data)) + _stored(entry.data)
     return bytes(body) + hashlib.sha1(body, usedforsecurity=False).digest()
 
 
-def read_objects(
-    repository: Path, names: Sequence[str], env: Mapping[str, str]
-) -> Iterator[GitObject | str]:
+def read_objects(repository: Path, names: Sequence[str]) -> Iterator[GitObject | str]:
     """Yield each named object of the repository, or its name alone where it is missing.
 
     The bytes are hashed again: an object that is not what its name says is a `KilnError`.
     """
-    argv = ["git", f"--git-dir={repository}", "cat-file", "--batch"]
     asked = "".join(f"{name}\n" for name in names).encode()
-    text = process.capture_bytes(argv, env=env, stdin=asked)
+    text = command.git_bytes("cat-file", "--batch", repository=repository, stdin=asked)
     place = 0
     while place < len(text):
         end = text.index(b"\n", place)

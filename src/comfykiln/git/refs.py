@@ -6,9 +6,7 @@ only https is allowed (for a folder of mirrors only files), and git never asks a
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +15,14 @@ from urllib.parse import urlsplit
 
 from comfykiln.environment import is_commit
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.git import command
 from comfykiln.parsing.values import https_url, masked
-from comfykiln.system.process import ProgramError, capture
+from comfykiln.system.process import ProgramError, SilentProgramError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+
+    from comfykiln.network.indexes import IndexSettings
 
 SECONDS = 60
 CLONE_SECONDS = 600
@@ -38,16 +39,22 @@ class Resolved:
     how: str
 
 
-def resolve(url: str, ref: str | None, mirrors: Path | None = None) -> Resolved:
+def resolve(
+    url: str,
+    ref: str | None,
+    mirrors: Path | None = None,
+    settings: IndexSettings | None = None,
+) -> Resolved:
     """Return the commit that `ref` names in the repository; None means its default branch.
 
     A branch or tag of that name goes before an abbreviated commit, which is looked up in the
-    history. Raises `NotPossibleError` when the host cannot be reached, `DocumentError` when the
-    repository or the ref does not exist or the ref is ambiguous.
+    history. `settings` say how the host is reached, those of this machine where there are none.
+    Raises `NotPossibleError` when the host cannot be reached, `DocumentError` when the repository
+    or the ref does not exist or the ref is ambiguous.
     """
     place = mirror_of(url, mirrors)
-    address = str(place) if place else _https(url)
-    refs = _list_refs(address, url, place is not None)
+    source = _Source(url=url, place=place, settings=settings)
+    refs = _list_refs(source)
     if ref is None or (ref == "latest" and not _named(refs, ref)):
         return _default(refs, url)
     found = _named(refs, ref)
@@ -60,7 +67,7 @@ def resolve(url: str, ref: str | None, mirrors: Path | None = None) -> Resolved:
         how, commit = next(iter(found.items()))
         return Resolved(commit=commit, how=how)
     if _SHORT.fullmatch(ref):
-        return _abbreviated(address, url, ref, place)
+        return _abbreviated(source, ref)
     raise DocumentError(
         f"{masked(url)}: has no branch or tag {ref}", remedy="look the name up in the repository"
     )
@@ -83,22 +90,59 @@ def mirror_of(url: str, mirrors: Path | None) -> Path | None:
     return None
 
 
-def fetch(source: str, ref: str | None, target: Path) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Source:
+    """A repository to ask: at `place` on this machine where it has one, else at its address."""
+
+    url: str
+    place: Path | None
+    settings: IndexSettings | None
+
+    def ask(
+        self,
+        command_name: str,
+        options: Sequence[str],
+        *words: str,
+        into: Path | None = None,
+        seconds: float,
+    ) -> str:
+        """Run a command with the address and `words` behind it; raises what `_failure` returns."""
+        try:
+            return command.ask(
+                command_name,
+                options,
+                [str(self.place) if self.place else _https(self.url), *words],
+                protocol="file" if self.place else "https",
+                repository=into,
+                settings=self.settings,
+                timeout=seconds,
+            )
+        except ProgramError as error:
+            raise _failure(error, self.url) from error
+        except SilentProgramError as error:
+            raise NotPossibleError(
+                f"{masked(self.url)}: no answer within {seconds:g} s",
+                remedy="try again, or use a mirror",
+            ) from error
+
+
+def fetch(source: str, ref: str | None, target: Path, settings: IndexSettings | None = None) -> str:
     """Make the bare repository `target` with one commit of `source` and return the commit.
 
     `source` is an https address or a folder, `ref` a branch, tag or commit, None for the default.
     Nothing is checked out, and no setting or hook of the source takes part.
     """
-    capture(["git", "init", "--quiet", "--bare", "--", str(target)], env=git_env(""))
-    argv = ["git", "-C", str(target), "fetch", "--quiet", "--no-tags"]
-    if Path(source).is_dir():
-        address = str(Path(source).resolve())
+    place = Path(source).resolve() if Path(source).is_dir() else None
+    repository = _Source(url=source, place=place, settings=settings)
+    command.init(target)
+    options = ["--quiet", "--no-tags"]
+    if place:
         specs = ["+HEAD:refs/source/head", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-        _ask([*argv, "--", address, *specs], source, "file", CLONE_SECONDS)
+        repository.ask("fetch", options, *specs, into=target, seconds=CLONE_SECONDS)
         return _expand(target, source, ref or "refs/source/head").commit
-    address = _https(source)
-    commit = ref if ref and is_commit(ref) else resolve(source, ref).commit
-    _ask([*argv, "--depth", "1", "--", address, commit], source, "https", CLONE_SECONDS)
+    commit = ref if ref and is_commit(ref) else resolve(source, ref, settings=settings).commit
+    options += ["--depth", "1"]
+    repository.ask("fetch", options, commit, into=target, seconds=CLONE_SECONDS)
     return commit
 
 
@@ -107,9 +151,9 @@ def commit_date(url: str, commit: str, mirrors: Path | None) -> str | None:
     folder = mirror_of(url, mirrors)
     if folder is None or not is_commit(commit):
         return None
-    argv = ["git", "-C", str(folder), "log", "-1", "--no-show-signature", "--format=%cs"]
+    words = ("log", "-1", "--no-show-signature", "--format=%cs", "--end-of-options", commit)
     try:
-        text = capture([*argv, "--end-of-options", commit], env=git_env("file"), timeout=SECONDS)
+        text = command.git(*words, repository=command.git_dir(folder), timeout=SECONDS)
     except ProgramError:
         return None  # the mirror is older than the commit
     return text.strip() or None
@@ -125,11 +169,10 @@ def _https(url: str) -> str:
     return address
 
 
-def _list_refs(address: str, url: str, local: bool) -> dict[str, str]:  # noqa: FBT001  # one question
+def _list_refs(source: _Source) -> dict[str, str]:
     """Return name to commit of the default branch, branches and tags; tags are peeled."""
     patterns = ["HEAD", "refs/heads/*", "refs/tags/*"]
-    argv = ["git", "ls-remote", "--quiet", "--", address, *patterns]
-    output = _ask(argv, url, "file" if local else "https", SECONDS)
+    output = source.ask("ls-remote", ["--quiet"], *patterns, seconds=SECONDS)
     refs: dict[str, str] = {}
     for line in output.splitlines():
         commit, _, name = line.partition("\t")
@@ -153,21 +196,21 @@ def _default(refs: Mapping[str, str], url: str) -> Resolved:
     return Resolved(commit=refs["HEAD"], how="default branch")
 
 
-def _abbreviated(address: str, url: str, ref: str, place: Path | None) -> Resolved:
+def _abbreviated(source: _Source, ref: str) -> Resolved:
     """Look an abbreviated commit up in the history: the tips alone cannot prove it unique."""
-    if place:
-        return _expand(place, url, ref)
+    if source.place:
+        return _expand(command.git_dir(source.place), source.url, ref)
     with tempfile.TemporaryDirectory(prefix="comfykiln-pin-") as folder:
         target = Path(folder) / "history.git"
-        argv = ["git", "clone", "--quiet", "--bare", "--filter=tree:0", "--", address, str(target)]
-        _ask(argv, url, "https", CLONE_SECONDS)
-        return _expand(target, url, ref)
+        options = ["--quiet", "--bare", "--template=", "--filter=tree:0"]
+        source.ask("clone", options, str(target), seconds=CLONE_SECONDS)
+        return _expand(target, source.url, ref)
 
 
-def _expand(folder: Path, url: str, ref: str) -> Resolved:
-    argv = ["git", "-C", str(folder), "rev-parse", "--verify", "--end-of-options"]
+def _expand(repository: Path, url: str, ref: str) -> Resolved:
+    words = ("rev-parse", "--verify", "--end-of-options", f"{ref}^{{commit}}")
     try:
-        commit = capture([*argv, f"{ref}^{{commit}}"], env=git_env(""), timeout=SECONDS).strip()
+        commit = command.git(*words, repository=repository, timeout=SECONDS).strip()
     except ProgramError as error:
         ambiguous = "ambiguous" in error.output
         raise DocumentError(
@@ -178,19 +221,6 @@ def _expand(folder: Path, url: str, ref: str) -> Resolved:
     if not is_commit(commit):
         raise KilnError(f"{masked(url)}: git answered {commit!r} for {ref}")
     return Resolved(commit=commit, how="abbreviated commit")
-
-
-def _ask(argv: list[str], url: str, protocol: str, seconds: float) -> str:
-    try:
-        return capture(argv, env=git_env(protocol), timeout=seconds)
-    except ProgramError as error:
-        raise _failure(error, url) from error
-    except KilnError as error:
-        if not isinstance(error.__cause__, subprocess.TimeoutExpired):
-            raise
-        raise NotPossibleError(
-            f"{masked(url)}: no answer within {seconds:g} s", remedy="try again, or use a mirror"
-        ) from error
 
 
 def _failure(error: ProgramError, url: str) -> KilnError:
@@ -207,15 +237,3 @@ def _failure(error: ProgramError, url: str) -> KilnError:
         f"{masked(url)}: cannot be reached: {last}",
         remedy="check the network, or name a folder of mirrors with --git-mirror",
     )
-
-
-def git_env(protocol: str) -> dict[str, str]:
-    """Return an environment in which git speaks `protocol` only and never asks a person."""
-    return {
-        **os.environ,
-        "GIT_ALLOW_PROTOCOL": protocol,
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "LC_ALL": "C",
-    }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from comfykiln.errors import DocumentError
-from comfykiln.git import commits
+from comfykiln.git import command
 from comfykiln.git.pack import GitObject, pack, read_objects
 from comfykiln.system import files
 from comfykiln.system.process import ProgramError
@@ -16,8 +16,6 @@ from comfykiln.system.process import ProgramError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
-
-    from comfykiln.network.indexes import IndexSettings
 
 LFS_POINTER = b"version https://git-lfs.github.com/spec/v1"
 PACK = "objects.pack"
@@ -33,7 +31,7 @@ class Module:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Repository:
+class GitTree:
     """A repository at one commit.
 
     `pack` holds every object of the commit, `sha256` is the pack's. `requirements` and `pyproject`
@@ -62,14 +60,15 @@ class Repository:
             "pyproject": self.pyproject,
             "install_script": self.install_script,
             "submodules": [
-                {"path": one.path, "url": one.url, "commit": one.commit} for one in self.submodules
+                {"path": entry.path, "url": entry.url, "commit": entry.commit}
+                for entry in self.submodules
             ],
             "lfs": list(self.lfs),
             "lacking": list(self.lacking),
         }
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any], folder: Path) -> Repository:
+    def from_json(cls, raw: Mapping[str, Any], folder: Path) -> GitTree:
         """Return the record whose pack lies in `folder`."""
         return cls(
             url=raw["url"],
@@ -79,32 +78,30 @@ class Repository:
             requirements=raw["requirements"],
             pyproject=raw["pyproject"],
             install_script=raw["install_script"],
-            submodules=tuple(Module(**one) for one in raw["submodules"]),
+            submodules=tuple(Module(**entry) for entry in raw["submodules"]),
             lfs=tuple(raw["lfs"]),
             lacking=tuple(raw["lacking"]),
         )
 
 
-def read_repository(
-    source: Path, url: str, commit: str, folder: Path, settings: IndexSettings
-) -> Repository:
+def read_repository(source: Path, url: str, commit: str, folder: Path) -> GitTree:
     """Write the commit of the repository `source` as a pack into `folder`; return what it holds."""
-    entries = _entries(source, commit, settings)
-    top = commits.read(source, settings, "rev-parse", "--verify", f"{commit}^{{tree}}").strip()
+    entries = _entries(source, commit)
+    top = command.git("rev-parse", "--verify", f"{commit}^{{tree}}", repository=source).strip()
     names = sorted({commit, top, *(name for kind, name, _ in entries if kind != "commit")})
     found: dict[str, GitObject] = {}
     missing: set[str] = set()
-    for one in read_objects(source, names, commits.environment(settings, ())):
-        if isinstance(one, str):
-            missing.add(one)
+    for entry in read_objects(source, names):
+        if isinstance(entry, str):
+            missing.add(entry)
         else:
-            found[one.name] = one
+            found[entry.name] = entry
     _require_trees(source, entries, missing)
     data = pack(found.values())
     files.write_bytes(folder / PACK, data)
     blobs = {path: name for kind, name, path in entries if kind == "blob"}
     texts = {path: found[name].data for path, name in blobs.items() if name in found}
-    return Repository(
+    return GitTree(
         url=url,
         commit=commit,
         pack=folder / PACK,
@@ -112,15 +109,15 @@ def read_repository(
         requirements=_text(texts.get("requirements.txt"), f"{url} requirements.txt"),
         pyproject=_text(texts.get("pyproject.toml"), f"{url} pyproject.toml"),
         install_script="install.py" in blobs,
-        submodules=tuple(_modules(source, url, commit, entries, settings)),
+        submodules=tuple(_modules(source, url, commit, entries)),
         lfs=tuple(sorted(path for path, text in texts.items() if text.startswith(LFS_POINTER))),
         lacking=tuple(sorted(path for path, name in blobs.items() if name in missing)),
     )
 
 
-def _entries(source: Path, commit: str, settings: IndexSettings) -> list[tuple[str, str, str]]:
+def _entries(source: Path, commit: str) -> list[tuple[str, str, str]]:
     """Return (kind, object, path) of everything below the commit; a submodule's kind is commit."""
-    listed = commits.read(source, settings, "ls-tree", "-r", "-t", "-z", "--full-tree", commit)
+    listed = command.git("ls-tree", "-r", "-t", "-z", "--full-tree", commit, repository=source)
     entries = []
     for line in filter(None, listed.split("\0")):
         head, _, path = line.partition("\t")
@@ -144,14 +141,13 @@ def _modules(
     url: str,
     commit: str,
     entries: Iterable[tuple[str, str, str]],
-    settings: IndexSettings,
 ) -> Iterable[Module]:
     links = {path: name for kind, name, path in entries if kind == "commit"}
     if not links:
         return
     try:
         argv = ("config", "--null", f"--blob={commit}:.gitmodules", "--list")
-        listed = commits.read(source, settings, *argv)
+        listed = command.git(*argv, repository=source)
     except ProgramError as error:
         raise _unmapped(url, next(iter(links))) from error
     sections: dict[str, dict[str, str]] = {}
@@ -159,7 +155,11 @@ def _modules(
         key, _, value = line.partition("\n")
         if match := re.fullmatch(r"submodule\.(.+)\.(path|url)", key):
             sections.setdefault(match[1], {})[match[2]] = value
-    places = {one["path"]: one["url"] for one in sections.values() if {"path", "url"} <= one.keys()}
+    places = {
+        section["path"]: section["url"]
+        for section in sections.values()
+        if {"path", "url"} <= section.keys()
+    }
     for path, name in sorted(links.items()):
         if path not in places:
             raise _unmapped(url, path)
@@ -184,7 +184,7 @@ def _absolute(address: str, parent: str) -> str:
 def _unmapped(url: str, path: str) -> DocumentError:
     return DocumentError(
         f"{url}: {path} is a submodule that .gitmodules does not name",
-        remedy="leave the node out, or pin a commit that mends it",
+        remedy="leave the node out, or pin a commit that fixes it",
     )
 
 
@@ -194,4 +194,4 @@ def _text(data: bytes | None, what: str) -> str | None:
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise DocumentError(f"{what} is no UTF-8", remedy="pin a commit that mends it") from error
+        raise DocumentError(f"{what} is no UTF-8", remedy="pin a commit that fixes it") from error

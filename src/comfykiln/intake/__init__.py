@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from comfykiln.documents import read
+from comfykiln.documents.pinnedcopy import advice
 from comfykiln.errors import DocumentError
 from comfykiln.intake import choices, folder, models, nodes, packages
-from comfykiln.intake.records import Difference, Ground, Taken, Wanted
+from comfykiln.intake.records import Difference, FromOptions, Ground, Intake
 from comfykiln.parsing.faults import Note
-from comfykiln.parsing.values import normal_name
+from comfykiln.parsing.values import masked, normal_name
 from comfykiln.plan.datafiles import load_yaml
 from comfykiln.plan.project import DEFAULT_IMAGE
 from comfykiln.plan.services import service_names
@@ -23,28 +24,32 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from comfykiln.documents.kinds import Parsed
+    from comfykiln.network.indexes import IndexSettings
     from comfykiln.plan.origins import ComfyUISpec
     from comfykiln.plan.project import Project
 
 T = TypeVar("T")
 Told = tuple[Difference | Note, ...]
 
-__all__ = ["Difference", "Taken", "Wanted", "take"]
+__all__ = ["Difference", "FromOptions", "Intake", "take"]
 
 
-def take(project: Project, wanted: Wanted) -> Taken:
+def take(project: Project, wanted: FromOptions, settings: IndexSettings | None = None) -> Intake:
     """Read the document and decide what image it becomes; nothing is written or fetched.
 
+    `settings` say how the host of a document at an address is reached, as in `documents.read`.
     Raises `DocumentError` for a faulty document, and for one that cannot be built as it stands:
     then every fault is named with its place.
     """
-    parsed = read(wanted.source, ref=wanted.ref)
+    parsed = read(wanted.source, ref=wanted.ref, settings=settings)
     usual = load_yaml(project.root / "services/comfy" / DEFAULT_IMAGE / "service.yaml", "service")
     own = folder.rules_of(wanted.rules)
     name = choices.name_of(parsed, wanted.name, service_names(project.root))
     faults: list[str] = []
     ground = _ground(project, parsed, wanted, usual["suite"], faults)
-    leave_out = {one.lower() if "/" in one else normal_name(one) for one in wanted.leave_out}
+    leave_out = {
+        entry.lower() if "/" in entry else normal_name(entry) for entry in wanted.leave_out
+    }
     chosen = nodes.choose(
         parsed.environment,
         beside=_beside(wanted),
@@ -55,9 +60,9 @@ def take(project: Project, wanted: Wanted) -> Taken:
     )
     found = packages.sort_out(parsed.environment, parsed.kind, project.targets, leave_out)
     faults += [*chosen.faults, *found.faults]
-    _refuse(wanted.source, faults, unpinned=chosen.unpinned)
+    _refuse(wanted, parsed, faults, unpinned=chosen.unpinned)
     listed, on_models = models.choose(parsed.environment)
-    taken = Taken(
+    taken = Intake(
         name=name,
         parsed=parsed,
         ground=ground,
@@ -80,7 +85,7 @@ def take(project: Project, wanted: Wanted) -> Taken:
 
 
 def _ground(
-    project: Project, parsed: Parsed, wanted: Wanted, suite: str, faults: list[str]
+    project: Project, parsed: Parsed, wanted: FromOptions, suite: str, faults: list[str]
 ) -> Ground:
     """Return the ComfyUI and the base of the image; where there is none, say so and go on."""
     asked, bases = parsed.environment, project.origins.bases
@@ -99,8 +104,8 @@ def _ground(
         comfyui=comfyui,
         base=base,
         exact_python=asked.system.python == base.patch,
-        differences=tuple(one for one in told if isinstance(one, Difference)),
-        notes=tuple(one for one in told if isinstance(one, Note)),
+        differences=tuple(entry for entry in told if isinstance(entry, Difference)),
+        notes=tuple(entry for entry in told if isinstance(entry, Note)),
     )
 
 
@@ -115,7 +120,7 @@ def _or_fault(
         return otherwise, ()
 
 
-def _beside(wanted: Wanted) -> Path | None:
+def _beside(wanted: FromOptions) -> Path | None:
     """Return the folder that the document lies in, None for one at an address."""
     path = Path(wanted.source)
     if wanted.ref is not None or not path.exists():
@@ -140,13 +145,13 @@ def _shipped(comfyui: ComfyUISpec) -> set[str]:
     }
 
 
-def _refuse(source: str, faults: list[str], *, unpinned: bool) -> None:
+def _refuse(wanted: FromOptions, parsed: Parsed, faults: list[str], *, unpinned: bool) -> None:
     if faults:
-        pin = f"pin branches and tags with `./kiln snapshot.pin {source}`, or " if unpinned else ""
+        pin = f"{advice(wanted.source, parsed.kind, wanted.ref)}, or " if unpinned else ""
         raise DocumentError(
-            f"{source}: {len(faults)} thing(s) cannot be built as they stand",
+            f"{masked(wanted.source)}: {len(faults)} thing(s) cannot be built as they stand",
             faults=faults,
-            remedy=f"{pin}mend these places, or leave them out with --leave-out NAME,NAME",
+            remedy=f"{pin}fix these places, or leave them out with --leave-out NAME,NAME",
         )
 
 
@@ -154,23 +159,25 @@ def _not_built(parsed: Parsed) -> Iterator[Note]:
     """Yield what a document holds and no image does."""
     found = parsed.environment
     if found.workflows:
-        names = ", ".join(one.name for one in found.workflows[:5])
+        names = ", ".join(workflow.name for workflow in found.workflows[:5])
         message = f"{len(found.workflows)} ({names}): their nodes are built, they stay outside"
         yield Note(path="workflows", rule="from.workflow", message=message)
-    for one in found.workflows:
-        if one.unresolved:
-            message = f"{one.name}: no known pack provides {', '.join(one.unresolved[:10])}"
+    for workflow in found.workflows:
+        if workflow.unresolved:
+            message = (
+                f"{workflow.name}: no known pack provides {', '.join(workflow.unresolved[:10])}"
+            )
             yield Note(path="workflows", rule="from.unresolved", message=message)
     if found.credentials:
-        hosts = ", ".join(one.host for one in found.credentials)
+        hosts = ", ".join(credential.host for credential in found.credentials)
         message = f"not taken: {hosts}; the build uses this machine's own"
         yield Note(path="credentials", rule="from.credentials", message=message)
 
 
 def _never_named(parsed: Parsed, leave_out: Iterable[str]) -> Iterator[Note]:
     """Yield what was to be left out and is not there."""
-    known = {normal_name(packages.called(one)) for one in parsed.environment.packages}
+    known = {normal_name(packages.called(package)) for package in parsed.environment.packages}
     for name in sorted(set(leave_out) - known):
-        if not any(nodes.is_named(one, {name}) for one in parsed.environment.nodes):
+        if not any(nodes.is_named(node, {name}) for node in parsed.environment.nodes):
             message = f"{name}: the document names nothing of that name"
             yield Note(path="--leave-out", rule="from.leave-out", message=message)

@@ -65,7 +65,7 @@ def comfyui_of(
 
     Raises `DocumentError` where none is meant and the person has `accepted` none.
     """
-    found = next((one for one in origins.releases.values() if _is(asked, one)), None)
+    found = next((release for release in origins.releases.values() if _is(asked, release)), None)
     if accepted:
         release = origins.comfyui(accepted)
         if asked.wanted is None or found is release:
@@ -96,12 +96,14 @@ def newest(origins: Origins) -> ComfyUISpec:
     """Return the newest pinned release."""
     return max(
         origins.releases.values(),
-        key=lambda one: tuple(int(part) for part in one.version.split(".")),
+        key=lambda entry: tuple(int(part) for part in entry.version.split(".")),
     )
 
 
 def _unpinned(asked: Asked, origins: Origins) -> DocumentError:
-    pinned = ", ".join(f"v{one.version} ({one.commit[:12]})" for one in origins.releases.values())
+    pinned = ", ".join(
+        f"v{release.version} ({release.commit[:12]})" for release in origins.releases.values()
+    )
     what = f"the branch {asked.branch}, which moves" if asked.branch else str(asked.wanted)
     both = f" ({asked.version})" if asked.commit and asked.version else ""
     return DocumentError(
@@ -122,7 +124,7 @@ def python_of(
     if asked is None:
         return _by_range(system.requires_python, bases, match, usual)
     minor = ".".join(asked.split(".")[:2])
-    base = next((one for one in bases.values() if one.python == minor), None)
+    base = next((base for base in bases.values() if base.python == minor), None)
     if base is not None and asked in (minor, base.patch):
         return base, ()
     if base is not None and match != "exact":
@@ -151,7 +153,7 @@ def _by_range(
             f"requires-python {wanted!r} is no range of versions", remedy='write one as ">=3.11"'
         ) from error
     order = [bases[usual], *bases.values()]
-    base = next((one for one in order if specifier.contains(_release(one))), None)
+    base = next((entry for entry in order if specifier.contains(_release(entry))), None)
     if base is not None:
         return base, ()
     if match == "any":
@@ -172,4 +174,4 @@ def _release(base: BaseSpec) -> str:
 
 
 def _listed(bases: Mapping[str, BaseSpec]) -> str:
-    return ", ".join(f"{_release(one)} ({suite})" for suite, one in bases.items())
+    return ", ".join(f"{_release(base)} ({suite})" for suite, base in bases.items())

@@ -34,9 +34,11 @@ def compare(
 
     have = {normal_name(name): version for name, version in locked(service.package_lock).items()}
     stood_in = tuple(
-        Difference(thing=name, asked=asked, got=f"{one.by} {have[one.by]}", why=one.reason)
+        Difference(
+            thing=name, asked=asked, got=f"{stand_in.by} {have[stand_in.by]}", why=stand_in.reason
+        )
         for name, asked in preferred.items()
-        if name not in have and (one := stand_ins.get(name)) and one.by in have
+        if name not in have and (stand_in := stand_ins.get(name)) and stand_in.by in have
     )
     different = tuple(
         Difference(
@@ -45,7 +47,7 @@ def compare(
         for name, asked in preferred.items()
         if name in have and Version(have[name]) != Version(asked)
     )  # fmt: skip
-    known = have.keys() | {one.thing for one in stood_in}
+    known = have.keys() | {entry.thing for entry in stood_in}
     return (*different, *stood_in), tuple(name for name in preferred if name not in known)
 
 
@@ -53,11 +55,12 @@ def refuse(name: str, differences: Sequence[Difference]) -> None:
     """Raise `DriftError` where a lock must be what the document says and is not."""
     if differences:
         lines = "".join(
-            f"\n  {one.thing}: {one.asked} asked, {one.got} ({one.why})" for one in differences
+            f"\n  {difference.thing}: {difference.asked} asked, {difference.got} ({difference.why})"
+            for difference in differences
         )
         raise DriftError(
             f"the lock of {name} differs from the document:{lines}",
-            remedy="leave --packages exact out to build all the same, or mend the document",
+            remedy="leave --packages exact out to build all the same, or fix the document",
         )
 
 

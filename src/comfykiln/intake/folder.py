@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.environment import Node
-    from comfykiln.intake.records import Difference, Packages, Taken, Wanted
+    from comfykiln.intake.records import Difference, FromOptions, Intake, Packages
     from comfykiln.plan.origins import BaseSpec
 
 SERVICE, SNAPSHOT, REPORT = "service.yaml", "environment.json", "document.json"
@@ -32,7 +32,7 @@ REPOSITORIES = "repositories"
 """The one further key of a file of rules: ids of the node registry to repositories."""
 
 
-def filled(taken: Taken, rules: Mapping[str, Any], wanted: Wanted) -> Taken:
+def filled(taken: Intake, rules: Mapping[str, Any], wanted: FromOptions) -> Intake:
     """Return the document with every file of its service; `rules` are those that count for it.
 
     Raises `DocumentError` where the rules of a person make no service.
@@ -47,7 +47,7 @@ def filled(taken: Taken, rules: Mapping[str, Any], wanted: Wanted) -> Taken:
     return replace(taken, service=service, files=contents)
 
 
-def environment_file(taken: Taken) -> bytes:
+def environment_file(taken: Intake) -> bytes:
     """Return what is built of the document, as the record that an export carries."""
     comfyui = taken.ground.comfyui
     preferred = taken.packages.preferred
@@ -59,7 +59,7 @@ def environment_file(taken: Taken) -> bytes:
     return files.canonical_json({"format": 1, "environment": record.dump(environment)})
 
 
-def service_file(taken: Taken, rules: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]:
+def service_file(taken: Intake, rules: Mapping[str, Any], wanted: FromOptions) -> dict[str, Any]:
     """Return the service: the rules, and what the document says."""
     base, packages, kind = taken.ground.base, taken.packages, str(taken.parsed.kind)
     named = {node.name for node in taken.nodes}
@@ -89,12 +89,12 @@ def service_file(taken: Taken, rules: Mapping[str, Any], wanted: Wanted) -> dict
     return made
 
 
-def _check(service: dict[str, Any], wanted: Wanted) -> None:
+def _check(service: dict[str, Any], wanted: FromOptions) -> None:
     from comfykiln.plan.datafiles import schema_faults  # noqa: PLC0415  # jsonschema, where it is used
 
     if faults := schema_faults(service, "service"):
         source = f"{wanted.rules}, with {wanted.source}" if wanted.rules else wanted.source
-        raise DocumentError(f"{source}: makes no service", faults=faults, remedy="mend these")
+        raise DocumentError(f"{source}: makes no service", faults=faults, remedy="fix these")
 
 
 _REQUIRED = ("apt", "local_nodes", "requirements")
@@ -136,7 +136,7 @@ def joined(usual: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"startup": usual["startup"]}
     for key in RULES:
         is_map = key in ("drop", "accepted", "nodes")
-        first, second = (one.get(key, {} if is_map else []) for one in (usual, own))
+        first, second = (entry.get(key, {} if is_map else []) for entry in (usual, own))
         found[key] = {**first, **second} if is_map else [*first, *second]
     found["requirements"] = list(own.get("requirements", []))
     return found
@@ -148,7 +148,7 @@ def _on(base: BaseSpec, package: str) -> str:
 
 
 def _overrides(packages: Packages, own: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    taken = {_name(one["requirement"]) for one in own}
+    taken = {_name(entry["requirement"]) for entry in own}
     reason = "the document's own override"
     return [
         {"requirement": line, "reason": reason}
@@ -162,7 +162,7 @@ def _name(line: str) -> str:
 
 
 def _post_install(
-    nodes: Sequence[Node], own: Mapping[str, Any], wanted: Wanted
+    nodes: Sequence[Node], own: Mapping[str, Any], wanted: FromOptions
 ) -> dict[str, dict[str, Any]]:
     """Return the rule for each node's install.py, where the document or the person has said one."""
     rules: dict[str, dict[str, Any]] = {}
@@ -174,7 +174,7 @@ def _post_install(
     return rules
 
 
-def write(root: Path, taken: Taken) -> Path:
+def write(root: Path, taken: Intake) -> Path:
     """Write the folder of a document; a lock in it stays, and is held against its inputs later.
 
     Equal documents give equal files.
@@ -185,7 +185,7 @@ def write(root: Path, taken: Taken) -> Path:
     return folder
 
 
-def report(taken: Taken, further: Sequence[Difference] = ()) -> bytes:
+def report(taken: Intake, further: Sequence[Difference] = ()) -> bytes:
     """Return what the document was and what of it differs, as the receipt has it.
 
     `further` is what differs in the lock.
@@ -194,6 +194,6 @@ def report(taken: Taken, further: Sequence[Difference] = ()) -> bytes:
         {
             "kind": str(taken.parsed.kind),
             "form": taken.parsed.form,
-            "differences": [asdict(one) for one in (*taken.differences, *further)],
+            "differences": [asdict(difference) for difference in (*taken.differences, *further)],
         }
     )

@@ -26,18 +26,22 @@ def choose(environment: Environment) -> tuple[tuple[ModelEntry, ...], tuple[Note
     pickle that nobody gave a reason for, two models for one place.
     """
     named = from_environment(environment)
-    notes = [Note(path="models", rule="from.model", message=one) for one in named.notes]
+    notes = [Note(path="models", rule="from.model", message=note) for note in named.notes]
     entries = named.entries
     try:
         parse(as_file(entries), "models.yaml")
     except FaultyDocumentError as error:
-        bad = {int(match[1]): one for one in error.records if (match := _PLACE.match(one.path))}
+        bad = {
+            int(match[1]): record
+            for record in error.records
+            if (match := _PLACE.match(record.path))
+        }
         if not bad:
             raise
         for index, fault in sorted(bad.items()):
             message = f"{entries[index].destination}: left out: {fault.problem}"
             notes.append(Note(path="models", rule=fault.rule, message=message))
-        entries = tuple(one for index, one in enumerate(entries) if index not in bad)
+        entries = tuple(entry for index, entry in enumerate(entries) if index not in bad)
         parse(as_file(entries), "models.yaml")
     return entries, tuple(notes)
 
@@ -46,13 +50,13 @@ def as_file(entries: Sequence[ModelEntry]) -> bytes:
     """Return the entries as a models.yaml; JSON is YAML."""
     listed = [
         {
-            "name": one.name,
-            "destination": one.destination,
-            "criticality": one.criticality,
-            "sources": [source.data() for source in one.sources],
-            "sha256": one.sha256,
-            "size": one.size,
+            "name": entry.name,
+            "destination": entry.destination,
+            "criticality": entry.criticality,
+            "sources": [source.data() for source in entry.sources],
+            "sha256": entry.sha256,
+            "size": entry.size,
         }
-        for one in entries
+        for entry in entries
     ]
     return files.canonical_json({"models": listed})

@@ -31,7 +31,7 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 class Chosen:
     """The nodes to build, the code that came along by its sha256, what to say, what is wrong.
 
-    `unpinned` is set where a fault is one that `snapshot.pin` mends.
+    `unpinned` is set where a fault is one that `snapshot.pin` fixes.
     """
 
     nodes: list[Node] = field(default_factory=list)
@@ -162,7 +162,6 @@ def _take_registry(node: Node, chosen: Chosen) -> None:
         remedy = f"name it in a file of --rules: `repositories: {{{node.registry_id}: https://…}}`"
         _fault(chosen, node, problem, remedy)
     elif not is_exact(node.version):
-        chosen.unpinned = chosen.unpinned or node.url is not None
         named = node.ref or node.version or "it names none"
         _fault(chosen, node, f"{named}: no exact version", "write one")
     else:
@@ -198,11 +197,15 @@ def _take_development(node: Node, environment: Environment, chosen: Chosen) -> N
     """Take the code that travels with an export, else the repository at its commit."""
     prefix = f"dev_nodes/{node.name}/"
     members = {
-        one.path.removeprefix(prefix): one.data
-        for one in environment.attachments
-        if one.path.startswith(prefix)
+        attachment.path.removeprefix(prefix): attachment.data
+        for attachment in environment.attachments
+        if attachment.path.startswith(prefix)
     }
-    runnable = {one.path.removeprefix(prefix) for one in environment.attachments if one.executable}
+    runnable = {
+        attachment.path.removeprefix(prefix)
+        for attachment in environment.attachments
+        if attachment.executable
+    }
     if members:
         _take_code(node, members, runnable, chosen)
     elif node.url:
@@ -226,10 +229,10 @@ def _folder_beside(node: Node, beside: Path | None) -> Path | None:
     inside = beside.resolve()
     return next(
         (
-            one
-            for one in places
-            if one.is_dir() and not one.is_symlink() and one.resolve().is_relative_to(inside)
-            and one.resolve() != inside
+            place
+            for place in places
+            if place.is_dir() and not place.is_symlink() and place.resolve().is_relative_to(inside)
+            and place.resolve() != inside
         ),
         None,
     )  # fmt: skip
@@ -239,7 +242,7 @@ def _take_folder(node: Node, folder: Path, chosen: Chosen) -> None:
     found = Collected()
     collect(node.name, folder, found)
     if found.faults:
-        chosen.faults += [f"{node.place or node.name}: {one}" for one in found.faults]
+        chosen.faults += [f"{node.place or node.name}: {fault}" for fault in found.faults]
         return
     if found.left_out:
         _tell(chosen, node, f"without files that may hold a secret: {', '.join(found.left_out)}")

@@ -64,11 +64,15 @@ def sort_out(
     """Return what the solve is to require, prefer and leave out."""
     found = _Found()
     overrides = overrides_for(environment, PLATFORM)
-    for name in (name for one in overrides for name in one.excludes):
+    for name in (name for entry in overrides for name in entry.excludes):
         found.drop[normal_name(name)] = "the document excludes it on this platform"
-    listed = [one for one in environment.packages if one.source == "index" and one.group is None]
-    here = merged(listed, *(one.packages for one in overrides))
-    rest = [one for one in environment.packages if one not in listed]
+    listed = [
+        package
+        for package in environment.packages
+        if package.source == "index" and package.group is None
+    ]
+    here = merged(listed, *(entry.packages for entry in overrides))
+    rest = [package for package in environment.packages if package not in listed]
     theirs = _theirs(environment, targets, found)
     for package in (*here, *rest):
         name = normal_name(package.name)
@@ -80,7 +84,7 @@ def sort_out(
     for name, version in locked_versions(environment).items():
         if name not in theirs and name not in found.drop:
             found.preferred.setdefault(name, version)
-    variables = {name: value for one in overrides for name, value in one.environment}
+    variables = {name: value for entry in overrides for name, value in entry.environment}
     return Sorted(
         packages=_packages(found, variables),
         differences=found.differences,
@@ -108,8 +112,10 @@ def _packages(found: _Found, variables: Mapping[str, str]) -> Packages:
 
 def _theirs(environment: Environment, targets: Targets, found: _Found) -> set[str]:
     """Return the packages that belong to the target, and tell which of them differ."""
-    listed = {normal_name(one.name): one for one in environment.packages if one.name}
-    torch = {normal_name(one.name): one for one in environment.torch.packages}
+    listed = {
+        normal_name(package.name): package for package in environment.packages if package.name
+    }
+    torch = {normal_name(package.name): package for package in environment.torch.packages}
     family = next(iter(targets.by_name.values())).torch.versions
     theirs = {name for name in listed | torch if targets.is_accelerator_package(name)}
     theirs -= targets.stand_ins.keys()
@@ -175,7 +181,7 @@ def _unpinned(package: Package) -> str:
 def _bend(environment: Environment, theirs: set[str], found: _Found) -> None:
     """Take over what bends the document's own solve, but for the target's packages."""
     resolution = environment.resolution
-    found.constraints += [one for one in resolution.constraints if _named(one) not in theirs]
+    found.constraints += [entry for entry in resolution.constraints if _named(entry) not in theirs]
     for line in resolution.overrides:
         if _named(line) in theirs:
             continue

@@ -20,7 +20,7 @@ Strictness = Literal["prefer", "exact"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Wanted:
+class FromOptions:
     """What a person may choose about a build from a document.
 
     `name` is the image's, `comfyui` a pinned release that is taken whatever the document says.
@@ -79,7 +79,7 @@ class Ground:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Taken:
+class Intake:
     """A document that can be built: the image's name and every file of its generated service.
 
     `files` are relative to the service's folder; `service` is the content of service.yaml. `code`

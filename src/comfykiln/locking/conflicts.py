@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.parsing.values import normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,10 +29,10 @@ def conflict(inputs: LockInputs, error: ProgramError) -> KilnError:
         if NETWORK.search(error.output):
             return NotPossibleError(
                 f"the package index cannot be asked:\n{said}",
-                remedy="mend the way to it (network, proxy, --ca-bundle, index settings)",
+                remedy="fix the way to it (network, proxy, --ca-bundle, index settings)",
             )
         return DocumentError(
-            f"the packages cannot be solved; uv says:\n{said}", remedy="mend the line it names"
+            f"the packages cannot be solved; uv says:\n{said}", remedy="fix the line it names"
         )
     told = list(_claims(inputs, error.output))
     wheel = (
@@ -49,7 +50,7 @@ def conflict(inputs: LockInputs, error: ProgramError) -> KilnError:
 
 
 def _headline(output: str, told: Sequence[str]) -> str:
-    """Return what is wrong: a package that cannot be had contradicts nobody."""
+    """Return what is wrong: a package that is not available contradicts nobody."""
     if ABSENT.search(output):
         return "a package or version that is asked for is not on the package index"
     if NO_WHEEL.search(output) and len(told) == 1:
@@ -59,19 +60,19 @@ def _headline(output: str, told: Sequence[str]) -> str:
 
 def _claims(inputs: LockInputs, output: str) -> Iterator[str]:
     """Yield one line for each pack's requirement of a package that uv's message names."""
-    named = {_normalized(word) for word in NAME.findall(output)}
+    named = {normal_name(word.rstrip(".-_")) for word in NAME.findall(output)}
     claims = [
-        (_normalized(match[0]), f"{asker(name)} asks for `{line}`")
+        (normal_name(match[0].rstrip(".-_")), f"{asker(name)} asks for `{line}`")
         for name, text in inputs.requirements.items()
         for line in text.splitlines()
         if (match := NAME.match(line))
     ]
     claims += [
-        (_normalized(line.partition("==")[0]), f"the snapshot pins `{line}`")
+        (normal_name(line.partition("==")[0]), f"the snapshot pins `{line}`")
         for line in inputs.constraints
     ]
     claims += [
-        (_normalized(line.partition("==")[0]), f"the torch family is fixed at `{line}`")
+        (normal_name(line.partition("==")[0]), f"the torch family is fixed at `{line}`")
         for line in inputs.family
     ]
     for package, claim in sorted(claims):
@@ -90,7 +91,3 @@ def asker(name: str) -> str:
     if name.startswith("nodes/") and name not in known:
         return f"the node {name.removeprefix('nodes/').removesuffix('.txt')}"
     return known.get(name, f"the local pack {name.partition('/')[0]}")
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name.rstrip(".-_")).lower()

@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from comfykiln.environment import Package
-    from comfykiln.locking.nodelines import Rules, Wanted
+    from comfykiln.locking.nodelines import Rules, WantedSource
     from comfykiln.locking.packlines import Line, NodePack
 
 BYTE_ORDER_MARK = "\ufeff"
 
 
 def told_lines(
-    node: NodePack, rules: Rules, have: Mapping[str, str], named: Mapping[Wanted, str]
+    node: NodePack, rules: Rules, have: Mapping[str, str], named: Mapping[WantedSource, str]
 ) -> dict[str, str]:
     """Return lines that comfy-cli cannot judge → the package that meets them, "" for none needed.
 
@@ -44,7 +44,7 @@ def told_lines(
 
 
 def _meets(
-    line: Line, rules: Rules, have: Mapping[str, str], named: Mapping[Wanted, str]
+    line: Line, rules: Rules, have: Mapping[str, str], named: Mapping[WantedSource, str]
 ) -> str | None:
     """Return the package that meets the line, "" where none is needed, None where none does."""
     if line.text in rules.service.drop:

@@ -116,7 +116,7 @@ def lock_inputs(
         overrides=tuple(override.requirement for override in service.overrides),
         drop=tuple(sorted(service.drop)),
         sdists=tuple(sorted(service.sdists)),
-        stand_ins={name: one.by for name, one in targets.stand_ins.items()} if packs else {},
+        stand_ins={name: entry.by for name, entry in targets.stand_ins.items()} if packs else {},
         node_lock=node_lock,
         set_aside=lines.set_aside,
         replaced=lines.replaced,
@@ -128,9 +128,11 @@ def _identities(lock: NodeLock) -> dict[str, object]:
     if lock.empty:
         return {}
     return {
-        "archives": {name: one.sha256 for name, one in lock.archives.items()},
+        "archives": {name: archive.sha256 for name, archive in lock.archives.items()},
         "files": dict(lock.files),
-        "sources": [[one.url, one.ref, one.commit, one.subdirectory] for one in lock.sources],
+        "sources": [
+            [source.url, source.ref, source.commit, source.subdirectory] for source in lock.sources
+        ],
     }
 
 

@@ -13,6 +13,7 @@ from comfykiln.locking.headers import (
     is_as_written,
     is_made_from,
 )
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import files
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def split(text: str, targets: Targets) -> tuple[str, str]:
     for entry in re.split(r"(?m)^(?=[A-Za-z0-9])", text):
         match = ENTRY.match(entry)
         if match:
-            name = match["name"].lower().replace("_", "-")
+            name = normal_name(match["name"])
             (torch if targets.is_accelerator_package(name) else shared).append(entry)
     return "".join(shared), "".join(torch)
 
@@ -101,7 +102,7 @@ def _check_lock(path: Path, inputs: LockInputs, command: str) -> None:
     text = path.read_text("utf-8")
     if not is_made_from(text, inputs):
         told = list(differences(text, inputs)) if PART.search(text) else []
-        shown = "".join(f"\n  {one}" for one in told) or (
+        shown = "".join(f"\n  {entry}" for entry in told) or (
             " (requirements of ComfyUI, its Manager or a pack, the torch family, the Python)"
         )
         raise DriftError(
@@ -117,11 +118,11 @@ def _check_lock(path: Path, inputs: LockInputs, command: str) -> None:
 
 def _check_pins(service: Service, inputs: LockInputs, command: str) -> None:
     """Tell the difference where the snapshot pins other versions than the lock has."""
-    have = {_normalized(name): version for name, version in locked(service.package_lock).items()}
+    have = {normal_name(name): version for name, version in locked(service.package_lock).items()}
     wrong = []
     for line in inputs.constraints:
         name, _, version = line.partition("==")
-        found = have.get(_normalized(name))
+        found = have.get(normal_name(name))
         if found is not None and found != version:
             wrong.append(f"{name}: the snapshot pins {version}, the lock holds {found}")
     if wrong:
@@ -141,8 +142,4 @@ def locked(path: Path) -> dict[str, str]:
 def stand_ins_in(path: Path, stand_ins: Mapping[str, StandIn]) -> dict[str, StandIn]:
     """Return those of the stand-ins that the lock says it holds in place of the other package."""
     told = set(REPLACED.findall(path.read_text("utf-8"))) if path.is_file() else set()
-    return {name: one for name, one in stand_ins.items() if (name, one.by) in told}
-
-
-def _normalized(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return {name: entry for name, entry in stand_ins.items() if (name, entry.by) in told}

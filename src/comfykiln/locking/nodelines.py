@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from comfykiln.locking.packlines import dropped_lines, packages_of
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.requirements import file_name, line_of
-from comfykiln.parsing.values import masked
+from comfykiln.parsing.values import masked, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
 # A repository's address, the ref that a line names ('' for its default branch), the subdirectory.
-Wanted = tuple[str, str, str]
+WantedSource = tuple[str, str, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,7 +58,7 @@ class Rules:
     family: Sequence[str]
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
     accelerators: Sequence[str] = ()
-    commits: Mapping[Wanted, str] = field(default_factory=dict)
+    commits: Mapping[WantedSource, str] = field(default_factory=dict)
 
     @property
     def torch(self) -> set[str]:
@@ -68,16 +68,18 @@ class Rules:
     @property
     def overridden(self) -> set[str]:
         """The names of packages whose every requirement is replaced."""
-        return {normalized(_NAME.split(one.requirement)[0]) for one in self.service.overrides}
+        return {normal_name(_NAME.split(entry.requirement)[0]) for entry in self.service.overrides}
 
     def reason_aside(self, package: Package) -> str:
         """Return why a line takes no part in the solve, '' where it does."""
         name = called(package)
         if name in self.torch:
             return "the torch family belongs to the target"
-        if name not in self.stand_ins and any(fnmatchcase(name, one) for one in self.accelerators):
+        if name not in self.stand_ins and any(
+            fnmatchcase(name, entry) for entry in self.accelerators
+        ):
             return "it goes with the target's torch, which brings it where it needs it"
-        drop = {normalized(name): why for name, why in self.service.drop.items()}
+        drop: dict[str, str] = {normal_name(name): why for name, why in self.service.drop.items()}
         drop |= self.service.drop
         return next(
             (f"dropped: {drop[key]}" for key in (name, line_of(package)) if key in drop), ""
@@ -117,15 +119,17 @@ def node_lines(nodes: Iterable[NodePack], pins: Sequence[str], rules: Rules) -> 
                 aside.append(f"{node.directory}: {masked(line_of(package))} ({reason})")
             elif line := _line(package, rules, faults):
                 lines.append(line)
-                if one := rules.stand_ins.get(normalized(package.name)):
-                    replaced.add(normalized(package.name))
-                    aside.append(f"{node.directory}: {line_of(package)} ({one.by}: {one.reason})")
+                if stand_in := rules.stand_ins.get(normal_name(package.name)):
+                    replaced.add(normal_name(package.name))
+                    aside.append(
+                        f"{node.directory}: {line_of(package)} ({stand_in.by}: {stand_in.reason})"
+                    )
         if lines:
             text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
             requirements[f"nodes/{node.directory}.txt"] = text
     faults.stop()
-    left_out = rules.torch | set(map(normalized, rules.service.drop)) | rules.stand_ins.keys()
-    constraints = [pin for pin in pins if normalized(pin.partition("==")[0]) not in left_out]
+    left_out = rules.torch | set(map(normal_name, rules.service.drop)) | rules.stand_ins.keys()
+    constraints = [pin for pin in pins if normal_name(pin.partition("==")[0]) not in left_out]
     return NodeLines(
         requirements=requirements,
         constraints=tuple(sorted(constraints)),
@@ -138,7 +142,9 @@ def rules_of(
     service: Service, target: Target | Targets, family: Sequence[str], lock: NodeLock
 ) -> Rules:
     """Return what decides about the lines of this image's nodes."""
-    commits = {(one.url, one.ref, one.subdirectory): one.commit for one in lock.sources}
+    commits = {
+        (source.url, source.ref, source.subdirectory): source.commit for source in lock.sources
+    }
     return Rules(
         service=service,
         family=family,
@@ -148,13 +154,13 @@ def rules_of(
     )
 
 
-def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[Wanted, list[str]]:
+def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[WantedSource, list[str]]:
     """Return the repositories that lines of nodes want packages from → the nodes that do."""
-    found: dict[Wanted, list[str]] = {}
+    found: dict[WantedSource, list[str]] = {}
     faults = Faults(f"the requirements of the nodes of {rules.service.name}")
     for node in nodes:
         for _, package in packages_of(node, rules.service.drop, faults):
-            named = normalized(package.name) in rules.overridden
+            named = normal_name(package.name) in rules.overridden
             if package.source == "git" and not named and not rules.reason_aside(package):
                 found.setdefault(wanted_of(package), []).append(node.directory)
     faults.stop()
@@ -164,19 +170,14 @@ def wanted_sources(nodes: Iterable[NodePack], rules: Rules) -> dict[Wanted, list
 def called(package: Package) -> str:
     """Return the normalised name of a package; one without a name may be a wheel that says it."""
     file = file_name(package.url or package.path or "")
-    return normalized(package.name or (file.partition("-")[0] if file.endswith(".whl") else ""))
-
-
-def normalized(name: str) -> str:
-    """Return a package name in the form of PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    return normal_name(package.name or (file.partition("-")[0] if file.endswith(".whl") else ""))
 
 
 def _line(package: Package, rules: Rules, faults: Faults) -> str:
     """Return the line that the solve gets, '' after a fault."""
-    one = rules.stand_ins.get(normalized(package.name))
+    stand_in = rules.stand_ins.get(normal_name(package.name))
     if package.source == "index":
-        return line_of(replace(package, name=one.by) if one else package)
+        return line_of(replace(package, name=stand_in.by) if stand_in else package)
     if called(package) in rules.overridden:
         return called(package)
     if package.source != "git":
@@ -190,7 +191,7 @@ def _line(package: Package, rules: Rules, faults: Faults) -> str:
     return line_of(replace(package, url=_https(url), ref=commit))
 
 
-def wanted_of(package: Package) -> Wanted:
+def wanted_of(package: Package) -> WantedSource:
     """Return what the line of a package from git asks for."""
     return _https(package.url or ""), package.ref or "", package.subdirectory or ""
 

@@ -82,9 +82,11 @@ def packages_of(
             continue
         found = Faults(line.place)
         package = parse_line(line.text, line.place, found)
-        for one in found.records:
-            remedy = _REMEDY if one.rule in _UNREADABLE else one.remedy
-            faults.add(one.path, one.rule, one.problem, expected=one.expected, remedy=remedy)
+        for record in found.records:
+            remedy = _REMEDY if record.rule in _UNREADABLE else record.remedy
+            faults.add(
+                record.path, record.rule, record.problem, expected=record.expected, remedy=remedy
+            )
         if package:
             yield line, package
 
@@ -101,7 +103,7 @@ def _dependencies(text: str, place: str) -> list[str]:
         project = tomllib.loads(text).get("project", {})
     except tomllib.TOMLDecodeError as error:
         raise DocumentError(
-            f"{place} is not TOML: {error}", remedy="pin a commit that mends it"
+            f"{place} is not TOML: {error}", remedy="pin a commit that fixes it"
         ) from error
     found = project.get("dependencies", []) if isinstance(project, dict) else []
     return [line for line in found if isinstance(line, str)] if isinstance(found, list) else []

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from comfykiln import locking
 from comfykiln.errors import DocumentError
 from comfykiln.gather.node_lock import NodeLock, read_node_lock, write_node_lock
-from comfykiln.gather.nodes import Reach, gather_nodes, with_files
+from comfykiln.gather.nodes import Access, gather_nodes, with_files
 from comfykiln.gather.pins import pins_of
 from comfykiln.gather.sources import lay_out, named, obtain_sources, resolve_sources
+from comfykiln.git.command import without_git
 from comfykiln.locking.inputs import one_family
 from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
 from comfykiln.locking.solving import Tree, package_name
@@ -34,27 +35,27 @@ if TYPE_CHECKING:
 
 
 def relock(
-    project: Project, service: Service, reach: Reach, upgrade: Sequence[str] = ()
+    project: Project, service: Service, access: Access, upgrade: Sequence[str] = ()
 ) -> list[Path]:
     """Solve the image's packages and write its locks; only `upgrade` leaves its version or commit.
 
     Returns the files that were written. Raises what gathering and solving raise; the files are then
     as they were.
     """
-    tree = comfyui_tree(project, service, reach)
+    tree = comfyui_tree(project, service, access)
     held = read_node_lock(service.node_lock)
-    nodes = nodes_of(project, service, tree, reach, None, _kept(held, upgrade))
-    nodes = _with_sources(project, service, nodes, reach, held, upgrade)
+    nodes = nodes_of(project, service, tree, access, None, _without_upgrades(held, upgrade))
+    nodes = _with_sources(project, service, nodes, access, held, upgrade)
     inputs = inputs_of(project, service, tree, nodes)
     for line in inputs.set_aside:
         console.note(f"set aside: {line}")
     local = project.package_index_build()
-    gone = {*held.archives, *(one.name for one in held.sources)}
-    environment = dict(os.environ) | step_environment(reach.settings)
-    if reach.settings.ca_bundle:
-        environment["SSL_CERT_FILE"] = str(reach.settings.ca_bundle)
+    gone = {*held.archives, *(source.name for source in held.sources)}
+    environment = without_git(dict(os.environ)) | step_environment(access.settings)
+    if access.settings.ca_bundle:
+        environment["SSL_CERT_FILE"] = str(access.settings.ca_bundle)
     with (
-        _trees(project, nodes, reach, environment) as trees,
+        _trees(project, nodes, environment) as trees,
         console.timed(f"solve the packages of {service.name}"),
     ):
         solved = locking.solve(
@@ -74,24 +75,24 @@ def relock(
     return [path for path in written if path.is_file()]
 
 
-def _kept(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
+def _without_upgrades(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
     """Return the lock without the archives that are to be learned anew."""
     gone = held.archives.keys() if "all" in upgrade else set(upgrade)
-    kept = {name: one for name, one in held.archives.items() if name not in gone}
+    kept = {name: archive for name, archive in held.archives.items() if name not in gone}
     return replace(held, archives=kept)
 
 
-def lock_inputs(project: Project, service: Service, reach: Reach) -> LockInputs:
+def lock_inputs(project: Project, service: Service, access: Access) -> LockInputs:
     """Return what the image's lock would be made from today, of the nodes that it holds."""
-    tree = comfyui_tree(project, service, reach)
+    tree = comfyui_tree(project, service, access)
     locked = read_node_lock(service.node_lock)
-    nodes = nodes_of(project, service, tree, reach, locked)
+    nodes = nodes_of(project, service, tree, access, locked)
     return inputs_of(project, service, tree, nodes)
 
 
-def comfyui_tree(project: Project, service: Service, reach: Reach | None = None) -> Path:
+def comfyui_tree(project: Project, service: Service, access: Access | None = None) -> Path:
     """Return the pinned ComfyUI tree of the service on this machine."""
-    ways = reach or reach_of(project, None)
+    ways = access or access_of(project, None)
     tree, _ = obtain_comfyui(
         project.origins.comfyui(service.comfyui),
         store=ways.store,
@@ -106,7 +107,7 @@ def nodes_of(
     project: Project,
     service: Service,
     tree: Path,
-    reach: Reach,
+    access: Access,
     locked: NodeLock | None,
     known: NodeLock | None = None,
 ) -> NodeSet:
@@ -115,7 +116,7 @@ def nodes_of(
     With `locked` exactly what that names; with None it is learned, but for what is `known`.
     """
     pins = pins_of(service, project.origins.comfyui(service.comfyui))
-    nodes = gather_nodes(service, pins, reach, locked, known)
+    nodes = gather_nodes(service, pins, access, locked, known)
     return with_files(nodes, service, tree, locked)
 
 
@@ -133,15 +134,15 @@ def inputs_of(project: Project, service: Service, tree: Path, nodes: NodeSet) ->
     )
 
 
-def reach_of(
+def access_of(
     project: Project,
     mirror: Path | None,
     ca_bundle: Path | None = None,
     *,
     strict: bool = False,
-) -> Reach:
+) -> Access:
     """Return how this machine gets at nodes."""
-    return Reach(
+    return Access(
         store=project.store,
         settings=settings_of_host(ca_bundle),
         registry=project.origins.registry,
@@ -154,23 +155,25 @@ def _with_sources(
     project: Project,
     service: Service,
     nodes: NodeSet,
-    reach: Reach,
+    access: Access,
     held: NodeLock,
     upgrade: Sequence[str],
 ) -> NodeSet:
     """Resolve and obtain what lines of nodes want from git."""
     rules = rules_of(service, project.targets, one_family(project.targets), NodeLock())
     wanted = wanted_sources(packs_of(service, nodes.packs), rules)
-    sources = resolve_sources(wanted, held.sources, upgrade, reach.mirror)
-    for one in sources:
-        console.note(f"git+{one.url}: {one.ref or 'its default branch'} is {one.commit}")
-    found = obtain_sources(sources, store=reach.store, settings=reach.settings, mirror=reach.mirror)
+    sources = resolve_sources(wanted, held.sources, upgrade, access.mirror, access.settings)
+    for source in sources:
+        console.note(f"git+{source.url}: {source.ref or 'its default branch'} is {source.commit}")
+    found = obtain_sources(
+        sources, store=access.store, settings=access.settings, mirror=access.mirror
+    )
     return replace(nodes, sources=found)
 
 
 @contextmanager
 def _trees(
-    project: Project, nodes: NodeSet, reach: Reach, environment: Mapping[str, str]
+    project: Project, nodes: NodeSet, environment: Mapping[str, str]
 ) -> Iterator[Mapping[str, Tree]]:
     """Yield the address of each source, as the lines have it → its files on disk, meanwhile.
 
@@ -180,7 +183,7 @@ def _trees(
         trees: dict[str, Tree] = {}
         for number, source in enumerate(nodes.sources):
             place = Path(folder).resolve() / str(number)
-            lay_out(source, place, reach.settings)
+            lay_out(source, place)
             path = place / source.locked.subdirectory
             name = package_name(path, environment)
             if project.targets.is_accelerator_package(name):
@@ -191,7 +194,7 @@ def _trees(
 
 def _of_the_target(name: str, url: str, nodes: NodeSet) -> DocumentError:
     short = url.partition("://")[2]
-    asking = [one.directory for one in nodes.packs if short in (one.requirements or "")]
+    asking = [pack.directory for pack in nodes.packs if short in (pack.requirements or "")]
     return DocumentError(
         f"{', '.join(asking) or 'a node'}: git+{url} holds {name}, which belongs to the target",
         remedy="drop the line, word for word and with a reason, below `drop:` in service.yaml "

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from comfykiln.errors import DocumentError
 from comfykiln.locking.conflicts import conflict
 from comfykiln.locking.inputs import PLATFORM
-from comfykiln.locking.nodelines import normalized
 from comfykiln.network.indexes import uv_program
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import files, process
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def package_name(tree: Path, environment: Mapping[str, str]) -> str:
             f"a repository that a node wants a package from holds none:\n{error.output.strip()}",
             remedy="override it by a released version, or drop the line, in service.yaml",
         ) from error
-    return normalized(text.partition(" @ ")[0].strip())
+    return normal_name(text.partition(" @ ")[0].strip())
 
 
 def _with_trees(text: str, trees: Mapping[str, Tree]) -> str:
@@ -133,7 +133,7 @@ def _without_trees(text: str, trees: Mapping[str, Tree]) -> str:
     """Take the packages that are built from trees out of a lock: no index has a hash of them."""
     places = {tree.path.as_uri() for tree in trees.values()}
     entries = re.split(r"(?m)^(?=[A-Za-z0-9])", text)
-    return "".join(one for one in entries if not places & set(one.split()))
+    return "".join(entry for entry in entries if not places & set(entry.split()))
 
 
 def _argv(inputs: LockInputs, upgrade: Sequence[str], built: Sequence[str]) -> list[str]:

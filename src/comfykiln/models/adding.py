@@ -198,8 +198,8 @@ def _quoted(url: str) -> str:
 def _verify(models: ModelList, entry: ModelEntry, url: str, changed: str) -> None:
     """Raise unless the changed text means what it meant, with the one source more."""
     wanted = tuple(
-        replace(one, sources=(*one.sources, ModelSource(url=url))) if one is entry else one
-        for one in models.entries
+        replace(item, sources=(*item.sources, ModelSource(url=url))) if item is entry else item
+        for item in models.entries
     )
     remedy = f"add this line to its sources by hand: - {url}"
     try:

@@ -14,13 +14,15 @@ from comfykiln.parsing import shape
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.fields import Obj
 from comfykiln.parsing.reading import load, yaml_value
-from comfykiln.parsing.values import check_name, check_url, has_credentials, shown
+from comfykiln.parsing.schemes import scheme_of
+from comfykiln.parsing.values import WEB, check_name, check_url, has_credentials, shown
 from comfykiln.system import files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from comfykiln.models.records import Image
+    from comfykiln.parsing.schemes import Login
 
 
 NAME = "models.yaml"
@@ -55,7 +57,7 @@ def parse(data: bytes, source: str) -> tuple[ModelEntry, ...]:
     faults = Faults(source)
     value = yaml_value(data, source)
     shape.check(value, "models", faults)
-    read = [(_entry(one, faults), one.path) for one in Obj(value).objs("models")]
+    read = [(_entry(entry, faults), entry.path) for entry in Obj(value).objs("models")]
     _check_names(((entry.name, path) for entry, path in read), faults)
     check_destinations(((entry.destination, f"{path}.destination") for entry, path in read), faults)
     faults.stop()
@@ -79,45 +81,45 @@ def digest_of(entries: Iterable[ModelEntry]) -> str:
     return f"sha256:{files.sha256(files.canonical_json(meant))}"
 
 
-def _entry(one: Obj, faults: Faults) -> ModelEntry:
-    sha256 = one.text("sha256")
+def _entry(item: Obj, faults: Faults) -> ModelEntry:
+    sha256 = item.text("sha256")
     pinned = sha256 is not None
     entry = ModelEntry(
-        name=one.text("name") or "",
-        destination=one.text("destination") or "",
-        criticality=_criticality(one),
+        name=item.text("name") or "",
+        destination=item.text("destination") or "",
+        criticality=_criticality(item),
         sources=tuple(
-            _source(member, path, one.text("auth"), faults, pinned=pinned)
-            for member, path in one.members("sources")
+            _source(member, path, item.text("auth"), faults, pinned=pinned)
+            for member, path in item.members("sources")
         ),
         sha256=sha256.lower() if sha256 else None,
-        size=one.whole("size"),
-        pickle_reason=one.text("allow_pickle"),
+        size=item.whole("size"),
+        pickle_reason=item.text("allow_pickle"),
     )
-    _check_auth(one.text("auth"), f"{one.path}.auth", faults)
-    _check_repeated(entry, one, faults)
-    _check_destination(entry.destination, f"{one.path}.destination", faults)
-    _check_pickle(entry, one, faults)
+    _check_auth(item.text("auth"), f"{item.path}.auth", faults)
+    _check_repeated(entry, item, faults)
+    _check_destination(entry.destination, f"{item.path}.destination", faults)
+    _check_pickle(entry, item, faults)
     return entry
 
 
 def parse_source(member: Any, folder: Path) -> ModelSource:
     """Return one source as a document has it, unchecked; relative paths begin in `folder`."""
-    one = Obj({"url": member} if isinstance(member, str) else member)
+    given = Obj({"url": member} if isinstance(member, str) else member)
     return ModelSource(
-        url=one.text("url") or "",
-        auth=one.text("profile", "auth"),
-        provider=one.text("provider"),
-        endpoint=one.text("endpoint"),
-        region=one.text("region"),
-        account_id=one.text("account_id"),
+        url=given.text("url") or "",
+        auth=given.text("profile", "auth"),
+        provider=given.text("provider"),
+        endpoint=given.text("endpoint"),
+        region=given.text("region"),
+        account_id=given.text("account_id"),
         folder=folder,
     )
 
 
-def _criticality(one: Obj) -> Any:
+def _criticality(entry: Obj) -> Any:
     """Return the word; an entry of the image's own list is needed unless it says otherwise."""
-    return one.text("criticality") or "required"
+    return entry.text("criticality") or "required"
 
 
 def _source(
@@ -137,36 +139,40 @@ def _inherited(url: str, auth: str | None) -> str | None:
 
     Variables hold what hubs and web servers want, profiles what S3 wants.
     """
-    if auth is None or url.startswith("file:"):
-        return None
-    is_variable = re.fullmatch(r"[A-Z_][A-Z0-9_]*", auth) is not None
-    return auth if is_variable != url.startswith("s3:") else None
+    is_variable = re.fullmatch(r"[A-Z_][A-Z0-9_]*", auth or "") is not None
+    return auth if _login(url) == ("variable" if is_variable else "profile") else None
 
 
-def _check_leading(source: ModelSource, one: Obj, faults: Faults) -> None:
+def _login(url: str) -> Login:
+    """Return what `auth` may name for a source; a variable where its scheme is not known."""
+    scheme = scheme_of(url)
+    return scheme.login if scheme else "variable"
+
+
+def _check_leading(source: ModelSource, entry: Obj, faults: Faults) -> None:
     """Check the words that lead to a source against its scheme and each other."""
-    own_auth = one.text("profile", "auth")
-    _check_auth(own_auth, f"{one.path}.auth", faults)
-    _check_endpoint(source.endpoint or "", f"{one.path}.endpoint", faults)
-    if source.scheme != "s3":
+    own_auth = entry.text("profile", "auth")
+    _check_auth(own_auth, f"{entry.path}.auth", faults)
+    _check_endpoint(source.endpoint or "", f"{entry.path}.endpoint", faults)
+    if _login(source.url) != "profile":
         for word in _S3_WORDS:
-            if word in one:
+            if word in entry:
                 faults.add(
-                    f"{one.path}.{word}",
+                    f"{entry.path}.{word}",
                     "models.leading",
                     f"`{word}` leads to an S3 store, not to {shown(source.url)}",
                     remedy="remove it",
                 )
         if own_auth and not _VARIABLE.fullmatch(own_auth):
             faults.add(
-                f"{one.path}.auth",
+                f"{entry.path}.auth",
                 "models.auth",
                 f"{shown(own_auth)} cannot be the name of an environment variable",
                 expected="letters, digits and underscores",
             )
-    elif own_auth and any(word in one for word in ("endpoint", "region", "account_id")):
+    elif own_auth and any(word in entry for word in ("endpoint", "region", "account_id")):
         faults.add(
-            one.path,
+            entry.path,
             "models.leading",
             f"the profile {shown(own_auth)} says by itself where it leads to",
             remedy="remove endpoint, region and account_id, or the profile",
@@ -184,7 +190,7 @@ def _check_endpoint(endpoint: str, path: str, faults: Faults) -> None:
             remedy="put the keys into a profile, or where the AWS chain finds them",
         )
     elif endpoint:
-        check_url(endpoint, path, faults, ("https", "http"))
+        check_url(endpoint, path, faults, WEB)
 
 
 def _check_auth(auth: str | None, path: str, faults: Faults) -> None:
@@ -198,9 +204,9 @@ def _check_auth(auth: str | None, path: str, faults: Faults) -> None:
         )
 
 
-def _check_repeated(entry: ModelEntry, one: Obj, faults: Faults) -> None:
+def _check_repeated(entry: ModelEntry, item: Obj, faults: Faults) -> None:
     seen: set[str] = set()
-    for source, (_, path) in zip(entry.sources, one.members("sources"), strict=True):
+    for source, (_, path) in zip(entry.sources, item.members("sources"), strict=True):
         if source.url and source.url in seen:
             faults.add(path, "models.source", f"{shown(source.url)} twice", remedy="keep one")
         seen.add(source.url)
@@ -237,10 +243,10 @@ def _destination_problem(text: str) -> str:
     return ""
 
 
-def _check_pickle(entry: ModelEntry, one: Obj, faults: Faults) -> None:
+def _check_pickle(entry: ModelEntry, item: Obj, faults: Faults) -> None:
     if entry.is_pickle and not entry.pickle_reason:
         faults.add(
-            f"{one.path}.destination",
+            f"{item.path}.destination",
             "models.pickle",
             f"{shown(entry.destination)} is a pickle format, which can run code when it is loaded",
             expected="a safetensors or GGUF file",

@@ -10,6 +10,8 @@ from comfykiln.models.document import check_destinations, digest_of
 from comfykiln.models.records import ModelEntry, ModelList, ModelSource
 from comfykiln.models.sources.addresses import check_address, normal_address
 from comfykiln.parsing.faults import Faults
+from comfykiln.parsing.schemes import is_local
+from comfykiln.parsing.values import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +63,7 @@ def combined(models: ModelList, named: Iterable[ModelEntry]) -> ModelList:
         known = entries.get(entry.destination)
         entries[entry.destination] = _merged(known, entry, notes) if known else entry
     faults = Faults(str(models.path))
-    check_destinations(((one, f"the model {one!r}") for one in entries), faults)
+    check_destinations(((entry, f"the model {entry!r}") for entry in entries), faults)
     faults.stop()
     found = tuple(_named_apart(entries.values()))
     return ModelList(path=models.path, entries=found, digest=digest_of(found))
@@ -82,7 +84,9 @@ def _entry(model: Model, destination: str, notes: list[str]) -> ModelEntry:
     for source in model.sources:
         url = normal_address(source.url)
         faults = Faults(model.filename)
-        if check_address(url, destination, faults, pinned=pinned):
+        if is_local(url) and not pinned:
+            notes.append(f"{destination}: {shown(url)} is a file of another machine: left out")
+        elif check_address(url, destination, faults, pinned=pinned):
             sources.append(ModelSource(url=url))
         else:
             notes += [str(fault) for fault in faults.records]

@@ -126,7 +126,7 @@ def _tensor_problem(tensor: Any) -> str:
 
 
 def _counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(one) is int and one >= 0 for one in value)
+    return isinstance(value, list) and all(type(entry) is int and entry >= 0 for entry in value)
 
 
 def _gguf_problem(path: Path) -> str:

@@ -74,7 +74,7 @@ def read_lock(path: Path) -> tuple[tuple[LockedModel, ...], str]:
     faults.stop()
     document = Obj(value)
     current = document.text("layer_format") == LAYER_FORMAT
-    entries = tuple(_entry(one, path, current=current) for one in document.objs("models"))
+    entries = tuple(_entry(entry, path, current=current) for entry in document.objs("models"))
     return entries, document.text("models_yaml") or ""
 
 
@@ -91,20 +91,20 @@ def write_lock(models: ModelList, locked: Sequence[LockedModel]) -> Path:
     return path
 
 
-def _entry(one: Obj, path: Path, *, current: bool) -> LockedModel:
-    criticality: Any = one.text("criticality")
+def _entry(entry: Obj, path: Path, *, current: bool) -> LockedModel:
+    criticality: Any = entry.text("criticality")
     return LockedModel(
-        name=one.text("name") or "",
-        destination=one.text("destination") or "",
+        name=entry.text("name") or "",
+        destination=entry.text("destination") or "",
         criticality=criticality,
-        sources=tuple(parse_source(member, path.parent) for member, _ in one.members("sources")),
-        sha256=one.text("sha256") or "",
-        size=one.whole("size") or 0,
-        version=one.text("version") or "",
-        layer=(one.text("layer") or "") if current else "",
-        source=one.text("source") or "",
-        licence=one.text("licence") or "",
-        pickle_reason=one.text("pickle_reason"),
+        sources=tuple(parse_source(member, path.parent) for member, _ in entry.members("sources")),
+        sha256=entry.text("sha256") or "",
+        size=entry.whole("size") or 0,
+        version=entry.text("version") or "",
+        layer=(entry.text("layer") or "") if current else "",
+        source=entry.text("source") or "",
+        licence=entry.text("licence") or "",
+        pickle_reason=entry.text("pickle_reason"),
     )
 
 

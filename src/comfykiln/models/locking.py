@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.models import store
-from comfykiln.models.bringing import Job, bring_all
+from comfykiln.models.download import Job, download_all
 from comfykiln.models.inspecting import problem_of
 from comfykiln.models.layers import layer_digest
 from comfykiln.models.lockfile import lock_path, read_lock
@@ -44,8 +44,8 @@ def lock_models(
     """Return the lock of `models`; only what changed, or is named in `upgrade`, is asked for again.
 
     Whatever is not in the store is fetched, since nothing else tells the digests. A model that
-    cannot be had is left out unless it is required. Raises `KilnError` that names every required
-    model that cannot be had, `DocumentError` for a name in `upgrade` that is none.
+    is not available is left out unless it is required. Raises `KilnError` that names every required
+    model that is not available, `DocumentError` for a name in `upgrade` that is none.
     """
     environ = os.environ if environ is None else environ
     _known(models, upgrade)
@@ -58,9 +58,9 @@ def lock_models(
     }
     jobs = [_job(entry, kept.get(entry.name)) for entry in models.entries]
     todo = [job for job in jobs if job.name not in kept or _moved(job, kept[job.name])]
-    results = bring_all(todo, environ, shown)
-    failed = [one for one in results.values() if isinstance(one, Failed)]
-    _refuse([one for one in failed if one.criticality == "required"])
+    results = download_all(todo, environ, shown)
+    failed = [result for result in results.values() if isinstance(result, Failed)]
+    _refuse([entry for entry in failed if entry.criticality == "required"])
     locked = []
     for entry in models.entries:
         found = results.get(entry.name)
@@ -119,10 +119,10 @@ def _job(entry: ModelEntry, before: LockedModel | None) -> Job:
 def _refuse(failed: Sequence[Failed]) -> None:
     if not failed:
         return
-    lines = [f"  {one.name}" + "".join(f"\n    {r}" for r in one.reasons) for one in failed]
+    lines = [f"  {entry.name}" + "".join(f"\n    {r}" for r in entry.reasons) for entry in failed]
     raise KilnError(
-        f"{len(failed)} required model(s) cannot be had:\n" + "\n".join(lines),
-        remedy="mend the sources, add one with ./kiln models.add-source, or lower the criticality",
+        f"{len(failed)} required model(s) are not available:\n" + "\n".join(lines),
+        remedy="fix the sources, add one with ./kiln models.add-source, or lower the criticality",
     )
 
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from comfykiln.parsing.schemes import name_of
+
 if TYPE_CHECKING:
     from comfykiln.environment import Criticality
 
@@ -35,10 +37,10 @@ class ImageFolder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSource:
-    """One place where a model can be had; never a secret, only where one is found.
+    """One place where a model is available; never a secret, only where one is found.
 
-    `url` is `s3://bucket/key`, `hf://owner/repo@commit/path`, `civitai:VERSION`, `https://…` or
-    `file:…`. `auth` is the name of a profile for s3 and of an environment variable for the others.
+    `url` is an address of a scheme in `comfykiln.parsing.schemes`. `auth` is the name of a profile
+    for s3 and of an environment variable for the others.
     `provider`, `endpoint`, `region` and `account_id` lead to an S3 store that no profile describes.
     `folder` is where relative paths begin: that of models.yaml.
     """
@@ -54,7 +56,7 @@ class ModelSource:
     @property
     def scheme(self) -> str:
         """The word before the first colon, in lower case."""
-        return self.url.partition(":")[0].lower()
+        return name_of(self.url)
 
     def data(self) -> str | dict[str, str]:
         """Return the source as models.yaml and models.lock write it."""
@@ -138,7 +140,7 @@ class Fetched:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failed:
-    """A model that could not be had; `reasons` has a line for each source that was tried."""
+    """A model that was not available; `reasons` has a line for each source that was tried."""
 
     name: str
     criticality: Criticality

@@ -58,8 +58,9 @@ def obtain(service: Service, choice: str, store: Store, *, keep: bool = True) ->
     """Return the models of `service` that `choice` (all, required, skip) lets in, in layers.
 
     Without `keep`, files with a layer of their own are not fetched but read from their source
-    whenever they are sent. What is not let in, or cannot be had, is an intent. Raises `KilnError`
-    with every required model that cannot be had, `DriftError` for a lock that is out of date.
+    whenever they are sent. What is not let in, or is not available, is an intent. Raises
+    `KilnError` with every required model that is not available, `DriftError` for a lock that is
+    out of date.
     """
     from comfykiln.models import lockfile  # noqa: PLC0415  # yaml, where it is used
     from comfykiln.models import store as model_store  # noqa: PLC0415  # as above
@@ -85,7 +86,7 @@ def obtain(service: Service, choice: str, store: Store, *, keep: bool = True) ->
 
 
 def _unlocked(service: Service, locked: Sequence[LockedModel]) -> list[LockedModel]:
-    """Return the models that could not be had when the others were locked, as intents.
+    """Return the models that were not available when the others were locked, as intents.
 
     One whose digest and size nobody has written down cannot be named in an export.
     """
@@ -122,25 +123,25 @@ def _fetch(models: Sequence[LockedModel]) -> set[str]:
     """Bring the models into the store, and return the names of those that are done without."""
     if not models:
         return set()
-    from comfykiln.models import fetching, progress  # noqa: PLC0415  # where they are used
+    from comfykiln.models import fetch, progress  # noqa: PLC0415  # where they are used
 
     with console.timed(f"{len(models)} model(s) into the store"):
         with progress.shown() as shown:
-            result = fetching.fetch(models, shown=shown)
-        fetched = sum(one.fetched for one in result.done)
+            result = fetch.fetch(models, shown=shown)
+        fetched = sum(entry.fetched for entry in result.done)
         console.note(f"{len(result.done)} model(s), {fetched / 1e6:.1f} MB fetched")
-    _refuse([one for one in result.failed if one.criticality == "required"])
-    for one in result.failed:
-        console.warn(f"{one.name} ({one.criticality}) is left out: {'; '.join(one.reasons)}")
-    return {one.name for one in result.failed}
+    _refuse([entry for entry in result.failed if entry.criticality == "required"])
+    for entry in result.failed:
+        console.warn(f"{entry.name} ({entry.criticality}) is left out: {'; '.join(entry.reasons)}")
+    return {entry.name for entry in result.failed}
 
 
 def _refuse(failed: Sequence[Failed]) -> None:
     if failed:
-        lines = [f"  {one.name}: {'; '.join(one.reasons) or 'no source'}" for one in failed]
+        lines = [f"  {entry.name}: {'; '.join(entry.reasons) or 'no source'}" for entry in failed]
         raise KilnError(
-            "\n".join(["required models cannot be had:", *lines]),
-            remedy="mend the sources (./kiln models.add-source), or build with --models skip",
+            "\n".join(["required models are not available:", *lines]),
+            remedy="fix the sources (./kiln models.add-source), or build with --models skip",
         )
 
 

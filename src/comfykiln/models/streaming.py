@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
 from comfykiln.models import store
-from comfykiln.models.bringing import NotHadError, settings_for
+from comfykiln.models.download import NotHadError, settings_for
 from comfykiln.models.receiving import described, read_local
 from comfykiln.models.sources.find import find
 from comfykiln.transfer.errors import Cancelled, DamagedError, SpaceError, StorageError
@@ -79,7 +79,7 @@ class _Relay:
         self._taken.put(False)  # noqa: FBT003  # wakes whoever waits
 
     def run(self) -> None:
-        """Read the model from wherever it can be had."""
+        """Read the model from wherever it is available."""
         try:
             self._read()
         except Cancelled:

@@ -38,7 +38,7 @@ def take(service: Image, document: str) -> TakenModels:
     notes = list(named.notes)
     refused = {entry.destination for entry in named.entries if entry.is_pickle}
     refused -= {entry.destination for entry in models.entries}
-    notes += [f"{one}: a pickle; add it by hand with allow_pickle" for one in sorted(refused)]
+    notes += [f"{entry}: a pickle; add it by hand with allow_pickle" for entry in sorted(refused)]
     entries = [entry for entry in named.entries if entry.destination not in refused]
     whole = combined(models, entries)
     text, newline = text_of(models.path) if models.path.exists() else ("", "\n")
@@ -99,8 +99,8 @@ def _verify(models: ModelList, whole: ModelList, text: str) -> None:
     """Raise unless the text means the old entries with the new sources, then the new entries."""
     found = parse(text.encode(), str(models.path))
     old = len(models.entries)
-    same = [one.destination for one in found] == [one.destination for one in whole.entries]
-    sources = [one.sources for one in found] == [one.sources for one in whole.entries]
+    same = [entry.destination for entry in found] == [entry.destination for entry in whole.entries]
+    sources = [entry.sources for entry in found] == [entry.sources for entry in whole.entries]
     if not same or not sources or digest_of(found[old:]) != digest_of(whole.entries[old:]):
         raise KilnError(
             f"{models.path} is written in an unusual way",

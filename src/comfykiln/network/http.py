@@ -23,6 +23,7 @@ from urllib.request import (
 )
 
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.parsing.values import WEB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -121,7 +122,7 @@ def page(
                 raise UnavailableError(f"{redacted(url)}: the page is larger than {MAX_PAGE} bytes")
             return Page(url=answer.url, media_type=answer.headers.get_content_type(), body=body)
 
-    with _told(url):
+    with _network_faults(url):
         return within(patience.probe, work, url)
 
 
@@ -147,7 +148,7 @@ def chunks(
     """
     deadline = time.monotonic() + patience.total
     done = 0
-    with _told(url):
+    with _network_faults(url):
         open_it = lambda: _open(url, settings, patience.stall, {})  # noqa: E731  # named for `within`
         with within(patience.stall, open_it, url) as answer:
             while chunk := answer.read1(CHUNK):
@@ -174,7 +175,7 @@ class _Redirects(HTTPRedirectHandler):
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
     ) -> Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
-        if new.scheme not in {"http", "https"} or (old.scheme == "https" and new.scheme == "http"):
+        if new.scheme not in WEB or (old.scheme == "https" and new.scheme == "http"):
             fp.close()
             raise UnavailableError(
                 f"{redacted(req.full_url)}: redirects to {new.scheme}, which is refused"
@@ -209,7 +210,7 @@ def _open(
     url: str, settings: IndexSettings, timeout: float, headers: Mapping[str, str]
 ) -> addinfourl:
     parts = urlsplit(url)
-    if parts.scheme not in {"http", "https", "file"}:
+    if parts.scheme not in (*WEB, "file"):
         raise UnavailableError(f"{redacted(url)}: {parts.scheme or 'no scheme'} is not supported")
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
     request = Request(plain, headers={"User-Agent": "comfykiln", **headers})  # noqa: S310  # checked above
@@ -237,7 +238,7 @@ def _opener(settings: IndexSettings, host: str) -> OpenerDirector:
 
 
 @contextmanager
-def _told(url: str) -> Iterator[None]:
+def _network_faults(url: str) -> Iterator[None]:
     """Turn the faults of the network into `UnavailableError` with a reason for people."""
     try:
         yield

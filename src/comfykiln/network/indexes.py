@@ -17,6 +17,7 @@ from urllib.parse import quote, urlsplit
 
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.network.pip import PipSettings, pip_settings, system_bundle
+from comfykiln.parsing.values import WEB
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _uv_file(path: Path) -> _Said:
         raw = tomllib.loads(path.read_text("utf-8"))
         return _merged([_uv_table(raw), _uv_table(raw.get("pip", {}))])
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DocumentError(f"{path} is not TOML: {error}", remedy="mend that line") from error
+        raise DocumentError(f"{path} is not TOML: {error}", remedy="fix that line") from error
     except (TypeError, KeyError, AttributeError) as error:
         raise DocumentError(
             f"{path} has an index setting that cannot be read: {error}",
@@ -193,10 +194,10 @@ def _merged(said: Iterable[_Said]) -> _Said:
     """Join settings, the first with precedence: uv adds lists and takes the first default."""
     every = list(said)
     return _Said(
-        default=next((one.default for one in every if one.default), ""),
-        extra=tuple(dict.fromkeys(url for one in every for url in one.extra)),
-        find_links=tuple(dict.fromkeys(url for one in every for url in one.find_links)),
-        insecure=tuple(dict.fromkeys(host for one in every for host in one.insecure)),
+        default=next((entry.default for entry in every if entry.default), ""),
+        extra=tuple(dict.fromkeys(url for entry in every for url in entry.extra)),
+        find_links=tuple(dict.fromkeys(url for entry in every for url in entry.find_links)),
+        insecure=tuple(dict.fromkeys(host for entry in every for host in entry.insecure)),
     )
 
 
@@ -210,7 +211,7 @@ def _plain(address: str) -> str:
 
 
 def _remote(address: str) -> bool:
-    return urlsplit(address).scheme in {"http", "https"}
+    return urlsplit(address).scheme in WEB
 
 
 def _ca_bundle(environ: Mapping[str, str], pip: PipSettings, chosen: Path | None) -> Path | None:
@@ -248,7 +249,7 @@ def _with_netrc(address: str, environ: Mapping[str, str], home: Path) -> str:
     try:
         entry = netrc.netrc(path).hosts.get(parts.hostname)
     except (netrc.NetrcParseError, UnicodeDecodeError) as error:
-        raise DocumentError(f"{path} cannot be read: {error}", remedy="mend that line") from error
+        raise DocumentError(f"{path} cannot be read: {error}", remedy="fix that line") from error
     if entry is None:
         return address
     userinfo = ":".join(quote(text, safe="") for text in (entry[0], entry[2]))

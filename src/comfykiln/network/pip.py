@@ -149,7 +149,7 @@ def _from_file(path: Path) -> dict[str, str]:
     except (configparser.Error, UnicodeDecodeError) as error:
         raise DocumentError(
             f"{path} is no settings file that pip could read: {error}",
-            remedy="mend that file (`pip config list` shows whether pip accepts it)",
+            remedy="fix that file (`pip config list` shows whether pip accepts it)",
         ) from error
     found: dict[str, str] = {}
     for section in SECTIONS:

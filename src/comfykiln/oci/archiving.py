@@ -81,7 +81,7 @@ def write(
         for offset, data in places.pieces.items():
             _write_at(handle, data, offset)
         own = {layer.digest for layer in models}
-        wanted = {one.digest: one.size for one in image.layers if one.digest not in own}
+        wanted = {layer.digest: layer.size for layer in image.layers if layer.digest not in own}
         sink = _Blobs(handle=handle, places=places, wanted=wanted)
         local.push(client, base, sink)
         sink.require_all()

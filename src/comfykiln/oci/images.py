@@ -95,10 +95,10 @@ class Image:
     @property
     def models(self) -> list[dict[str, Any]]:
         """The models that the image says it holds: path, sha256, size, layer."""
-        return models_told(self.labels)
+        return labelled_models(self.labels)
 
 
-def models_told(labels: Mapping[str, str]) -> list[dict[str, Any]]:
+def labelled_models(labels: Mapping[str, str]) -> list[dict[str, Any]]:
     """Return the models that an image's labels name: path, sha256, size, layer."""
     found: list[dict[str, Any]] = json.loads(labels.get(MODELS_LABEL, "[]"))
     return found
@@ -144,9 +144,11 @@ def with_models(image: Image, models: Sequence[Layer]) -> Image:
         return base
     labels = base.labels | {MODELS_LABEL: models_label(models)}
     added = [layer.digest for layer in models]
-    config = _edited(base.config, labels, base.diff_ids + added, [_told(one) for one in models])
+    config = _edited(
+        base.config, labels, base.diff_ids + added, [_history_entry(model) for model in models]
+    )
     return replace(
-        base, config=config, layers=base.layers + tuple(_of_layer(one) for one in models)
+        base, config=config, layers=base.layers + tuple(_of_layer(model) for model in models)
     )
 
 
@@ -198,7 +200,7 @@ def _edited(
     }
 
 
-def _told(layer: Layer) -> dict[str, str]:
+def _history_entry(layer: Layer) -> dict[str, str]:
     first = layer.files[0].path
     more = f" and {len(layer.files) - 1} more" if len(layer.files) > 1 else ""
     return {

@@ -12,12 +12,14 @@ from comfykiln.engine import unfinished
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.oci import archive, images, layers
 from comfykiln.oci.receiver import Receiver, Sink, receiving
+from comfykiln.system import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from io import BufferedIOBase
 
     import docker
+    from docker.models.images import Image as EngineImage
 
     from comfykiln.engine.engine import Engine
     from comfykiln.oci.contents import Contents
@@ -45,10 +47,19 @@ class _Head:
 
     def take(self, digest: str, size: int, stream: BufferedIOBase) -> None:
         if size <= _SMALL:
-            self.blobs[digest] = stream.read(size)
+            self.blobs[digest] = _checked(digest, stream.read(size))
             return
         for at in range(0, size, _SMALL):  # a packed layer, which the engine cannot keep back
             stream.read(min(_SMALL, size - at))
+
+
+def _checked(digest: str, data: bytes) -> bytes:
+    if f"sha256:{files.sha256(data)}" != digest:
+        raise RefusedError(
+            f"what came as {digest} has another content",
+            remedy="build again; if it stays so, report the versions that doctor prints",
+        )
+    return data
 
 
 def read(client: docker.DockerClient, engine: Engine, ref: str) -> Image:
@@ -63,7 +74,9 @@ def read(client: docker.DockerClient, engine: Engine, ref: str) -> Image:
     sink = _Head(engines.layer_digests(found))
     manifest = push(client, ref, sink)
     config = json.loads(manifest).get("config", {}).get("digest", "")
-    return images.parse(manifest, sink.blobs.get(config, b"{}"))
+    image = images.parse(manifest, sink.blobs.get(config, b"{}"))
+    check(found.attrs, image, ref)
+    return image
 
 
 def push(client: docker.DockerClient, ref: str, sink: Sink) -> bytes:
@@ -78,16 +91,34 @@ def push(client: docker.DockerClient, ref: str, sink: Sink) -> bytes:
                 remedy="use the engine of this machine, with the containerd image store "
                 "(docs/setup.md)",
             )
-        return _of_one_image(receiver.manifests)
+        manifest = _of_one_image(receiver.manifests)
+        _require_same(engines.require_image(client, ref), receiver.manifests, manifest, ref)
+        return manifest
+
+
+def _require_same(
+    found: EngineImage, manifests: Mapping[str, bytes], manifest: bytes, ref: str
+) -> None:
+    """Raise `RefusedError` unless `manifest` is that of the engine's own image.
+
+    The engine names an image by the digest of its manifest or index (containerd store) or of its
+    configuration (overlay2).
+    """
+    config = json.loads(manifest).get("config", {}).get("digest", "")
+    if found.id not in {*manifests, config}:
+        raise RefusedError(
+            f"the engine handed out another image than {ref}",
+            remedy="build again; if it stays so, report the versions that doctor prints",
+        )
 
 
 def _of_one_image(manifests: dict[str, bytes]) -> bytes:
     """Return the last manifest, or the only image that it lists beside statements about it."""
     last = list(manifests.values())[-1]
     listed = [
-        manifests[one["digest"]]
-        for one in json.loads(last).get("manifests", [])
-        if one["digest"] in manifests and one.get("platform", {}).get("os") != "unknown"
+        manifests[entry["digest"]]
+        for entry in json.loads(last).get("manifests", [])
+        if entry["digest"] in manifests and entry.get("platform", {}).get("os") != "unknown"
     ]
     return listed[0] if len(listed) == 1 else last
 

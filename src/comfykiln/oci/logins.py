@@ -124,7 +124,7 @@ def token_request(
             f"{registry} sends its users to the token server {realm!r}, which has no TLS",
             remedy="do not log in to that registry; report it to who runs it",
         )
-    asked = [("service", challenge.get("service", "")), *(("scope", one) for one in scopes)]
+    asked = [("service", challenge.get("service", "")), *(("scope", entry) for entry in scopes)]
     if login.identity_token:
         form = [
             ("grant_type", "refresh_token"),

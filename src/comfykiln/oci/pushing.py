@@ -74,7 +74,7 @@ class Push:
             )
         self.models(models, source)
         own = {layer.digest for layer in models}
-        wanted = {one.digest: one.size for one in image.layers if one.digest not in own}
+        wanted = {layer.digest: layer.size for layer in image.layers if layer.digest not in own}
         self._software(client, base, wanted)
         return self.finish(image)
 

@@ -2,12 +2,16 @@
 
 The engine shows an image's manifest and its packed layers only to a registry that it pushes to.
 What is already had is answered with "exists", so that an image of any size costs its config alone.
+Loopback is open to every user of the machine: each receiver answers below a path that only the
+engine is told, as the name that it pushes to.
 """
 
 from __future__ import annotations
 
+import hmac
 import http.server
 import re
+import secrets
 import threading
 import uuid
 from contextlib import contextmanager
@@ -23,9 +27,11 @@ if TYPE_CHECKING:
 _TLS_HANDSHAKE = b"\x16"
 # What makes an engine that tries HTTPS first on loopback try plain HTTP next.
 _PLAIN = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_BLOB = re.compile(r"/v2/.+/blobs/(sha256:[0-9a-f]{64})")
-_MANIFEST = re.compile(r"/v2/.+/manifests/[^/]+")
-_UPLOAD = re.compile(r"/v2/.+/blobs/uploads/")
+_BLOB = re.compile(r".+/blobs/(sha256:[0-9a-f]{64})")
+_MANIFEST = re.compile(r".+/manifests/[^/]+")
+_UPLOAD = re.compile(r".+/blobs/uploads/")
+_BASE = "/v2/"
+_SECRET_BYTES = 16
 _MANIFEST_LIMIT = 4 << 20
 
 
@@ -50,13 +56,14 @@ class Receiver(http.server.ThreadingHTTPServer):
     def __init__(self, sink: Sink) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.sink = sink
+        self.secret = secrets.token_hex(_SECRET_BYTES)
         self.manifests: dict[str, bytes] = {}
         self.fault: KilnError | None = None
 
     @property
     def address(self) -> str:
-        """The address as it stands before the first slash of an image's name."""
-        return f"127.0.0.1:{self.server_port}"
+        """What an image's name begins with: the host, and the secret of this receiver."""
+        return f"127.0.0.1:{self.server_port}/{self.secret}"
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Keep quiet about connections that the engine breaks off: its own error tells it."""
@@ -91,25 +98,39 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *words: object) -> None:
         pass
 
+    @property
+    def _place(self) -> str:
+        """The path below this receiver's secret; empty for whoever does not know it."""
+        place = self.path.partition("?")[0].removeprefix(_BASE)
+        told, _, rest = place.partition("/")
+        return rest if hmac.compare_digest(told.encode(), self._receiver.secret.encode()) else ""
+
     def do_GET(self) -> None:
-        self._answer(200 if self.path == "/v2/" else 404)
+        self._answer(200 if self.path == _BASE else 404)
 
     def do_HEAD(self) -> None:
-        blob = _BLOB.fullmatch(self.path)
+        blob = _BLOB.fullmatch(self._place)
         self._guarded(lambda: (200 if blob and self._receiver.sink.has(blob[1]) else 404, ""))
 
     def do_POST(self) -> None:
+        if not _UPLOAD.match(self._place):
+            self._refuse()
+            return
         self._answer(202, Location=f"{self.path.partition('?')[0]}{uuid.uuid4().hex}")
 
     def do_PUT(self) -> None:
-        path, _, query = self.path.partition("?")
-        if _MANIFEST.fullmatch(path):
+        if _MANIFEST.fullmatch(self._place):
             self._guarded(self._manifest)
-        elif _UPLOAD.match(path):
-            digest = query.rpartition("digest=")[2].replace("%3A", ":")
+        elif _UPLOAD.match(self._place):
+            digest = self.path.rpartition("digest=")[2].replace("%3A", ":")
             self._guarded(lambda: self._blob(digest))
         else:
-            self._answer(404)
+            self._refuse()
+
+    def _refuse(self) -> None:
+        """Answer who does not know the secret, without reading what was sent."""
+        self.close_connection = True
+        self._answer(404)
 
     def _manifest(self) -> tuple[int, str]:
         data = self.rfile.read(min(self._length(), _MANIFEST_LIMIT))

@@ -259,7 +259,7 @@ def complaint(body: bytes) -> str:
     """
     try:
         errors = json.loads(body)["errors"]
-        told = [(one.get("code"), one.get("message")) for one in errors]
+        told = [(error.get("code"), error.get("message")) for error in errors]
         said = [" ".join(str(word) for word in words if word) for words in told]
     except (ValueError, KeyError, TypeError, AttributeError):
         return ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from comfykiln.network.http import UnavailableError, silence_of
+from comfykiln.parsing.values import WEB
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def _sources(options: Sequence[str], lists: Path) -> list[_Source]:
     return [
         _Source(uri=uri, release=release, origin=_origin(lists / names.get((uri, release), "-")))
         for uri, release in archives
-        if urlsplit(uri).scheme in {"http", "https"}
+        if urlsplit(uri).scheme in WEB
     ]
 
 

@@ -87,12 +87,12 @@ def _none(thing: str, reasons: Sequence[str], *, withheld: int) -> NotPossibleEr
     lines = "".join(f"\n  {reason}" for reason in reasons)
     if withheld:
         return NotPossibleError(
-            f"{thing} cannot be had from its first origin, "
+            f"{thing} is not available from its first origin, "
             f"and --origins strict forbids the others:{lines}",
-            remedy="mend the way to it (network, --ca-bundle, proxy), "
+            remedy="fix the way to it (network, --ca-bundle, proxy), "
             "or build without --origins strict",
         )
     return NotPossibleError(
-        f"{thing} can be had from none of its origins:{lines}",
-        remedy="mend the way to one of them (network, --ca-bundle, proxy, index settings)",
+        f"{thing} is available from none of its origins:{lines}",
+        remedy="fix the way to one of them (network, --ca-bundle, proxy, index settings)",
     )

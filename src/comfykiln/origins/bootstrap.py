@@ -79,7 +79,7 @@ def bootstrapped(spec: BaseSpec, store: Store, settings: IndexSettings) -> Rootf
     """
     note = store.root / "base" / f"{_key(spec)}.json"
     with store.lock(f"base-{note.stem}"):
-        kept = _kept(note, store)
+        kept = _rootfs_in_store(note, store)
         if kept is not None:
             return kept
         with (
@@ -110,7 +110,7 @@ def architecture() -> str:
     return {"x86_64": "amd64", "aarch64": "arm64"}.get(machine, machine)
 
 
-def _kept(note: Path, store: Store) -> Rootfs | None:
+def _rootfs_in_store(note: Path, store: Store) -> Rootfs | None:
     import json  # noqa: PLC0415  # only for a kept one
 
     if not note.is_file():
@@ -249,5 +249,5 @@ def require_engine_architecture(engine: str) -> None:
     if engine != here:
         raise NotPossibleError(
             f"the engine is {engine}, this host {here}: a base bootstrapped here cannot run there",
-            remedy="mend the way to the registry, or build on a machine like the engine's",
+            remedy="fix the way to the registry, or build on a machine like the engine's",
         )

@@ -48,7 +48,7 @@ def obtain_comfyui(
     final = store.root / "comfyui" / spec.content
     pinned = read_list(spec.files)
     with store.lock(f"comfyui-{spec.content}"):
-        use = _kept(spec, final, pinned)
+        use = _use_in_store(spec, final, pinned)
         if use is None or (strict and use.fallback):
             source = _Source(
                 spec=spec,
@@ -70,7 +70,9 @@ class _Source:
     patience: Patience
 
 
-def _kept(spec: ComfyUISpec, final: Path, pinned: Mapping[str, PinnedFile]) -> OriginUse | None:
+def _use_in_store(
+    spec: ComfyUISpec, final: Path, pinned: Mapping[str, PinnedFile]
+) -> OriginUse | None:
     """Return where the tree in the store came from, or None when it is missing or damaged."""
     note = _note(final)
     if not final.is_dir() or not note.is_file():
@@ -160,9 +162,9 @@ def _from_git(source: _Source, origin: GitOrigin, work: Path) -> TreeArchive:
 
 def _from_repository(source: _Source, repository: Path, work: Path) -> TreeArchive:
     commit = source.spec.commit
-    commits.require_commit(repository, commit, source.settings)
+    commits.require_commit(repository, commit)
     archive = work / "tree.tar"
-    commits.export(repository, commit, archive, source.settings)
+    commits.export(repository, commit, archive)
     return TreeArchive(path=archive, title=f"the commit {commit} of {repository.name}")
 
 

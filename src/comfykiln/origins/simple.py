@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from comfykiln.network.http import Page, Patience, UnavailableError, page, redacted
 from comfykiln.network.indexes import effective_index
+from comfykiln.parsing.values import WEB, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,9 +60,9 @@ def project_files(
 
     The credentials of the index go along to files on the same host, and to no other.
     """
-    name = re.sub(r"[-_.]+", "-", project).lower()
+    name = normal_name(project)
     address = f"{index.rstrip('/')}/{name}/"
-    if urlsplit(index).scheme not in {"http", "https"}:
+    if urlsplit(index).scheme not in WEB:
         address = f"file://{Path(index.removeprefix('file://')) / name}/index.html"
     answer = page(address, settings, patience=patience, headers={"Accept": ACCEPT})
     links = _json_links(answer) if answer.media_type.endswith("+json") else _html_links(answer)

@@ -149,7 +149,7 @@ def _with_remedy(
             "it as the target's index in images/targets.yaml; the package index has no such build"
         )
     elif strict:
-        remedy = f"mend the way to {redacted(row.index)}, or build without --origins strict"
+        remedy = f"fix the way to {redacted(row.index)}, or build without --origins strict"
     else:
         remedy = error.remedy
     return NotPossibleError(error.message, remedy=remedy)

@@ -68,7 +68,7 @@ _TOO_MANY = Fault(
     path="$",
     rule="reading.length",
     problem=f"more than {MAX_FAULTS:,} faults, the rest is not told",
-    remedy="mend these first",
+    remedy="fix these first",
 )
 
 

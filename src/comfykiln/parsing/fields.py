@@ -66,12 +66,13 @@ class Obj:
         found = self.value.get(key)
         path = child(self.path, key)
         return [
-            (one, child(path, i)) for i, one in enumerate(found if isinstance(found, list) else ())
+            (entry, child(path, i))
+            for i, entry in enumerate(found if isinstance(found, list) else ())
         ]
 
     def texts(self, key: str) -> tuple[str, ...]:
         """Return the texts in the list under `key`."""
-        return tuple(one for one, _ in self.members(key) if isinstance(one, str))
+        return tuple(member for member, _ in self.members(key) if isinstance(member, str))
 
     def extras(self, kind: str, known: Collection[str], prefix: str = "") -> tuple[Extra, ...]:
         """Return the members that are not among `known`, for writing the same kind again."""

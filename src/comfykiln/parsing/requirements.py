@@ -17,6 +17,7 @@ from comfykiln.parsing.fields import plain_json
 from comfykiln.parsing.reading import decoded
 from comfykiln.parsing.values import (
     CONTROLS,
+    WEB,
     check_ref,
     check_repository,
     check_url,
@@ -106,7 +107,7 @@ def from_url(  # the parts of one requirement
     extras: tuple[str, ...] = (),
     marker: str | None = None,
 ) -> Package | None:
-    """Return the package that is had from a URL: `git+https://…@ref#egg=x`, a wheel, `file:`."""
+    """Return the package at a URL: `git+https://…@ref#egg=x`, a wheel, `file:`."""
     url, _, fragment = text.strip().partition("#")
     options = dict(parse_qsl(fragment, keep_blank_values=True, separator="&"))
     name = name or options.get("egg", "")
@@ -128,7 +129,7 @@ def from_url(  # the parts of one requirement
         return found and replace(package, source="git", url=found[0], ref=found[1])
     if url.lower().startswith("file:"):
         return replace(package, source="local", url=url)
-    if not check_url(url, path, faults, ("https", "http")):
+    if not check_url(url, path, faults, WEB):
         return None
     return replace(package, source="url", url=url)
 
@@ -202,7 +203,7 @@ def _pep508(line: str, path: str, faults: Faults) -> Package | None:
 
 
 def _from_requirement(requirement: Requirement, path: str, hashes: list[str]) -> Package:
-    exact = [one for one in requirement.specifier if one.operator == "=="]
+    exact = [entry for entry in requirement.specifier if entry.operator == "=="]
     version = exact[0].version if len(exact) == 1 and len(requirement.specifier) == 1 else None
     if version is not None and version.endswith("*"):
         version = None
@@ -235,7 +236,7 @@ def _refuse(line: str, path: str, faults: Faults, problem: str) -> None:
 
 
 def _split(extras: str | None) -> tuple[str, ...]:
-    return tuple(sorted(one.strip() for one in (extras or "").split(",") if one.strip()))
+    return tuple(sorted(entry.strip() for entry in (extras or "").split(",") if entry.strip()))
 
 
 def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
@@ -243,7 +244,9 @@ def parse_file(data: bytes, name: str, faults: Faults) -> list[Package]:
     try:
         text = decoded(data, name)
     except FaultyDocumentError as error:
-        faults.records += [replace(one, path=f"{name} {one.path}") for one in error.records]
+        faults.records += [
+            replace(record, path=f"{name} {record.path}") for record in error.records
+        ]
         return []
     is_long = text.count("\n") > MAX_FILE_LINES
     lines = [] if is_long else logical_lines(text)
@@ -300,27 +303,29 @@ def line_of(package: Package) -> str:
     else:
         line = head + (f"=={package.version}" if package.version else package.specifier or "")
     marker = f" ; {package.marker}" if package.marker else ""
-    return f"{line}{marker}{''.join(f' --hash=sha256:{one}' for one in _hashes(package))}"
+    return f"{line}{marker}{''.join(f' --hash=sha256:{entry}' for entry in _hashes(package))}"
 
 
 def _hashes(package: Package) -> list[str]:
     if package.url:
         return []
     more: list[str] = next(
-        (json.loads(one.json) for one in package.unknown if one.path == "hashes"), []
+        (json.loads(entry.json) for entry in package.unknown if entry.path == "hashes"), []
     )
     return [package.sha256] if package.sha256 else more
 
 
 def address_of(package: Package) -> str:
-    """Return the address of a package had from a URL, with ref and fragment."""
+    """Return the address of a package from a URL, with ref and fragment."""
     repository = package.source in ("git", "editable")
     options = {"egg": package.name} if package.source == "editable" and package.name else {}
     if package.subdirectory:
         options["subdirectory"] = package.subdirectory
     if package.sha256:
         options["sha256"] = package.sha256
-    options |= {one.path: json.loads(one.json) for one in package.unknown if one.path != "hashes"}
+    options |= {
+        entry.path: json.loads(entry.json) for entry in package.unknown if entry.path != "hashes"
+    }
     address = f"git+{package.url}" if repository else package.url or ""
     if package.ref:
         address += f"@{package.ref}"

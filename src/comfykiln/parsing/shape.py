@@ -108,8 +108,8 @@ class _Checker:
     def scalar(self, value: Any, schema: Schema, path: str) -> None:
         if "const" in schema and not _same(value, schema["const"]):
             self.add(path, schema, "const", shown(value), json.dumps(schema["const"]))
-        if "enum" in schema and not any(_same(value, one) for one in schema["enum"]):
-            options = ", ".join(json.dumps(one) for one in schema["enum"])
+        if "enum" in schema and not any(_same(value, entry) for entry in schema["enum"]):
+            options = ", ".join(json.dumps(entry) for entry in schema["enum"])
             self.add(path, schema, "enum", shown(value), f"one of {options}")
         if isinstance(value, str):
             self.text(value, schema, path)

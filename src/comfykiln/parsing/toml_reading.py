@@ -47,7 +47,7 @@ def toml_value(data: bytes, source: str) -> dict[str, Any]:
         match = _SYNTAX.fullmatch(str(error))
         place = f"line {match[2]} column {match[3]}" if match and match[2] else "its end"
         problem = f"no TOML: {match[1] if match else error}"
-        refuse(source, place, "reading.syntax", problem, expected="TOML", remedy="mend that line")
+        refuse(source, place, "reading.syntax", problem, expected="TOML", remedy="fix that line")
     except RecursionError:
         refuse(source, "$", "reading.depth", "nested too deeply", remedy="flatten the document")
     walk(value, source)

@@ -31,10 +31,12 @@ def read_zip(path: Path, title: str) -> dict[str, bytes]:
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-            faults = [*_whole(members), *(line for one in members for line in _member(one))]
-            faults += list(_clashes([one.filename for one in members]))
+            faults = [*_whole(members), *(line for member in members for line in _member(member))]
+            faults += list(_clashes([member.filename for member in members]))
             _refuse(title, faults)
-            return {one.filename: archive.read(one) for one in members if not one.is_dir()}
+            return {
+                member.filename: archive.read(member) for member in members if not member.is_dir()
+            }
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
         raise DocumentError(
             f"{title} is no sound zip archive: {error}",
@@ -47,23 +49,23 @@ def _whole(members: Sequence[zipfile.ZipInfo]) -> Iterator[str]:
         yield "it is empty"
     if len(members) > MAX_MEMBERS:
         yield f"{len(members)} members are more than {MAX_MEMBERS}"
-    size = sum(one.file_size for one in members)
+    size = sum(member.file_size for member in members)
     if size > MAX_BYTES:
         yield f"{size} bytes unpacked are more than {MAX_BYTES}"
 
 
-def _member(one: zipfile.ZipInfo) -> Iterator[str]:
-    name = one.filename.removesuffix("/") if one.is_dir() else one.filename
-    kind = stat.S_IFMT(one.external_attr >> 16)
+def _member(info: zipfile.ZipInfo) -> Iterator[str]:
+    name = info.filename.removesuffix("/") if info.is_dir() else info.filename
+    kind = stat.S_IFMT(info.external_attr >> 16)
     if fault := name_fault(name):
-        yield f"{one.orig_filename!a}: {fault}"
-    elif one.orig_filename != one.filename:
-        yield f"{one.orig_filename!a}: has a byte 0 or a backslash"
+        yield f"{info.orig_filename!a}: {fault}"
+    elif info.orig_filename != info.filename:
+        yield f"{info.orig_filename!a}: has a byte 0 or a backslash"
     if kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
         yield f"{name}: is a link or device"
-    if one.flag_bits & _ENCRYPTED:
+    if info.flag_bits & _ENCRYPTED:
         yield f"{name}: is encrypted"
-    if one.compress_type not in _METHODS:
+    if info.compress_type not in _METHODS:
         yield f"{name}: is packed by a method that is not known here"
 
 

@@ -58,7 +58,7 @@ def _read(path: Path) -> tuple[Any, list[str]]:
         raise _no_yaml(path, " ".join(str(error).split())) from error
 
 
-def _no_yaml(path: Path, problem: str, remedy: str = "mend that line") -> DocumentError:
+def _no_yaml(path: Path, problem: str, remedy: str = "fix that line") -> DocumentError:
     return DocumentError(f"{path} is not YAML: {problem}", remedy=remedy)
 
 
@@ -79,4 +79,4 @@ def _schema(name: str) -> dict[str, Any]:
     return loaded
 
 
-_HELP = "mend each place; the schemas are in src/comfykiln/schemas"
+_HELP = "fix each place; the schemas are in src/comfykiln/schemas"

@@ -1,4 +1,4 @@
-"""The records of images/origins.yaml: what is wanted, by identity, and where it can be had."""
+"""The records of images/origins.yaml: what is wanted, by identity, and where it is available."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class TorchFamily:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TorchSpec:
-    """The torch families that can be had when a target's own index cannot be reached.
+    """The torch families that are available when a target's own index cannot be reached.
 
     The first is the one that a solve over the package index yields today.
     """

@@ -131,7 +131,7 @@ def _variables(service: Service) -> list[str]:
 
 def _tree(service: Service) -> str:
     """Return the digest of the code that lies in the repository: local packs, single files."""
-    folders = [*service.local_nodes, *(one for one in (service.node_files,) if one.is_dir())]
+    folders = [*service.local_nodes, *(entry for entry in (service.node_files,) if entry.is_dir())]
     return tree_digest(folders)
 
 

@@ -1,4 +1,4 @@
-"""Plan in, Dockerfile and bake file out: pure, by the templates in templates/."""
+"""Plans in, Dockerfiles, bake file and compose.yaml out: pure, by the templates in templates/."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from comfykiln.errors import DocumentError, DriftError
 from comfykiln.system.files import canonical_json, write_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
+    from comfykiln.plan.accelerators import Accelerator
     from comfykiln.plan.plan import BuildPlan
+    from comfykiln.plan.project import Project
+    from comfykiln.plan.targets import Target
 
 BAKE_FILE = "docker-bake.json"
+COMPOSE_FILE = "compose.yaml"
+COMPOSE_TEMPLATE = "compose.yaml.j2"
 USUAL_TEMPLATE = "complete"
 
 
@@ -23,23 +28,51 @@ def dockerfile(plan: BuildPlan, templates: Path) -> str:
 
     A template that cannot be used raises `DocumentError` with its place.
     """
+    return _filled(template_names(plan), templates, _values(plan))
+
+
+def compose_file(targets: Iterable[Target], templates: Path) -> str:
+    """Return compose.yaml, a profile for each target; faults as in `dockerfile`."""
+    shown = list(targets)
+    values = {"targets": shown, "groups": _group_rows(target.accelerator for target in shown)}
+    return _filled([COMPOSE_TEMPLATE], templates, values)
+
+
+def _filled(names: list[str], templates: Path, values: Mapping[str, Any]) -> str:
     import jinja2  # noqa: PLC0415  # 47 ms
 
-    environment = jinja2.Environment(  # noqa: S701  # a Dockerfile is no HTML; the schemas bound the values
+    environment = jinja2.Environment(  # noqa: S701  # no HTML; the schemas bound the values
         loader=jinja2.FileSystemLoader(templates),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["ljust"] = str.ljust
     try:
-        text = environment.select_template(template_names(plan)).render(_values(plan))
+        text = environment.select_template(names).render(values)
     except jinja2.TemplateSyntaxError as error:
         place = f"{error.filename or templates}, line {error.lineno}"
-        raise DocumentError(f"{place}: {error.message}", remedy="mend the template") from error
+        raise DocumentError(f"{place}: {error.message}", remedy="fix the template") from error
     except jinja2.TemplateError as error:
-        raise DocumentError(f"{templates}: {error.message}", remedy="mend the template") from error
+        raise DocumentError(f"{templates}: {error.message}", remedy="fix the template") from error
     return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
+
+
+def _group_rows(accelerators: Iterable[Accelerator]) -> list[dict[str, Any]]:
+    """Return each set of variables for groups, with the devices that these groups own."""
+    sharing: dict[tuple[str, ...], list[Accelerator]] = {}
+    for entry in accelerators:
+        if entry.groups:
+            sharing.setdefault(tuple(entry.group_variables), []).append(entry)
+    return [
+        {
+            "variables": variables,
+            "devices": sorted({device for entry in entries for device in entry.devices}),
+            "node": min(node for entry in entries for node in entry.nodes),
+        }
+        for variables, entries in sharing.items()
+    ]
 
 
 def _values(plan: BuildPlan) -> dict[str, Any]:
@@ -75,12 +108,17 @@ def bake_file(plans: Sequence[BuildPlan]) -> bytes:
     return canonical_json({"group": groups, "target": targets})
 
 
-def rendered(plans: Sequence[BuildPlan], root: Path) -> dict[Path, bytes]:
-    """Return every generated file of the repository with its content."""
+def rendered(project: Project) -> dict[Path, bytes]:
+    """Return every generated file of the repository with its content, copies aside."""
+    plans, root = project.plans(), project.root
     files = {
         root / plan.dockerfile: dockerfile(plan, root / "templates").encode() for plan in plans
     }
-    return files | {root / "images" / BAKE_FILE: bake_file(plans)}
+    targets = project.targets.by_name.values()
+    return files | {
+        root / "images" / BAKE_FILE: bake_file(plans),
+        root / COMPOSE_FILE: compose_file(targets, root / "templates").encode(),
+    }
 
 
 def write(files: Mapping[Path, bytes]) -> list[Path]:
@@ -102,7 +140,7 @@ def check(files: Mapping[Path, bytes], root: Path, *, whole: bool = True) -> Non
     diffs += [f"{path.relative_to(root)}: nothing renders this file any more" for path in strays]
     if diffs:
         raise DriftError(
-            "the generated files under images/ have drifted:\n" + "\n".join(diffs),
+            "the generated files have drifted:\n" + "\n".join(diffs),
             remedy="run `./kiln render` and commit the result (delete files that nothing renders)",
         )
 

@@ -7,11 +7,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.errors import DocumentError
+from comfykiln.plan.accelerators import accelerator_of
 from comfykiln.plan.datafiles import load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from comfykiln.plan.accelerators import Accelerator
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,7 +43,7 @@ class StandIn:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """One accelerator: what its images hold beyond the others, and how they are run.
+    """One kind of machine: what its images hold beyond the others, and how they are run.
 
     `stand_ins` maps the normalised name of a package to what is installed in its place,
     `accelerator_packages` are patterns of names that belong to the torch row; both are the same
@@ -53,8 +56,7 @@ class Target:
     apt: tuple[str, ...]
     server: tuple[str, ...]
     environment: Mapping[str, str]
-    run: tuple[str, ...]
-    device_nodes: tuple[str, ...]
+    accelerator: Accelerator
     stand_ins: Mapping[str, StandIn] = field(default_factory=dict)
     accelerator_packages: tuple[str, ...] = ()
 
@@ -89,7 +91,7 @@ class Targets:
 def load_targets(path: Path) -> Targets:
     """Read targets.yaml; raises `DocumentError` with every fault and its place."""
     raw = load_yaml(path, "targets")
-    stand_ins = {name: StandIn(**one) for name, one in raw.get("stand_ins", {}).items()}
+    stand_ins = {name: StandIn(**entry) for name, entry in raw.get("stand_ins", {}).items()}
     accelerator = tuple(raw["accelerator_packages"])
     return Targets(
         by_name={
@@ -121,8 +123,7 @@ def _target(
         apt=tuple(entry["apt"]),
         server=tuple(entry["server"]),
         environment=entry["environment"],
-        run=tuple(entry["run"]),
-        device_nodes=tuple(entry["device_nodes"]),
+        accelerator=accelerator_of(entry["accelerator"]),
         stand_ins=stand_ins,
         accelerator_packages=accelerator_packages,
     )

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
         console.warn(str(error))
         return error.exit_code
     except OSError as error:
-        console.warn(f"{error}\n  → mend the permissions or the space there, and start again")
+        console.warn(f"{error}\n  → fix the permissions or the space there, and start again")
         return KilnError.exit_code
     except KeyboardInterrupt:
         console.warn("interrupted; nothing half-made is left in place")

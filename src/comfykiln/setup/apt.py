@@ -33,7 +33,7 @@ UNMET = re.compile(r"^The following packages have unmet dependencies:\n((?: .*\n
 TAIL_LINES = 8
 ASKED_REMEDY = "do what apt asks for there, and start the task again"
 UNKNOWN_REMEDY = (
-    "mend what keeps apt from its archive (`apt-get update` shows it), and start the task again"
+    "fix what keeps apt from its archive (`apt-get update` shows it), and start the task again"
 )
 INSTALL = (
     *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"),

@@ -140,7 +140,7 @@ def silent(log: str) -> NotPossibleError:
     """Return the error for a daemon that does not answer, with the end of its log."""
     return NotPossibleError(
         f"the Docker daemon does not answer; the end of its log:\n{log}",
-        remedy="mend what the log names (a container needs --privileged and a volume at "
+        remedy="fix what the log names (a container needs --privileged and a volume at "
         f"{DATA} to run an engine) and start the task again",
     )
 

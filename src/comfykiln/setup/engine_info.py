@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.errors import NotPossibleError
@@ -14,6 +14,8 @@ from comfykiln.system import process
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# What the client says of a socket that it may not open; a login that ssh refuses is another thing.
+FORBIDDEN = re.compile(r"permission denied while trying to connect|connect: permission denied")
 DOTTED = re.compile(r"\d+(?:\.\d+)+")
 Version = tuple[int, ...]
 # The oldest engine and buildx that the templates were tried on (reference: Debian 13's packages).
@@ -29,6 +31,7 @@ class EngineInfo:
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     complaint: str = ""
+    remedy: str = ""  # against the complaint, where it is a known one
     client: bool = True  # whether there is a docker command at all
     plugins: Mapping[str, Version] = field(default_factory=dict)
 
@@ -45,7 +48,7 @@ class EngineInfo:
     @property
     def forbidden(self) -> bool:
         """Tell whether an engine is there that this user may not use."""
-        return "permission denied" in self.complaint.lower()
+        return FORBIDDEN.search(self.complaint.lower()) is not None
 
     @property
     def buildx(self) -> Version:
@@ -89,6 +92,32 @@ def _chosen_context() -> str:
     # `docker context show` is younger than Debian 12's client.
     context = process.capture(["docker", "context", "inspect", "--format", "{{.Name}}"]).strip()
     return "" if context == "default" else f"context {context}"
+
+
+def told() -> EngineInfo:
+    """Ask as `ask` does; what is wrong is the complaint, with the remedy where one is known."""
+    try:
+        info = ask()
+    except NotPossibleError as error:
+        return EngineInfo(complaint=error.message, remedy=error.remedy)
+    if not info.forbidden:
+        return info
+    fault = not_allowed(info)
+    return replace(info, complaint=fault.message, remedy=fault.remedy)
+
+
+def require(remedy: str) -> EngineInfo:
+    """Ask, and raise `NotPossibleError` unless an engine answers that this user may use.
+
+    `remedy` says what to do where none answers.
+    """
+    info = ask()
+    if info.forbidden:
+        raise not_allowed(info)
+    if not info.answers:
+        said = " ".join(info.complaint.split())
+        raise NotPossibleError(f"no container engine answers: {said}", remedy=remedy)
+    return info
 
 
 def read(text: str) -> EngineInfo:

@@ -5,6 +5,7 @@ A source with trixie, a pin that forbids every package of it, and a pin that all
 
 from __future__ import annotations
 
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,12 @@ PINS = Path("/etc/apt/preferences.d/comfykiln-trixie")
 
 
 def allow(packages: Sequence[str], *, undo: ExitStack) -> None:
-    """Let apt take `packages` and nothing else from trixie; `undo` gets the way back."""
+    """Let apt take `packages` and nothing else from trixie; `undo` gets the way back.
+
+    What an earlier call allowed stays allowed: its packages are kept current by their pin.
+    """
+    before = re.search(r"^Package: (?!\*)(.+)$", _text(PINS), flags=re.MULTILINE)
+    packages = list(dict.fromkeys([*(before[1].split() if before else ()), *packages]))
     if not SOURCE.exists() and apt.archives("trixie"):
         # Whoever mixes releases already has pins of their own, which must go on working.
         _write(PINS, allowing(packages), undo=undo, why=f"{' '.join(packages)} from trixie")
@@ -66,12 +72,19 @@ def _archive() -> str:
                 return address
     raise NotPossibleError(
         "\n    ".join(["no source of this machine serves Debian 13 (trixie):", *said]),
-        remedy="mend the way to the archive where that is what apt says, or add Debian's own to "
+        remedy="fix the way to the archive where that is what apt says, or add Debian's own to "
         "/etc/apt/sources.list.d; then start the task again",
     )
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
 def _write(path: Path, text: str, *, undo: ExitStack, why: str) -> None:
+    if before := _text(path):
+        undo.callback(files.write_text, path, before)
+    else:
+        undo.callback(daemon.take_back, path)
     files.write_text(path, text)
-    undo.callback(daemon.take_back, path)
     console.note(f"changed: {path} ({why})")

@@ -8,6 +8,7 @@ from typing import Any
 from comfykiln.engine import engine
 from comfykiln.errors import KilnError
 from comfykiln.oci.images import MODELS_LABEL
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import console
 from comfykiln.verify import question, receipt
 from comfykiln.verify.models import require_visible
@@ -26,7 +27,7 @@ def verify_ref(ref: str) -> dict[str, Any]:
         )
     models = json.loads(engine.labels(image).get(MODELS_LABEL, "[]"))
     _require_layers(ref, engine.layer_digests(image), record["software"]["layers"], models)
-    require_visible(client, ref, {str(one["path"]): int(one["size"]) for one in models})
+    require_visible(client, ref, {str(model["path"]): int(model["size"]) for model in models})
     with console.timed("verify: no network, read-only root"):
         expected = expectation(record)
         answers = question.question(client, ref, expected.libraries)
@@ -40,7 +41,7 @@ def _require_layers(
     ref: str, layers: list[str], software: list[str], models: list[dict[str, Any]]
 ) -> None:
     """Raise `KilnError` unless the layers are the software, its receipt and the models, no more."""
-    added = list(dict.fromkeys(str(one["layer"]) for one in models))
+    added = list(dict.fromkeys(str(model["layer"]) for model in models))
     rest = layers[len(software) :]
     if layers[: len(software)] != software or len(rest) != 1 + len(added) or rest[1:] != added:
         raise KilnError(
@@ -52,7 +53,7 @@ def _require_layers(
 def expectation(record: dict[str, Any]) -> question.Expectation:
     """Return what an image with this receipt must answer again."""
     found = record["found"]
-    nodes = {name: one for name, one in found.get("nodes", {}).items() if not one["disabled"]}
+    nodes = {name: entry for name, entry in found.get("nodes", {}).items() if not entry["disabled"]}
     stand_ins = record.get("resolution", {}).get("stand_ins", {})
     accepted = record.get("resolution", {}).get("accepted", {})
     version, _, local = found["torch"].partition("+")
@@ -60,10 +61,10 @@ def expectation(record: dict[str, Any]) -> question.Expectation:
         comfyui=found["comfyui"],
         torch={"torch": version},
         local_tag=local,
-        packages={receipt.normalized(name): version for name, version in found["packages"].items()},
+        packages={normal_name(name): version for name, version in found["packages"].items()},
         packs=found["packs"],
         nodes=tuple(nodes),
-        without_classes=frozenset(name for name, one in nodes.items() if not one["classes"]),
+        without_classes=frozenset(name for name, node in nodes.items() if not node["classes"]),
         accepted=frozenset(accepted),
         stand_ins=frozenset(stand_ins),
         libraries=tuple(record["libraries"]) if "libraries" in record else (),

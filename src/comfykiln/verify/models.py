@@ -25,7 +25,7 @@ def require_visible(client: docker.DockerClient, name: str, wanted: Mapping[str,
     """Raise `KilnError` unless any user of the image sees the models, by path, with their sizes."""
     if not wanted:
         return
-    found = _looked_at(client, name, list(wanted))
+    found = _sizes_in(client, name, list(wanted))
     wrong = [
         f"{path}: {found.get(path)}, not {size} bytes"
         for path, size in wanted.items()
@@ -39,27 +39,27 @@ def require_visible(client: docker.DockerClient, name: str, wanted: Mapping[str,
     console.note(f"{len(wanted)} model(s) in the image, readable by every user")
 
 
-def _looked_at(client: docker.DockerClient, name: str, paths: Sequence[str]) -> dict[str, Any]:
+def _sizes_in(client: docker.DockerClient, name: str, paths: Sequence[str]) -> dict[str, Any]:
     """Return the size of each model inside the image, or why it cannot be read there."""
     from docker.errors import DockerException  # noqa: PLC0415  # with docker-py
 
     try:
-        with _looking(client, name, paths) as container:
+        with _probe(client, name, paths) as container:
             status = container.wait()["StatusCode"]
             output, told = (
                 container.logs(stdout=out, stderr=not out).decode("utf-8", "replace")
                 for out in (True, False)
             )
     except DockerException as error:
-        raise _unseen(name, str(error)) from error
+        raise _unreadable(name, str(error)) from error
     if status:
-        raise _unseen(name, f"Python ended with status {status}: {told.strip()[-400:]}")
+        raise _unreadable(name, f"Python ended with status {status}: {told.strip()[-400:]}")
     found: dict[str, Any] = json.loads(output)
     return found
 
 
 @contextmanager
-def _looking(client: docker.DockerClient, name: str, paths: Sequence[str]) -> Iterator[Container]:
+def _probe(client: docker.DockerClient, name: str, paths: Sequence[str]) -> Iterator[Container]:
     """Run the probe in the image as a stranger; its container goes with the volumes it got."""
     script = resources.files("comfykiln.verify.probes").joinpath("models.py").read_text("utf-8")
     container = client.containers.run(
@@ -79,7 +79,7 @@ def _looking(client: docker.DockerClient, name: str, paths: Sequence[str]) -> It
         container.remove(force=True, v=True)
 
 
-def _unseen(name: str, reason: str) -> KilnError:
+def _unreadable(name: str, reason: str) -> KilnError:
     return KilnError(
         f"the models inside {name} cannot be looked at: {reason}",
         remedy="build the image again; it must be one of comfykiln's",

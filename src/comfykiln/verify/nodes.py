@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ToldNode:
+class ReportedNode:
     """A node by its folder or file: its pin in a few letters, and what the receipt says of it."""
 
     name: str
@@ -26,15 +26,15 @@ class ToldNode:
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
-def told_nodes(nodes: NodeSet) -> Iterator[ToldNode]:
+def reported_nodes(nodes: NodeSet) -> Iterator[ReportedNode]:
     """Yield every node of the image, those of ComfyUI itself left out unless they are disabled."""
     yield from map(_from_git, nodes.git)
     yield from map(_from_archive, nodes.archives)
-    for one in nodes.files:
-        if not one.own or one.disabled:
-            details = {"file": one.name, "sha256": one.sha256, "own": one.own}
-            yield ToldNode(
-                name=one.name, pin=one.sha256[:12], disabled=one.disabled, details=details
+    for file in nodes.files:
+        if not file.own or file.disabled:
+            details = {"file": file.name, "sha256": file.sha256, "own": file.own}
+            yield ReportedNode(
+                name=file.name, pin=file.sha256[:12], disabled=file.disabled, details=details
             )
 
 
@@ -43,13 +43,13 @@ def found_nodes(nodes: NodeSet, answers: Answers) -> dict[str, Any]:
     classes: Mapping[str, str] = answers.probe["node_classes"]
     imported = import_times(answers.log)
     return {
-        one.name: {
-            **one.details,
-            "disabled": one.disabled,
-            "imported": one.name in imported,
-            "classes": len(classes_of(one.name, classes)),
+        node.name: {
+            **node.details,
+            "disabled": node.disabled,
+            "imported": node.name in imported,
+            "classes": len(classes_of(node.name, classes)),
         }
-        for one in told_nodes(nodes)
+        for node in reported_nodes(nodes)
     }
 
 
@@ -57,29 +57,33 @@ def report(nodes: NodeSet, answers: Answers) -> Iterator[str]:
     """Yield one line for each node: its pin, its import time in seconds, its classes."""
     times = import_times(answers.log)
     classes: Mapping[str, str] = answers.probe["node_classes"]
-    for one in told_nodes(nodes):
-        count = len(classes_of(one.name, classes))
-        told = "disabled" if one.disabled else f"{times[one.name]:.1f} s, {count} class(es)"
-        yield f"{one.name} {one.pin}: {told}"
+    for node in reported_nodes(nodes):
+        count = len(classes_of(node.name, classes))
+        told = "disabled" if node.disabled else f"{times[node.name]:.1f} s, {count} class(es)"
+        yield f"{node.name} {node.pin}: {told}"
 
 
-def _from_git(node: GatheredNode) -> ToldNode:
+def _from_git(node: GatheredNode) -> ReportedNode:
     details = {
         "url": node.pin.url,
         "commit": node.pin.commit,
-        "submodules": {mount: one.commit for mount, one in node.repositories.items() if mount},
+        "submodules": {
+            mount: repository.commit for mount, repository in node.repositories.items() if mount
+        },
         "lacking": list(node.lacking),
     }
     pin = node.pin
-    return ToldNode(name=pin.directory, pin=pin.commit[:12], disabled=pin.disabled, details=details)
+    return ReportedNode(
+        name=pin.directory, pin=pin.commit[:12], disabled=pin.disabled, details=details
+    )
 
 
-def _from_archive(one: GatheredArchive) -> ToldNode:
-    pin = one.pin
+def _from_archive(archive: GatheredArchive) -> ReportedNode:
+    pin = archive.pin
     known = {"registry_id": pin.registry_id, "version": pin.version} if pin.registry_id else {}
-    return ToldNode(
+    return ReportedNode(
         name=pin.directory,
-        pin=pin.version or one.sha256[:12],
+        pin=pin.version or archive.sha256[:12],
         disabled=pin.disabled,
-        details={**known, "url": one.url, "sha256": one.sha256},
+        details={**known, "url": archive.url, "sha256": archive.sha256},
     )

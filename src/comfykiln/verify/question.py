@@ -12,6 +12,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from comfykiln.errors import KilnError
+from comfykiln.parsing.values import normal_name
 from comfykiln.system import console
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def rejected(ref: str, faults: Sequence[str], answers: Answers) -> KilnError:
     log = "\n".join(f"    {line}" for line in answers.log[-LOG_LINES:])
     return KilnError(
         f"{ref} is not what its description says:\n{told}\n  its log ends:\n{log}",
-        remedy="mend the cause and build again; nothing was tagged",
+        remedy="fix the cause and build again; nothing was tagged",
     )
 
 
@@ -207,7 +208,7 @@ def _versions(stats: Mapping[str, str], expected: Expectation) -> list[str]:
 
 
 def _packages(found: Mapping[str, str], wanted: Mapping[str, str]) -> list[str]:
-    have = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in found.items()}
+    have = {normal_name(name): version for name, version in found.items()}
     return [
         f"the package {name} is {have.get(name, 'missing')}, not {version} as locked"
         for name, version in sorted(wanted.items())

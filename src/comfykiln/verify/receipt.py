@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 import tomllib
 from io import BytesIO
@@ -16,7 +15,7 @@ from comfykiln.errors import KilnError
 from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.locking.nodelines import node_lines, rules_of
 from comfykiln.system import files
-from comfykiln.verify.nodes import found_nodes, told_nodes
+from comfykiln.verify.nodes import found_nodes, reported_nodes
 from comfykiln.verify.question import Expectation
 
 if TYPE_CHECKING:
@@ -50,7 +49,7 @@ def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
         local_tag=gathered.torch.local_tag,
         packages=packages,
         packs={pack.name: pack_nodes(pack) for pack in plan.service.local_nodes},
-        nodes=tuple(one.name for one in told_nodes(gathered.nodes) if not one.disabled),
+        nodes=tuple(node.name for node in reported_nodes(gathered.nodes) if not node.disabled),
         without_classes=frozenset(
             name for name, rule in plan.service.nodes.items() if rule.frontend_only
         ),
@@ -165,12 +164,15 @@ def _resolution(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[s
     lines = node_lines(gathered.nodes.packs, gathered.nodes.pins.packages, rules)
     stood_in = stand_ins_in(service.package_lock, plan.target.stand_ins)
     return {
-        "overrides": {one.requirement: one.reason for one in service.overrides},
+        "overrides": {entry.requirement: entry.reason for entry in service.overrides},
         "dropped": dict(service.drop),
         "set_aside": list(lines.set_aside),
-        "stand_ins": {name: {"by": one.by, "reason": one.reason} for name, one in stood_in.items()},
+        "stand_ins": {
+            name: {"by": entry.by, "reason": entry.reason} for name, entry in stood_in.items()
+        },
         "from_git": {
-            one.name: {"url": one.url, "ref": one.ref, "commit": one.commit} for one in lock.sources
+            source.name: {"url": source.url, "ref": source.ref, "commit": source.commit}
+            for source in lock.sources
         },
         "built_from_source": list(service.sdists),
         "accepted": dict(service.accepted),
@@ -200,11 +202,6 @@ def read(client: docker.DockerClient, ref: str) -> dict[str, Any]:
             raise KilnError(f"{ref}: the receipt is no file", remedy="build the image again")
         receipt: dict[str, Any] = json.loads(member.read())
     return receipt
-
-
-def normalized(name: str) -> str:
-    """Return a package name in the form of PEP 503."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def digest(receipt: Mapping[str, Any]) -> str:

@@ -13,16 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.support.machines import (
-    DEB822,
-    SOURCES,
-    Judgement,
-    Machine,
-    Said,
-    Workshop,
-    as_deb822,
-    backports,
-)
+from tests.support.machines import DEB822, SOURCES, Judgement, Machine, Said
+from tests.support.workshop import Workshop, as_deb822, backports
 
 from comfykiln.network.http import UnavailableError
 from comfykiln.origins import apt
@@ -409,7 +401,7 @@ def test_another_dpkg_is_waited_for(workshop: Workshop, fresh: Fresh, suite: str
     assert said.installed == {"docker-buildx"}
 
 
-def test_a_dpkg_that_was_interrupted_is_the_persons_to_mend(workshop: Workshop, suite: str) -> None:
+def test_a_dpkg_that_was_interrupted_is_the_persons_to_fix(workshop: Workshop, suite: str) -> None:
     with workshop.machine(suite) as machine:
         killed = machine.add_package(
             "halted", postinst="[ -e /halted ] || { touch /halted; kill -9 $PPID; }"
@@ -430,7 +422,7 @@ def test_an_archive_out_of_reach_is_said_at_once(workshop: Workshop, suite: str)
     with workshop.cut_off(suite) as machine:
         said = refused(machine)
     assert "Failed to fetch" in said.err
-    assert "mend" in said.remedy
+    assert "fix" in said.remedy
 
 
 def test_an_archive_without_the_next_release_is_said(workshop: Workshop) -> None:

@@ -32,7 +32,7 @@ COMMON = {
     "security_opt": ["no-new-privileges:true"],
     "restart": "unless-stopped",
 }
-OWN = {"profiles", "image", "devices", "group_add", "ipc", "deploy"}
+OWN = {"profiles", "image", "devices", "group_add", "ipc", "deploy", "runtime", "shm_size"}
 
 
 def test_every_target_has_its_profile() -> None:
@@ -52,15 +52,17 @@ def test_all_share_the_contract(name: str) -> None:
 
 @pytest.mark.parametrize("name", TARGETS)
 def test_devices_are_those_of_the_target(name: str) -> None:
-    service = COMPOSE["services"][name]
+    service, given = COMPOSE["services"][name], TARGETS[name].accelerator
     flags = [f"--device={device}" for device in service.get("devices", [])]
-    flags += [f"--ipc={service['ipc']}"] if "ipc" in service else []
     if "deploy" in service:
-        gpus = {"driver": "nvidia", "count": "all", "capabilities": ["gpu"]}
-        assert service["deploy"] == {"resources": {"reservations": {"devices": [gpus]}}}
-        flags.append("--gpus=all")
-    assert sorted(flags) == sorted(TARGETS[name].run)
-    assert ("group_add" in service) is bool(TARGETS[name].device_nodes)
+        (gpus,) = service["deploy"]["resources"]["reservations"]["devices"]
+        assert (gpus["driver"], gpus["capabilities"]) == ("nvidia", ["gpu"])
+        flags.append(f"--gpus={gpus['count']}")
+    named = {"runtime": "runtime", "ipc": "ipc", "shm_size": "shm-size"}
+    flags += [f"--{flag}={service[key]}" for key, flag in named.items() if key in service]
+    assert flags == list(given.flags)
+    numbers = [f"${{{name}:-{number}}}" for name, number in given.group_variables.items()]
+    assert service.get("group_add", []) == numbers
 
 
 @pytest.mark.parametrize("name", TARGETS)

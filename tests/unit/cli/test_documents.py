@@ -163,7 +163,7 @@ def test_nothing_that_is_there_is_lost(tmp_path: Path) -> None:
     with pytest.raises(DocumentError, match="would be replaced"):
         snapshot_convert(NESTED, "comfypack", str(tmp_path))
     assert (tmp_path / "requirements.txt").read_text() == "mine\n"
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["own.json", "requirements.txt"]
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["own.json", "requirements.txt"]
 
 
 def test_diff_in_each_format(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,25 +7,29 @@ import shlex
 from pathlib import Path
 
 import pytest
+from tests.support.pages import pages
 
 from comfykiln import __version__
 from comfykiln.__main__ import Kiln
 from comfykiln.plan.targets import load_targets
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+PLACEHOLDER = re.compile(r"…|\bTASK\b")
+IN_TEXT = re.compile(r"(?<!`)`(\./kiln [^`\n]+)`")
 
 
 def commands(word: str) -> list[tuple[str, str]]:
-    """Return page and line of every command in a block of shell that has `word` in it."""
-    return [
-        (page.name, line.strip())
-        for page in PAGES
-        for block in BLOCK.findall(page.read_text("utf-8"))
+    """Return page and line of every command that has `word` in it, in blocks of shell and texts."""
+    found = [
+        (page.relative_to(ROOT).as_posix(), line.strip())
+        for page in pages(ROOT)
+        for text in [page.read_text("utf-8")]
+        for block in [*BLOCK.findall(text), *IN_TEXT.findall(text)]
         for line in block.replace("\\\n", " ").splitlines()
-        if re.search(rf"(^|\s){re.escape(word)}\s", line.strip()) and "…" not in line
+        if re.search(rf"(^|\s){re.escape(word)}\s", line.strip()) and not PLACEHOLDER.search(line)
     ]
+    return list(dict.fromkeys(found))
 
 
 @pytest.mark.parametrize(("page", "line"), commands("./kiln"))

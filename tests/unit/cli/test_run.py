@@ -69,7 +69,25 @@ def test_a_port_that_is_none_is_wrong_usage(port: int) -> None:
 
 def test_missing_devices_are_named(repository: Path) -> None:
     path = repository / "images" / "targets.yaml"
-    text = path.read_text("utf-8").replace("/dev/kfd, /dev/dri/renderD128", "/dev/kiln-none")
+    text = path.read_text("utf-8").replace(
+        "[/dev/kfd, /dev/dri/renderD*]", "[/dev/kiln-*, /dev/null]"
+    )
     path.write_text(text, "utf-8")
-    with pytest.raises(NotPossibleError, match="this machine has no /dev/kiln-none, which rocm"):
+    with pytest.raises(NotPossibleError, match=r"this machine has no /dev/kiln-\*, which rocm"):
         run.require_devices(load_targets(path).get("rocm"))
+
+
+def test_the_groups_of_the_device_files_are_joined(repository: Path) -> None:
+    path = repository / "images" / "targets.yaml"
+    text = path.read_text("utf-8").replace("[/dev/kfd, /dev/dri/renderD*]", "[/dev/nul*]")
+    path.write_text(text, "utf-8")
+    target = load_targets(path).get("rocm")
+    run.require_devices(target)
+    group = Path("/dev/null").stat().st_gid
+    assert run.command(target, REF, port=8188, models=None)[-5:] == [
+        "--device=/dev/kfd",
+        "--device=/dev/dri",
+        "--ipc=host",
+        f"--group-add={group}",
+        REF,
+    ]

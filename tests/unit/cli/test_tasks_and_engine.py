@@ -49,6 +49,34 @@ def test_without_an_engine(tmp_path: Path, words: list[str]) -> None:
     assert "no daemon" in err
 
 
+REFUSING = """case $1 in context) echo default;; *)
+echo 'permission denied while trying to connect to the docker API at unix:///run/docker.sock' >&2
+exit 1;; esac"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["build", "--target", "cpu", "--image", "core"],
+        ["run", "--target", "cpu", "--image", "core"],
+        ["verify", "--ref", "comfykiln/core:cpu"],
+        ["snapshot.save", "comfykiln/core:cpu"],
+        ["manifest.capture", "comfykiln/core:cpu"],
+    ],
+)
+def test_who_may_not_use_the_engine_is_told_so_by_every_task(
+    tmp_path: Path, words: list[str]
+) -> None:
+    code, err, _ = task(tmp_path, *words, docker=REFUSING)
+    assert code == 3
+    assert err == (
+        "error: a Docker engine runs here, but you may not use it:\n"
+        "    permission denied while trying to connect to the docker API at "
+        "unix:///run/docker.sock\n"
+        "  → run `sudo usermod -aG docker $USER`, log in again, and start the task again\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -264,7 +264,7 @@ def test_packages() -> None:
 
 def test_model_unverified() -> None:
     environment = read(DATA / "comfy-lock-basic-models.yaml").environment
-    notes = [str(one) for one in advise(environment) if one.rule == "advice.model-unverified"]
+    notes = [str(entry) for entry in advise(environment) if entry.rule == "advice.model-unverified"]
     assert notes == [
         (
             "$.models[0]: 26 of 26 models have no sha256, 23 of them at a branch "
@@ -296,10 +296,10 @@ def test_each_rule_has_a_page_and_each_page_a_rule() -> None:
 def test_what_is_known_of_repositories_says_where_it_was_learnt() -> None:
     file = resources.files("comfykiln.documents.advice") / "repositories.json"
     known = json.loads(file.read_text(encoding="utf-8"))
-    keys = [repository_key(one["repository"]).lower() for one in known["repositories"]]
+    keys = [repository_key(entry["repository"]).lower() for entry in known["repositories"]]
     assert len(keys) == len(set(keys))
-    for one in [*known["repositories"], *known["packages"]]:
-        assert one["source"] in known["sources"]
-    for one in known["repositories"]:
-        assert one["state"] != "renamed" or "instead" in one
-        assert one["state"] != "unsafe" or "why" in one
+    for entry in [*known["repositories"], *known["packages"]]:
+        assert entry["source"] in known["sources"]
+    for entry in known["repositories"]:
+        assert entry["state"] != "renamed" or "instead" in entry
+        assert entry["state"] != "unsafe" or "why" in entry

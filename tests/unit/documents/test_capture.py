@@ -143,7 +143,9 @@ def test_every_field_is_filled_from_what_is_there(
     git(folder, "tag", "v0.30.0")
     commit = git(folder / "custom_nodes" / "cloned", "rev-parse", "HEAD")
     wheel_path = next(
-        one.path for one in capture(str(folder)).environment.packages if one.source == "local"
+        package.path
+        for package in capture(str(folder)).environment.packages
+        if package.source == "local"
     )
     assert captured(folder) == {
         "schema_version": "1.0",
@@ -318,7 +320,7 @@ def test_a_node_that_is_a_worktree_is_a_clone(folder: Path, tmp_path: Path) -> N
     main = tmp_path / "elsewhere"
     commit = clone(main, "elsewhere")
     git(main, "worktree", "add", "-q", "--detach", str(folder / "custom_nodes" / "tree"))
-    node = next(one for one in capture(str(folder)).environment.nodes if one.name == "tree")
+    node = next(node for node in capture(str(folder)).environment.nodes if node.name == "tree")
     assert (node.source, node.url, node.commit) == (
         "git",
         "https://github.com/example/elsewhere.git",
@@ -329,7 +331,7 @@ def test_a_node_that_is_a_worktree_is_a_clone(folder: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize("url", ["/srv/repository", "../other", "file:///srv/x"])
 def test_a_clone_of_a_folder_is_a_local_node(folder: Path, url: str) -> None:
     git(folder / "custom_nodes" / "cloned", "remote", "set-url", "origin", url)
-    node = next(one for one in capture(str(folder)).environment.nodes if one.name == "cloned")
+    node = next(node for node in capture(str(folder)).environment.nodes if node.name == "cloned")
     assert node == Node(
         name="cloned",
         source="local",
@@ -361,7 +363,7 @@ def test_packages_by_where_they_were_had(folder: Path) -> None:
     for name, origin in origins.items():
         (site / f"{name}.dist-info" / "direct_url.json").write_text(json.dumps(origin), "utf-8")
     found = capture(str(folder))
-    by_name = {one.name: one for one in found.environment.packages}
+    by_name = {package.name: package for package in found.environment.packages}
     assert [by_name[name] for name in ("by-hand", "node-needs", "mpmath", "sympy")] == [
         Package(
             name="by-hand",
@@ -475,15 +477,19 @@ def test_without_an_engine_only_folders_can_be_captured(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(NotPossibleError, match="`docker` is not installed"):
+    with pytest.raises(NotPossibleError, match="no container engine answers: the docker client is"):
         capture("some/image:tag")
     docker = tmp_path / "docker"
     docker.write_text(
         "#!/bin/sh\necho 'Cannot connect to the Docker daemon' >&2\nexit 1\n", "utf-8"
     )
     docker.chmod(0o755)
-    with pytest.raises(NotPossibleError, match="no container engine answers: Cannot connect"):
+    with pytest.raises(NotPossibleError) as error:
         capture("some/image:tag")
+    assert str(error.value) == (
+        "no container engine answers: Cannot connect to the Docker daemon\n"
+        "  → start the engine, or name a ComfyUI folder on disk"
+    )
 
 
 def test_a_broken_interpreter_leaves_what_is_noted_beside_it(folder: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_zip_with_all_of_it(tmp_path: Path) -> None:
     path.write_bytes(zipped(members))
     environment = read(path).environment
     assert environment.packages == (Package(name="numpy", version="1.26.4"),)
-    assert [(one.path, one.data) for one in environment.attachments] == [
+    assert [(attachment.path, attachment.data) for attachment in environment.attachments] == [
         ("input/photo.png", b"\x89PNG")
     ]
 

@@ -179,8 +179,8 @@ def test_the_sample_uses_every_field(bench: dict[str, Any]) -> None:
 
 def _note_used(value: Any, used: dict[type, set[str]]) -> None:
     if isinstance(value, tuple):
-        for one in value:
-            _note_used(one, used)
+        for entry in value:
+            _note_used(entry, used)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             inner = getattr(value, field.name)

@@ -157,7 +157,12 @@ def test_as_data() -> None:
         "before_date": "2025-01-01",
         "after_date": "2026-01-01",
     }
-    assert [one["what"] for one in found["models"]] == ["changed", "removed", "added", "changed"]
+    assert [entry["what"] for entry in found["models"]] == [
+        "changed",
+        "removed",
+        "added",
+        "changed",
+    ]
 
 
 def test_no_difference() -> None:
@@ -179,7 +184,7 @@ def test_documents_of_different_kinds_compare() -> None:
     lock = read(DATA / "comfy-lock-auth.yaml").environment
     other = read(DATA / "snapshot-nested.yaml").environment
     found = diff(lock, other)
-    assert [(one.what, one.name) for one in found.nodes] == [
+    assert [(node.what, node.name) for node in found.nodes] == [
         ("removed", "ComfyUI-KJNodes"),
         ("added", "ComfyUI-Sample-Pack"),
         ("added", "comfyui-sample-registry"),

@@ -12,7 +12,7 @@ from tests.unit.documents.test_workflow import graphs
 
 from comfykiln.documents import Kind, write
 from comfykiln.documents.comfylock import format as comfylock
-from comfykiln.documents.export import format as bundle
+from comfykiln.documents.export import format as export
 from comfykiln.documents.losses import losses
 from comfykiln.documents.manifest import format as manifest
 from comfykiln.documents.snapshot import format as snapshot
@@ -23,7 +23,7 @@ QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCh
 
 def assert_kept(module: Any, document: Any, name: str) -> None:
     environment = module.parse(json.dumps(document).encode(), name).environment
-    again = bundle.reread(write(environment, Kind.EXPORT))
+    again = export.reread(write(environment, Kind.EXPORT))
     assert again == environment
     assert losses(environment, again) == ()
 

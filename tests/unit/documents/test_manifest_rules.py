@@ -294,4 +294,4 @@ def test_what_is_accepted_and_what_is_said_of_it(
 ) -> None:
     document = changed(path, value)
     notes = manifest.parse(encoded(document), "m.json").notes
-    assert tuple(one.rule for one in notes if one.rule != "manifest.host-path") == rules
+    assert tuple(note.rule for note in notes if note.rule != "manifest.host-path") == rules

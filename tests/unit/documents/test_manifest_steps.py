@@ -576,7 +576,7 @@ def test_no_value_becomes_an_option_a_word_or_a_line_of_its_own(place: str, valu
     assert stages == [
         command.stage for command in harmless.commands if command.stage not in STAGES_THAT_VARY
     ]
-    assert not any(word.startswith("--x") for one in made.commands for word in one.argv)
+    assert not any(word.startswith("--x") for command in made.commands for word in command.argv)
     lines_of = [line for line in text(made).split("\n") if not line.startswith(("#", "set -e "))]
     assert len(lines_of) == len(made.files) + len(made.variables) + len(made.commands)
     for line, command in zip(lines_of[-len(made.commands) :], made.commands, strict=True):

@@ -21,7 +21,7 @@ def test_each_rule_is_documented() -> None:
     files = [path for room in rooms for path in room.rglob("*.py")]
     files += (package / "schemas").glob("*.schema.json")
     rules = {rule for file in files for rule in RULE.findall(file.read_text(encoding="utf-8"))}
-    pages = [ROOT / "docs" / name for name in ("documents.md", "manifest.md", "bundles.md")]
+    pages = [ROOT / "docs" / name for name in ("documents.md", "manifest.md", "exports.md")]
     text = "".join(page.read_text(encoding="utf-8") for page in pages)
     assert {rule for rule in rules - NO_RULES if f"`{rule}`" not in text} == set()
 

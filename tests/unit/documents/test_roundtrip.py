@@ -26,7 +26,7 @@ QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCh
 hexes = st.text("0123456789abcdef", min_size=40, max_size=40)
 words = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True)
 versions = st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,3}){0,2}(\+cu[0-9]{3})?", fullmatch=True)
-refs = st.one_of(st.none(), hexes, hexes.map(lambda one: one[:9]), words, st.just("v1.2.3"))
+refs = st.one_of(st.none(), hexes, hexes.map(lambda entry: entry[:9]), words, st.just("v1.2.3"))
 urls = st.builds(
     "https://{}/{}/{}{}".format,
     st.sampled_from(["github.com", "codeberg.org", "git.example.org"]),
@@ -40,7 +40,7 @@ plain = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(texts, inner, max_size=2)),
     max_leaves=4,
 )
-unknown_keys = st.dictionaries(words.map(lambda one: f"x_{one}"), plain, max_size=2)
+unknown_keys = st.dictionaries(words.map(lambda entry: f"x_{entry}"), plain, max_size=2)
 git_nodes = st.dictionaries(
     urls,
     st.builds(
@@ -53,7 +53,7 @@ git_nodes = st.dictionaries(
 ).filter(
     lambda nodes: len({url.removesuffix(".git").split("/")[-1] for url in nodes}) == len(nodes)
 )
-packages = words.map(lambda one: f"{one}1")
+packages = words.map(lambda entry: f"{entry}1")
 pips = st.dictionaries(
     st.one_of(st.builds("{}=={}".format, packages, versions), packages),
     st.just(""),
@@ -69,7 +69,7 @@ bodies = st.fixed_dictionaries(
                 lambda name, off: {"filename": f"{name}.py", "disabled": off}, words, st.booleans()
             ),
             max_size=3,
-            unique_by=lambda one: one["filename"].lower(),
+            unique_by=lambda entry: entry["filename"].lower(),
         ),
         "pips": pips,
     }
@@ -85,7 +85,7 @@ models = st.lists(
             **more,
         },
         words,
-        hexes.map(lambda one: f"{one}{'0' * 24}"),
+        hexes.map(lambda entry: f"{entry}{'0' * 24}"),
         unknown_keys,
     ),
     max_size=3,

@@ -206,7 +206,9 @@ def test_a_launcher_file_brings_models_packages_and_a_workflow() -> None:
 
 def test_models_and_downloads_that_some_tools_add() -> None:
     environment = read(DATA / "snapshot-models.json").environment
-    assert [(model.paths, [one.url for one in model.sources]) for model in environment.models] == [
+    assert [
+        (model.paths, [source.url for source in model.sources]) for model in environment.models
+    ] == [
         (("models/vae/sample-vae.safetensors",), ["https://example.org/sample-vae.safetensors"]),
         (("models/loras/no-address.safetensors",), []),
         (("models/checkpoints/sample.safetensors",), ["https://example.org/sample.safetensors"]),
@@ -355,7 +357,7 @@ def test_one_repository_under_two_spellings_is_no_collision() -> None:
     urls = ("https://github.com/O/Sample", "https://github.com/o/sample.git")
     nodes: dict[str, Any] = {url: {} for url in urls}
     found = parse(json.dumps({"git_custom_nodes": nodes}).encode(), "s.json").environment.nodes
-    assert [one.name for one in found] == ["Sample", "sample"]
+    assert [entry.name for entry in found] == ["Sample", "sample"]
 
 
 def test_faults_of_shape_and_of_meaning_come_together() -> None:

@@ -170,22 +170,26 @@ def test_subgraphs_and_group_nodes_are_looked_into() -> None:
             "groupNodes": {"Mine": {"nodes": [node("Grouped", 0, cnr_id="grouped", ver="2.0")]}}
         },
     )
-    assert [one.name for one in found.nodes] == ["deep", "grouped"]
+    assert [entry.name for entry in found.nodes] == ["deep", "grouped"]
     assert found.workflows[0].unresolved == ()
-    assert [one.node_id for use in found.models[0].uses for one in use.widgets] == [f"{subgraph}:4"]
+    assert [entry.node_id for use in found.models[0].uses for entry in use.widgets] == [
+        f"{subgraph}:4"
+    ]
 
 
 def test_definitions_inside_definitions_are_looked_into() -> None:
     inner = {"id": "in", "nodes": [node("Deeper", cnr_id="deeper", ver="2.0")]}
     outer = {"id": "out", "nodes": [node("in")], "definitions": {"subgraphs": [inner]}}
     found = environment(node("out"), definitions={"subgraphs": [outer]})
-    assert [(one.name, one.version) for one in found.nodes] == [("deeper", "2.0")]
+    assert [(entry.name, entry.version) for entry in found.nodes] == [("deeper", "2.0")]
     assert found.workflows[0].unresolved == ()
     broken = {**outer, "definitions": {"subgraphs": [{"id": "in", "nodes": [{}]}]}}
     with pytest.raises(FaultyDocumentError) as caught:
         parsed({"nodes": [], "definitions": {"subgraphs": [broken]}})
     place = "$.definitions.subgraphs[0].definitions.subgraphs[0].nodes[0]"
-    assert [(one.path, one.rule) for one in caught.value.records] == [(place, "workflow.required")]
+    assert [(record.path, record.rule) for record in caught.value.records] == [
+        (place, "workflow.required")
+    ]
 
 
 def test_models_that_the_graph_itself_lists() -> None:
@@ -202,7 +206,7 @@ def test_models_that_the_graph_itself_lists() -> None:
         ),
     )
     both = environment(loader, models=[entry])
-    assert [[use.node_id for use in one.uses[0].widgets] for one in both.models] == [["4"]]
+    assert [[use.node_id for use in model.uses[0].widgets] for model in both.models] == [["4"]]
 
 
 def test_files_in_maps_of_values_are_named_too() -> None:
@@ -541,5 +545,5 @@ def test_every_type_is_either_somebodys_or_listed(nodes: list[Any]) -> None:
     named = {kind for kind, _ in described.node_map}
     assert named | set(described.unresolved) == set(described.node_types)
     assert not named & set(described.unresolved)
-    assert set(described.packs) <= {one.name for one in found.nodes}
+    assert set(described.packs) <= {entry.name for entry in found.nodes}
     assert parsed({"nodes": nodes}).environment == found

@@ -6,16 +6,17 @@ A small `docker` program stands in here, for states that the real one cannot be 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from comfykiln.engine import disk, engine
 from comfykiln.errors import NotPossibleError
+from comfykiln.setup import engine_info
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 INFO: dict[str, object] = {
     "ServerVersion": "26.1.5+dfsg1",
@@ -83,6 +84,14 @@ def test_the_overlay2_store_is_named_as_it_is(docker: Path) -> None:
             "docker buildx is 0.12.1, older than 0.13",
         ),
         (
+            answering(INFO, buildx="dev"),
+            "docker buildx is of an unknown version, older than 0.13",
+        ),
+        (
+            "echo 'git@host: Permission denied (publickey).' >&2; exit 1",
+            "no container engine answers: git@host: Permission denied (publickey).",
+        ),
+        (
             answering(INFO, buildx=""),
             "the docker command has no buildx",
         ),
@@ -97,6 +106,60 @@ def test_an_engine_that_cannot_build_is_one_message(
     assert error.value.message.startswith(message)
     assert error.value.remedy
     assert error.value.exit_code == 3
+
+
+def test_what_doctor_says_of_an_engine_that_does_not_serve(
+    docker: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = "permission denied while trying to connect"
+    plugins = json.dumps({"ClientInfo": {"Plugins": [{"Name": "buildx", "Version": "0.13.1"}]}})
+    write(docker, f"echo '{plugins}'; echo '{refusal}' >&2; exit 1")
+    assert engine_info.told() == engine_info.EngineInfo(
+        complaint=f"a Docker engine runs here, but you may not use it:\n    {refusal}",
+        remedy="run `sudo usermod -aG docker $USER`, log in again, and start the task again",
+        plugins={"buildx": (0, 13, 1)},
+    )
+    monkeypatch.setattr(engine_info, "PATIENCE", 1)
+    write(docker, "while :; do :; done")
+    assert engine_info.told() == engine_info.EngineInfo(
+        complaint="a Docker engine is there, but gave no answer within 1 s",
+        remedy="look at its log, and restart it (`systemctl restart docker`)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("buildx", "allowed"),
+    [
+        ("0.13.1+ds1-3", []),
+        ("v0.18.0", []),
+        ("v0.19.0", ["--allow=fs.read=/a/tree", "--allow=fs.read=/b/ca.crt"]),
+        ("0.29.1+ds1-4", ["--allow=fs.read=/a/tree", "--allow=fs.read=/b/ca.crt"]),
+    ],
+)
+def test_paths_outside_the_checkout_are_allowed_where_buildx_asks(
+    docker: Path, tmp_path: Path, buildx: str, allowed: list[str]
+) -> None:
+    """buildx 0.29.1 ended every build with "additional privileges requested"; 0.13.1 knows none."""
+    metadata = tmp_path / "metadata.json"
+    built = json.dumps({"image": {"containerimage.digest": "sha256:1"}})
+    write(
+        docker,
+        f'[ "$1" = info ] && {{ {answering(INFO, buildx=buildx)}exit; }}\n'
+        f"echo \"$@\" >{tmp_path}/words; echo '{built}' >{metadata}\n",
+    )
+    digest = engine.bake(
+        [tmp_path / "bake.json"],
+        "image",
+        cwd=tmp_path,
+        metadata=metadata,
+        on_line=print,
+        reads=[Path("/a/tree"), Path("/b/ca.crt")],
+    )
+    assert digest == "sha256:1"
+    assert (tmp_path / "words").read_text().split() == [
+        *("buildx", "bake", "--progress=plain", f"--metadata-file={metadata}"),
+        *(f"--file={tmp_path}/bake.json", *allowed, "image"),
+    ]
 
 
 def test_no_docker_command_at_all(docker: Path) -> None:

@@ -55,7 +55,7 @@ def names(archive: Path) -> dict[str, bytes]:
 
 def fetch(url: str, commit: str, target: Path, patience: Patience = PATIENT) -> Path:
     return git.fetch_commit(
-        url, commit, target, settings=SETTINGS, patience=patience, protocols=["http"]
+        url, commit, target, settings=SETTINGS, patience=patience, protocol="http"
     )
 
 
@@ -66,8 +66,8 @@ def test_one_commit_is_fetched_without_its_history(
     with git_host(root) as url:
         for commit, text in ((older, b"one\r\n"), (newer, b"two\r\n")):
             repository = fetch(f"{url}/o/r.git", commit, tmp_path / text.decode()[:3])
-            git.require_commit(repository, commit, SETTINGS)
-            git.export(repository, commit, tmp_path / "tree.tar", SETTINGS)
+            git.require_commit(repository, commit)
+            git.export(repository, commit, tmp_path / "tree.tar")
             assert names(tmp_path / "tree.tar") == {"main.py": text, "run.sh": b"#!/bin/sh\n"}
             count = run("git", "rev-list", "--count", commit, cwd=repository)
             assert count == "1"
@@ -128,14 +128,14 @@ def test_a_mirror_is_found_by_host_owner_and_name(tmp_path: Path) -> None:
 def test_a_mirror_without_the_commit_is_told(hosted: tuple[Path, str, str], tmp_path: Path) -> None:
     repository = hosted[0] / "o" / "r.git"
     with pytest.raises(UnavailableError) as caught:
-        git.require_commit(repository, ABSENT, SETTINGS)
+        git.require_commit(repository, ABSENT)
     assert caught.value.message == f"{repository} does not have the commit {ABSENT}"
     with pytest.raises(UnavailableError) as caught:
-        git.require_commit(tmp_path / "none.git", ABSENT, SETTINGS)
+        git.require_commit(tmp_path / "none.git", ABSENT)
     assert caught.value.message == f"{tmp_path}/none.git is no git repository"
     tree = run("git", "rev-parse", f"{hosted[1]}^{{tree}}", cwd=repository)
     with pytest.raises(UnavailableError, match=r"is a tree, not a commit"):
-        git.require_commit(repository, tree, SETTINGS)
+        git.require_commit(repository, tree)
 
 
 def test_the_environment_of_a_caller_does_not_steer_git(

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import subprocess
 from typing import TYPE_CHECKING
 
@@ -8,8 +7,7 @@ import pytest
 
 from comfykiln.errors import DocumentError
 from comfykiln.git.pack import BLOCK, pack, read_objects
-from comfykiln.git.repository import Repository, read_repository
-from comfykiln.network.indexes import IndexSettings
+from comfykiln.git.repository import GitTree, read_repository
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,11 +34,9 @@ def work(tmp_path: Path) -> Path:
     return folder
 
 
-def read(work: Path, folder: Path) -> Repository:
+def read(work: Path, folder: Path) -> GitTree:
     folder.mkdir()
-    return read_repository(
-        work / ".git", URL, git(work, "rev-parse", "HEAD"), folder, IndexSettings()
-    )
+    return read_repository(work / ".git", URL, git(work, "rev-parse", "HEAD"), folder)
 
 
 def test_git_reads_the_pack_back(work: Path, tmp_path: Path) -> None:
@@ -55,7 +51,7 @@ def test_git_reads_the_pack_back(work: Path, tmp_path: Path) -> None:
     assert (copy / "a folder" / "big.bin").read_bytes() == bytes(range(256)) * 1024
     assert found.requirements == "numpy\n"
     assert (found.install_script, found.submodules, found.lfs, found.lacking) == (False, (), (), ())
-    assert Repository.from_json(found.as_json(), found.pack.parent) == found
+    assert GitTree.from_json(found.as_json(), found.pack.parent) == found
 
 
 def test_the_same_commit_is_the_same_pack_however_git_keeps_it(work: Path, tmp_path: Path) -> None:
@@ -70,12 +66,8 @@ def test_the_same_commit_is_the_same_pack_however_git_keeps_it(work: Path, tmp_p
 def test_an_object_longer_than_a_block_and_an_empty_one(work: Path) -> None:
     names = git(work, "rev-list", "--objects", "HEAD").split()[::1]
     wanted = sorted({name for name in names if len(name) == 40})
-    objects = [
-        one
-        for one in read_objects(work / ".git", wanted, dict(os.environ))
-        if not isinstance(one, str)
-    ]
-    sizes = sorted(len(one.data) for one in objects)
+    objects = [entry for entry in read_objects(work / ".git", wanted) if not isinstance(entry, str)]
+    sizes = sorted(len(entry.data) for entry in objects)
     assert sizes[0] == 0
     assert sizes[-1] > BLOCK
     assert pack(objects) == pack(reversed(objects))

@@ -16,7 +16,7 @@ from comfykiln.cli import build, from_document
 from comfykiln.documents import Kind, write
 from comfykiln.environment import Attachment, ComfyUISpec, Environment, Node
 from comfykiln.errors import DocumentError
-from comfykiln.intake import Difference, Taken, Wanted, folder, take
+from comfykiln.intake import Difference, FromOptions, Intake, folder, take
 from comfykiln.models.document import load_models
 from comfykiln.plan.project import Project
 from comfykiln.plan.services import load_service
@@ -49,8 +49,8 @@ def manifest(path: Path, **sections: Any) -> Path:
     return path
 
 
-def taken(repository: Path, source: Path, **choices: Any) -> Taken:
-    return take(Project(root=repository), Wanted(source=str(source), **choices))
+def taken(repository: Path, source: Path, **choices: Any) -> Intake:
+    return take(Project(root=repository), FromOptions(source=str(source), **choices))
 
 
 def refused(repository: Path, source: Path, **choices: Any) -> str:
@@ -60,12 +60,12 @@ def refused(repository: Path, source: Path, **choices: Any) -> str:
     return str(error.value)
 
 
-def nodes_of(found: Taken) -> list[tuple[str, str, str | None, str | None]]:
-    return [(one.name, one.source, one.url, one.wanted) for one in found.nodes]
+def nodes_of(found: Intake) -> list[tuple[str, str, str | None, str | None]]:
+    return [(entry.name, entry.source, entry.url, entry.wanted) for entry in found.nodes]
 
 
-def messages(found: Taken) -> list[str]:
-    return [str(one) for one in found.notes]
+def messages(found: Intake) -> list[str]:
+    return [str(note) for note in found.notes]
 
 
 def test_versions_that_move_and_folders_that_are_taken(repository: Path, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_a_snapshot_becomes_a_service(repository: Path, tmp_path: Path) -> None:
         ("two", "git", f"{GITHUB}/two", OTHER),
         ("websocket_image_save.py", "file", None, None),
     ]
-    assert [one.disabled for one in found.nodes] == [False, True, False]
+    assert [entry.disabled for entry in found.nodes] == [False, True, False]
     assert found.packages.required == ()
     assert found.packages.preferred == {"numpy": "2.0.0"}
     assert found.differences == (
@@ -193,7 +193,7 @@ def test_everything_that_stands_in_the_way_is_told_at_once(
         "  $.cnr_custom_nodes.moving: moving: nightly: no exact version; write one\n"
         "  $.file_custom_nodes[0]: mine.py: a single file that ComfyUI does not bring, and no "
         "document holds its code; make it a node of its own, or leave it out\n"
-        "  → pin branches and tags with `./kiln snapshot.pin FILE`, or mend these places, "
+        "  → pin branches and tags with `./kiln snapshot.pin FILE`, or fix these places, "
         "or leave them out with --leave-out NAME,NAME"
     )
     left = ("branch", "nothing", "other/same", "open", "moving", "mine.py", "never")
@@ -251,10 +251,10 @@ def test_python_is_the_documents_or_said(
         assert told in refused(repository, source, python_match=match)
         return
     found = taken(repository, source, python_match=match)
-    python = [one for one in found.differences if one.thing == "Python"]
+    python = [difference for difference in found.differences if difference.thing == "Python"]
     assert found.service["suite"] == suite
     assert found.service.get("python_patch", "") == ("" if told else asked)
-    assert [(one.asked, one.got) for one in python] == ([(asked, told)] if told else [])
+    assert [(entry.asked, entry.got) for entry in python] == ([(asked, told)] if told else [])
     t64 = "libglib2.0-0t64" in found.service["apt"]
     assert t64 is (suite == "trixie")
 
@@ -294,9 +294,9 @@ def test_a_manifests_packages_are_required_and_its_versions_preferred(
     assert found.service["requirements"] == list(found.packages.required)
     assert found.service["environment"] == {"A_NAME": "a $value"}
     assert found.service["drop"]["wheel-x"] == "the document excludes it on this platform"
-    assert [(one.thing, one.asked, one.got) for one in found.differences] == [
-        ("torch", "2.1.0", "2.13.0")
-    ]
+    assert [
+        (difference.thing, difference.asked, difference.got) for difference in found.differences
+    ] == [("torch", "2.1.0", "2.13.0")]
     assert messages(found)[-2:] == [
         "packages: left to the target's torch: xformers 1.0 [from.package]",
         (
@@ -370,7 +370,7 @@ def test_a_manifests_nodes_of_every_method(repository: Path, tmp_path: Path) -> 
     assert found.nodes[1].fallback_url == "https://example.org/a.tar.gz"
     assert found.nodes[2].sha256 == digest == files.sha256(found.code[digest])
     with zipfile.ZipFile(io.BytesIO(found.code[digest])) as archive:
-        modes = {one.filename: one.external_attr >> 16 for one in archive.infolist()}
+        modes = {entry.filename: entry.external_attr >> 16 for entry in archive.infolist()}
     assert modes == {"__init__.py": 0o100644, "run.sh": 0o100755}
     assert {name: rule["install"] for name, rule in found.service["nodes"].items()} == {
         "first": "run",
@@ -380,8 +380,8 @@ def test_a_manifests_nodes_of_every_method(repository: Path, tmp_path: Path) -> 
         "last": "run",
     }
     assert any(
-        "without files that may hold a secret: dev_nodes/by-copy/.env" in one
-        for one in messages(found)
+        "without files that may hold a secret: dev_nodes/by-copy/.env" in message
+        for message in messages(found)
     )
 
 
@@ -407,11 +407,11 @@ def test_an_export_brings_its_nodes_code_and_its_lock(repository: Path, tmp_path
     source.write_bytes(packed(comfydock()))
     found = taken(repository, source, comfyui="v0.30.0", python_match="any")
     assert found.name == "my-env"
-    assert [(one.name, one.source) for one in found.nodes] == [("my-custom-node", "archive")]
+    assert [(entry.name, entry.source) for entry in found.nodes] == [("my-custom-node", "archive")]
     assert list(found.code) == [found.nodes[0].sha256]
     assert "aiohttp" in " ".join(found.packages.required)
-    assert "checkpoints/sd_xl_base_1.0.safetensors" in [one.destination for one in found.models]
-    assert any(one.startswith("workflows: ") for one in messages(found))
+    assert "checkpoints/sd_xl_base_1.0.safetensors" in [model.destination for model in found.models]
+    assert any(message.startswith("workflows: ") for message in messages(found))
 
 
 def test_an_export_of_an_image_with_the_own_pack_brings_no_second_one(
@@ -429,8 +429,8 @@ def test_an_export_of_an_image_with_the_own_pack_brings_no_second_one(
     source = tmp_path / "e.tar.gz"
     source.write_bytes(write(environment, Kind.EXPORT).data)
     found = taken(repository, source)
-    assert [one.name for one in found.nodes] == ["mine"]
-    assert [one for one in messages(found) if "own pack" in one] == [
+    assert [entry.name for entry in found.nodes] == ["mine"]
+    assert [message for message in messages(found) if "own pack" in message] == [
         (
             "cloud-storage: cloud-storage: left out: the image has its own pack in this folder "
             "[from.node]"
@@ -549,7 +549,7 @@ def test_models_are_listed_and_skipped_without_asking_for_them(repository: Path)
     found = from_document.prepare(project, flags, "mine")
     listed = load_models(project.service("mine"))
     assert listed.entries == found.models
-    assert [one.destination.partition("/")[0] for one in listed.entries] == [
+    assert [entry.destination.partition("/")[0] for entry in listed.entries] == [
         "diffusion_models",
         "loras",
         "text_encoders",

@@ -110,7 +110,7 @@ def test_differences_name_who_asks_for_what(repository: Path, tmp_path: Path) ->
         "the lock of mine differs from the document:\n"
         "  numpy: 1.0.0 asked, 2.2.6 (ComfyUI asks for `numpy>=1.25.0`; "
         "the override `numpy==2.2.6`)\n"
-        "  → leave --packages exact out to build all the same, or mend the document"
+        "  → leave --packages exact out to build all the same, or fix the document"
     )
 
 

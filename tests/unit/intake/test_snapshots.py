@@ -8,7 +8,7 @@ import pytest
 
 from comfykiln.documents import read
 from comfykiln.documents.advice import advise
-from comfykiln.intake import Wanted, take
+from comfykiln.intake import FromOptions, take
 from comfykiln.plan.project import Project
 
 ROOT = Path(__file__).parents[3]
@@ -27,7 +27,7 @@ def test_a_document_is_valid_without_advice_and_on_the_page(path: Path) -> None:
 
 
 def test_a_manifest_with_nodes_can_be_taken_in() -> None:
-    wanted = Wanted(source=str(FOLDER / "manifests" / "video.json"))
+    wanted = FromOptions(source=str(FOLDER / "manifests" / "video.json"))
     found = take(Project(root=ROOT), wanted)
     assert [(node.name, node.wanted) for node in found.nodes] == [
         ("rgthree-comfy", "13b4399c00b5ef5a97b1b6800fc1185874740f5d"),

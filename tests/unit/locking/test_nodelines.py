@@ -188,7 +188,7 @@ def test_a_stand_in_takes_the_place_of_what_comes_through_others(tmp_path: Path)
         requirements={"nodes/one.txt": "helper\n"},
         family=("torch==2.13.0",),
         python="3.13",
-        stand_ins={name: one.by for name, one in STAND_INS.items()},
+        stand_ins={name: entry.by for name, entry in STAND_INS.items()},
     )
     with serving({"/simple": wheels}) as index:
         environment = dict(os.environ) | {

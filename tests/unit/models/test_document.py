@@ -7,6 +7,7 @@ import pytest
 from comfykiln.models.document import digest_of, parse
 from comfykiln.models.records import ModelEntry, ModelSource
 from comfykiln.parsing.faults import FaultyDocumentError
+from comfykiln.parsing.schemes import EXPECTED
 
 SHA = "ab" * 32
 COMMIT = "462165984030d82259a11f4367a4eed129e94a7b"
@@ -102,13 +103,12 @@ models:
             "or leave it out: models.lock then records it [models.pattern]"
         ),
         (
-            "$.models[0].sources[0]: 's3://bucket': no bucket or no key; expected s3://bucket/key, "
-            "hf://owner/repo@commit/path, civitai:VERSION, https://… or file:… [models.source]"
+            f"$.models[0].sources[0]: 's3://bucket': no bucket or no key; expected {EXPECTED} "
+            "[models.source]"
         ),
         (
             "$.models[0].sources[1]: 'ftp://x/y': the scheme 'ftp' is not known; expected "
-            "s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… or file:… "
-            "[models.source]"
+            f"{EXPECTED} [models.source]"
         ),
         (
             "$.models[0].sources[2]: 'https://***@host/x' holds a credential; expected an address "
@@ -117,8 +117,7 @@ models:
         ),
         (
             "$.models[0].sources[3]: 'hf://owner/repo/file': no revision (write "
-            "owner/repo@commit); expected s3://bucket/key, hf://owner/repo@commit/path, "
-            "civitai:VERSION, https://… or file:… [models.source]"
+            f"owner/repo@commit); expected {EXPECTED} [models.source]"
         ),
         "$.models[1]: the key `name` is missing; add `name` [models.required]",
         (

@@ -17,8 +17,8 @@ from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.sites import Answer, closed, silent, site
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.models import bringing, store
-from comfykiln.models.fetching import fetch
+from comfykiln.models import download, store
+from comfykiln.models.fetch import fetch
 from comfykiln.models.progress import Silent
 from comfykiln.models.sources import web
 from comfykiln.transfer.connections import tls_context
@@ -49,7 +49,7 @@ def test_a_host_that_never_answers_is_left_for_the_next_source(faults: FaultServ
         begin = time.monotonic()
         result = fetch([locked(DATA, f"{url}/m", f"{closed()}/m", f"{faults.url}/m")])
     assert time.monotonic() - begin < 10
-    assert [one.source for one in result.done] == [f"{faults.url}/m"]
+    assert [entry.source for entry in result.done] == [f"{faults.url}/m"]
 
 
 def test_a_trickle_is_no_transfer(faults: FaultServer, tmp_path: Path) -> None:
@@ -199,12 +199,12 @@ def test_an_empty_file_is_a_file(faults: FaultServer) -> None:
 def test_a_stop_ends_all_transfers_at_once(faults: FaultServer) -> None:
     faults.add("/m", DATA, rate=200_000)
     stop = threading.Event()
-    job = bringing.job_of(locked(DATA, f"{faults.url}/m"))
+    job = download.job_of(locked(DATA, f"{faults.url}/m"))
     timer = threading.Timer(0.5, stop.set)
     timer.start()
     begin = time.monotonic()
     with pytest.raises(Exception, match="cancelled"):
-        bringing.bring(job, {}, shown=Silent(), stop=stop)
+        download.download(job, {}, shown=Silent(), stop=stop)
     assert time.monotonic() - begin < 4
     timer.join()
     assert not store.path_of(sha256(DATA)).exists()
@@ -213,24 +213,24 @@ def test_a_stop_ends_all_transfers_at_once(faults: FaultServer) -> None:
 FULL = """
 import os, resource, sys, threading
 from comfykiln.errors import NotPossibleError
-from comfykiln.models import bringing, store
+from comfykiln.models import download, store
 from comfykiln.models.progress import Silent
 from comfykiln.models.records import ModelSource
 url, sha256, size = sys.argv[1], sys.argv[2], int(sys.argv[3])
-job = bringing.Job(name="m", destination="vae/m.safetensors", criticality="required",
+job = download.Job(name="m", destination="vae/m.safetensors", criticality="required",
                    sources=(ModelSource(url=url),), sha256=sha256, size=size)
 hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
 for percent in range(1, 100):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size * percent // 100, hard))
     try:
-        bringing.bring(job, os.environ, shown=Silent(), stop=threading.Event())
+        download.download(job, os.environ, shown=Silent(), stop=threading.Event())
     except NotPossibleError as error:
         assert "the disk or the quota is full" in str(error), error
     else:
         raise SystemExit(f"{percent} %: no error")
     assert not store.path_of(sha256).exists()
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
-bringing.bring(job, os.environ, shown=Silent(), stop=threading.Event())
+download.download(job, os.environ, shown=Silent(), stop=threading.Event())
 """
 
 

@@ -36,6 +36,14 @@ def entry(**fields: object) -> ModelEntry:
             "hf://o/r@main/sub/x y.safetensors",
         ),
         ("https://huggingface.co/o/r/blob/abc/x.safetensors", "hf://o/r@abc/x.safetensors"),
+        (
+            "https://huggingface.co/o/r/resolve/refs%2Fpr%2F3/x.safetensors",
+            "hf://o/r@refs%2Fpr%2F3/x.safetensors",
+        ),
+        (
+            "https://huggingface.co/o/r/resolve/refs/pr/3/x.safetensors",
+            "hf://o/r@refs/pr/3/x.safetensors",
+        ),
         ("https://civitai.com/api/download/models/128078?type=Model", "civitai:128078"),
         ("https://civitai.com/models/1/name?modelVersionId=22", "civitai:22"),
         # What the short form cannot say stays as it is.
@@ -44,7 +52,6 @@ def entry(**fields: object) -> ModelEntry:
             for url in (
                 "https://civitai.com/api/download/models/128078?type=VAE",
                 "https://civitai.com/api/download/models/128078?type=Model&size=full&fp=fp32",
-                "https://huggingface.co/o/r/resolve/refs%2Fpr%2F3/x.safetensors",
                 "https://huggingface.co/o/r/resolve/main/../x.safetensors",
             )
         ),

@@ -13,7 +13,7 @@ from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.sites import Answer, site
 
 from comfykiln.models import store
-from comfykiln.models.fetching import fetch
+from comfykiln.models.fetch import fetch
 from comfykiln.models.records import ModelSource
 from comfykiln.models.sources.find import find, licence_of
 from comfykiln.transfer.errors import AccessError, ProfileError
@@ -92,6 +92,23 @@ def test_the_address_of_a_hubs_website_is_the_hubs_file(hub: tuple[Object, Objec
     assert (result.done[0].source, result.done[0].version) == (page, COMMIT)
     assert result.done[0].told_sha256
     assert logins(hub[0]) == {"Bearer hf_canary"}
+
+
+@pytest.mark.parametrize(
+    ("revision", "asked"),
+    [
+        ("refs/pr/7", "refs%2Fpr%2F7"),
+        ("refs/convert/parquet", "refs%2Fconvert%2Fparquet"),
+        ("feature%2Fnew", "feature%2Fnew"),
+    ],
+)
+def test_a_revision_may_hold_slashes(
+    faults: FaultServer, monkeypatch: pytest.MonkeyPatch, revision: str, asked: str
+) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", faults.url)
+    served = faults.add(f"/o/r/resolve/{asked}/sub/m.bin", DATA)
+    found = find(ModelSource(url=f"HF://o/r@{revision}/sub/m.bin"), os.environ)
+    assert (found.size, len(served.requests)) == (len(DATA), 1)
 
 
 @pytest.mark.usefixtures("hub")
@@ -175,9 +192,12 @@ def civitai(
     return first, store_host.add("/blob", DATA)
 
 
-def test_civitai_tells_the_sha256_and_gets_the_token_alone(civitai: tuple[Object, Object]) -> None:
+@pytest.mark.parametrize("address", ["civitai:7", "CivitAI:7", "civitai:3@7"])
+def test_civitai_tells_the_sha256_and_gets_the_token_alone(
+    civitai: tuple[Object, Object], address: str
+) -> None:
     first, second = civitai
-    result = fetch([locked(DATA, "civitai:7")])
+    result = fetch([locked(DATA, address)])
     assert result.failed == ()
     assert (result.done[0].version, result.done[0].told_sha256) == ("7", True)
     assert store.path_of(SHA).read_bytes() == DATA

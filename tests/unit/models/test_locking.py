@@ -12,7 +12,7 @@ from tests.support.modelfiles import layer_of, safetensors, sha256
 from comfykiln.errors import DocumentError, DriftError, KilnError
 from comfykiln.models import hashing, store
 from comfykiln.models.document import read_models
-from comfykiln.models.fetching import fetch
+from comfykiln.models.fetch import fetch
 from comfykiln.models.layers import layer_digest
 from comfykiln.models.lockfile import checked_lock, lock_path, write_lock
 from comfykiln.models.locking import lock_models
@@ -200,7 +200,7 @@ def test_what_nobody_needs_may_be_missing(
     models = described(tmp_path, two(faults, criticality="flexible"))
     locked = lock_models(models)
     assert [model.name for model in locked.models] == ["large"]
-    assert [one.name for one in locked.left_out] == ["small"]
+    assert [entry.name for entry in locked.left_out] == ["small"]
     assert large.sent > 0
 
 
@@ -210,7 +210,7 @@ def test_every_required_model_that_is_missing_is_named(faults: FaultServer, tmp_
     models = described(tmp_path, text)
     with pytest.raises(KilnError) as caught:
         lock_models(models)
-    assert caught.value.message.splitlines()[0] == "3 required model(s) cannot be had:"
+    assert caught.value.message.splitlines()[0] == "3 required model(s) are not available:"
     assert all(f"\n  {name}" in caught.value.message for name in ("large", "small", "bare"))
     assert not lock_path(models).exists()
 

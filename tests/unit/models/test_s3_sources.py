@@ -11,7 +11,7 @@ from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.s3 import ACCESS_KEY, SECRET_KEY
 
 from comfykiln.models import store
-from comfykiln.models.fetching import fetch
+from comfykiln.models.fetch import fetch
 from comfykiln.models.records import ModelSource
 from comfykiln.models.sources.find import find
 from comfykiln.models.sources.s3 import open_store

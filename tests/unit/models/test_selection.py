@@ -108,7 +108,7 @@ def test_what_is_required_may_not(service: Service) -> None:
     forget(service, "required")
     with pytest.raises(KilnError) as caught:
         obtained(service, "required")
-    assert caught.value.message.startswith("required models cannot be had:\n  required: ")
+    assert caught.value.message.startswith("required models are not available:\n  required: ")
     assert caught.value.exit_code == 1
     assert obtained(service, "skip").inside == ()
 

@@ -10,8 +10,8 @@ from tests.support.modelfiles import locked, safetensors, sha256
 
 from comfykiln.errors import KilnError
 from comfykiln.models import store
-from comfykiln.models.bringing import NotHadError
-from comfykiln.models.fetching import fetch
+from comfykiln.models.download import NotHadError
+from comfykiln.models.fetch import fetch
 from comfykiln.models.streaming import stream
 
 if TYPE_CHECKING:
@@ -109,6 +109,6 @@ def test_leaving_early_ends_the_transfer(faults: FaultServer) -> None:
 def test_a_missing_model_is_told(faults: FaultServer) -> None:
     with (
         stream(locked(DATA, f"{faults.url}/none")) as pieces,
-        pytest.raises(NotHadError, match=r"model cannot be had:\n.*Nothing is at"),
+        pytest.raises(NotHadError, match=r"model is not available:\n.*Nothing is at"),
     ):
         next(pieces)

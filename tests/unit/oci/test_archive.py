@@ -41,8 +41,8 @@ def test_a_partial_archive_has_the_new_layers_alone(model_files: Files) -> None:
     blobs = {archive.blob_name(digest(data)) for name, data in found.items() if "blobs" in name}
     assert found.keys() == {"oci-layout", "index.json", "manifest.json", *blobs}
     assert blobs == {
-        archive.blob_name(one)
-        for one in (image.descriptor.digest, image.config_descriptor.digest, small.digest)
+        archive.blob_name(entry)
+        for entry in (image.descriptor.digest, image.config_descriptor.digest, small.digest)
     }
     index = json.loads(found["index.json"])
     assert index["manifests"][0]["digest"] == image.descriptor.digest
@@ -77,7 +77,10 @@ def test_every_byte_of_an_archive_has_its_place(model_files: Files) -> None:
     content = places.blobs[large.digest] + len(before)
     assert content % 4096 == 0, "a file system that shares blocks could not share the model"
     ends = {offset: offset + len(data) for offset, data in places.pieces.items()}
-    ends |= {places.blobs[one.digest]: places.blobs[one.digest] + one.size for one in image.layers}
+    ends |= {
+        places.blobs[layer.digest]: places.blobs[layer.digest] + layer.size
+        for layer in image.layers
+    }
     at = 0
     while at < places.size:
         at = ends[at]
@@ -155,7 +158,7 @@ def test_a_digest_is_computed_once(model_files: Files) -> None:
     for path in model_files.paths.values():
         path.unlink()  # a second reading would fail
     cache, source = model_files.folder / "cache", model_files.contents
-    known = [contents.with_digest(Layer(files=one.files), source, cache) for one in first]
+    known = [contents.with_digest(Layer(files=entry.files), source, cache) for entry in first]
     assert known == first
 
 
@@ -163,7 +166,7 @@ def test_an_engine_hands_out_only_what_is_wanted(tmp_path: Path) -> None:
     places = archiving.Places(pieces={}, blobs={digest(b"right"): 0}, size=5)
     with (tmp_path / "archive").open("wb") as file:
         sink = archiving._Blobs(handle=file.fileno(), places=places, wanted={digest(b"right"): 5})
-        # An image with models hands out neither those nor its config: both are had from here.
+        # An image with models hands out neither those nor its config: both come from here.
         assert sink.has(digest(b"a model layer or a config"))
         assert not sink.has(digest(b"right"))
         sink.take(digest(b"right"), 5, io.BytesIO(b"right"))
@@ -196,7 +199,7 @@ def test_a_disk_that_is_too_small_is_told_before_the_first_byte(
     with pytest.raises(NotPossibleError, match=r"the archive needs 1000000\.0 GB"):
         write(path, model_files, size=10**15)
     assert path.read_bytes() == b"old"
-    assert sorted(one.name for one in tmp_path.iterdir() if one.is_file()) == ["archive.tar"]
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_file()) == ["archive.tar"]
 
 
 def test_a_folder_is_no_archive(model_files: Files, tmp_path: Path) -> None:
@@ -215,4 +218,4 @@ def test_an_engine_that_is_gone_leaves_the_old_archive(model_files: Files, tmp_p
     with pytest.raises(NotPossibleError, match="the engine does not answer any more"):
         write(path, model_files)
     assert path.read_bytes() == b"old"
-    assert sorted(one.name for one in tmp_path.iterdir() if one.is_file()) == ["archive.tar"]
+    assert sorted(entry.name for entry in tmp_path.iterdir() if entry.is_file()) == ["archive.tar"]

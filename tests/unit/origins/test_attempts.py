@@ -87,4 +87,6 @@ def test_the_last_origin_is_always_asked(tmp_path: Path, monkeypatch: pytest.Mon
             first_available(
                 "it", [attempt("a", dead, fallback=False)], strict=False, store=Store(root=tmp_path)
             )
-        assert caught.value.message == "it can be had from none of its origins:\n  a: no such host"
+        assert (
+            caught.value.message == "it is available from none of its origins:\n  a: no such host"
+        )

@@ -170,7 +170,7 @@ def test_a_second_call_asks_nobody(world: World, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize("damage", ["changed", "gone", "more", "link", "mode", "note"])
-def test_a_damaged_store_is_mended(world: World, damage: str) -> None:
+def test_a_damaged_store_is_fixed(world: World, damage: str) -> None:
     folder, use = world.obtain()
     if damage == "changed":
         (folder / "main.py").write_bytes(b"print('UI')\n")
@@ -212,10 +212,10 @@ def test_strict_takes_the_first_origin_alone(world: World) -> None:
     url = world.spec.repository
     assert caught.value.exit_code == 3
     assert str(caught.value) == (
-        "ComfyUI 9 cannot be had from its first origin, "
+        "ComfyUI 9 is not available from its first origin, "
         "and --origins strict forbids the others:\n"
         f"  git: {url}/info/refs: Connection refused\n"
-        "  → mend the way to it (network, --ca-bundle, proxy), or build without --origins strict"
+        "  → fix the way to it (network, --ca-bundle, proxy), or build without --origins strict"
     )
 
 
@@ -256,7 +256,7 @@ def test_where_no_origin_is_left_every_reason_is_told(world: World) -> None:
     empty = world.mirror / "empty" / "127.0.0.1" / "o" / "r.git"
     index = world.index.url
     assert caught.value.message == (
-        "ComfyUI 9 can be had from none of its origins:\n"
+        "ComfyUI 9 is available from none of its origins:\n"
         f"  git-mirror: {empty} is no git repository\n"
         f"  git: {world.spec.repository}/info/refs: Connection refused\n"
         f"  sdist: {index}/simple/wrapper/: answers 404"

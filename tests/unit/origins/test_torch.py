@@ -88,7 +88,7 @@ def test_a_target_that_nothing_serves_is_not_possible(target: str) -> None:
 
     assert caught.value.exit_code == 3
     assert str(caught.value) == (
-        f"torch for {target} can be had from none of its origins:\n"
+        f"torch for {target} is available from none of its origins:\n"
         f"  index: {row.index}/torch/: Connection refused\n"
         f"  → build {target} where {row.index} can be reached, or name a mirror of it as the "
         "target's index in images/targets.yaml; the package index has no such build"
@@ -109,10 +109,10 @@ def test_strict_forbids_the_package_index() -> None:
         choose_torch(row, SPEC, strict=True, settings=SETTINGS)
 
     assert str(caught.value) == (
-        "torch for cuda cannot be had from its first origin, "
+        "torch for cuda is not available from its first origin, "
         "and --origins strict forbids the others:\n"
         f"  index: {row.index}/torch/: Connection refused\n"
-        f"  → mend the way to {row.index}, or build without --origins strict"
+        f"  → fix the way to {row.index}, or build without --origins strict"
     )
 
 

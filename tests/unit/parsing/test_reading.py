@@ -131,7 +131,9 @@ def test_ten_megabytes_pass_and_one_byte_more_does_not(tmp_path: Path) -> None:
     path.write_bytes(b"{}".ljust(MAX_BYTES + 1))
     with pytest.raises(FaultyDocumentError) as caught:
         load(path)
-    assert [(one.path, one.rule) for one in caught.value.records] == [("$", "reading.size")]
+    assert [(record.path, record.rule) for record in caught.value.records] == [
+        ("$", "reading.size")
+    ]
 
 
 def test_what_is_no_file_is_named(tmp_path: Path) -> None:
@@ -188,13 +190,13 @@ print(rule, time.process_time() - begin, peak)
 
 def test_a_fault_reads_as_one_line_and_as_data() -> None:
     faults = Faults("a.json")
-    faults.add("$.b[10]", "x.y", "this", expected="that", remedy="mend it")
+    faults.add("$.b[10]", "x.y", "this", expected="that", remedy="fix it")
     faults.add("$.b[2]", "x.y", "this")
     faults.add("$.b[2]", "x.y", "this")
     with pytest.raises(FaultyDocumentError) as caught:
         faults.stop()
     assert str(caught.value) == (
-        "a.json: 2 faults\n  $.b[2]: this [x.y]\n  $.b[10]: this; expected that; mend it [x.y]"
+        "a.json: 2 faults\n  $.b[2]: this [x.y]\n  $.b[10]: this; expected that; fix it [x.y]"
     )
     assert caught.value.as_data() == {
         "source": "a.json",
@@ -205,7 +207,7 @@ def test_a_fault_reads_as_one_line_and_as_data() -> None:
                 "rule": "x.y",
                 "problem": "this",
                 "expected": "that",
-                "remedy": "mend it",
+                "remedy": "fix it",
             },
         ],
     }

@@ -123,7 +123,7 @@ def test_a_file_of_this_folder_is_a_local_package(line: str) -> None:
 
 def test_a_line_with_the_hashes_of_all_its_files() -> None:
     hashes = [f"{number:064x}" for number in range(60)]
-    text = "numpy==2.2.6 \\\n" + " \\\n".join(f"    --hash=sha256:{one}" for one in hashes)
+    text = "numpy==2.2.6 \\\n" + " \\\n".join(f"    --hash=sha256:{entry}" for entry in hashes)
     faults = Faults("x")
     (package,) = parse_file(text.encode(), "requirements.txt", faults)
     assert (package.name, package.version) == ("numpy", "2.2.6")
@@ -137,7 +137,7 @@ def test_a_file_of_too_many_lines_is_refused_at_once(text: str) -> None:
     started = time.process_time()
     assert parse_file(text.encode(), "requirements.txt", faults) == []
     assert time.process_time() - started < 1
-    assert [one.rule for one in faults.records] == ["reading.length"]
+    assert [record.rule for record in faults.records] == ["reading.length"]
 
 
 @pytest.mark.parametrize("text", ["", "\n", " \n\r\n", "# nothing\n"])
@@ -150,7 +150,7 @@ def test_an_empty_file_holds_no_packages(text: str) -> None:
 def test_a_file_with_a_byte_order_mark_is_told() -> None:
     faults = Faults("x")
     assert parse_file(b"\xef\xbb\xbfa==1\n", "requirements.txt", faults) == []
-    assert [(one.path, one.rule) for one in faults.records] == [
+    assert [(record.path, record.rule) for record in faults.records] == [
         ("requirements.txt line 1 column 1", "reading.bom")
     ]
 

@@ -18,7 +18,7 @@ from comfykiln.parsing.faults import Faults
 SCHEMAS = Path(comfykiln.__file__).parent / "schemas"
 PUBLISHED = Path(__file__).parents[3] / "docs" / "schemas"
 DOCUMENTS = [
-    "bundle",
+    "export",
     "comfylock",
     "comfypack",
     "migration-1.0",
@@ -56,7 +56,7 @@ UNDERSTOOD = {
 def subschemas(schema: dict[str, Any]) -> list[dict[str, Any]]:
     found = [schema]
     for key in ("properties", "$defs"):
-        found += [one for inner in schema.get(key, {}).values() for one in subschemas(inner)]
+        found += [entry for inner in schema.get(key, {}).values() for entry in subschemas(inner)]
     for key in ("items", "additionalProperties"):
         if isinstance(schema.get(key), dict):
             found += subschemas(schema[key])
@@ -68,9 +68,9 @@ def test_a_schema_is_valid_and_uses_what_the_check_understands(name: str) -> Non
     schema = json.loads((SCHEMAS / f"{name}.schema.json").read_text())
     Draft202012Validator.check_schema(schema)
     root = {key: value for key, value in schema.items() if key != "anyOf"}
-    for one in subschemas(root):
-        assert set(one) <= UNDERSTOOD, sorted(set(one) - UNDERSTOOD)
-        pattern = one.get("pattern", "^$")
+    for entry in subschemas(root):
+        assert set(entry) <= UNDERSTOOD, sorted(set(entry) - UNDERSTOOD)
+        pattern = entry.get("pattern", "^$")
         assert pattern.startswith("^")
         assert pattern.endswith("$")
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from packaging.utils import canonicalize_name
 
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.values import (
@@ -23,6 +26,7 @@ from comfykiln.parsing.values import (
     repository_key,
     shown,
 )
+from comfykiln.restore.packages import normalized
 
 
 def rule_of(faults: Faults) -> str:
@@ -201,3 +205,9 @@ def test_package_names_and_versions() -> None:
     assert not is_version("\u0663.\u0661")
     assert not is_version("1.0\n")
     assert normal_name("Foo__Bar.baz") == "foo-bar-baz"
+
+
+@given(st.text(st.sampled_from("aB1-_. é")) | st.text())
+def test_names_of_packages_are_normalised_as_by_packaging(name: str) -> None:
+    """Packaging costs more than the reading of a document may; a build step has none."""
+    assert normal_name(name) == normalized(name) == canonicalize_name(name)

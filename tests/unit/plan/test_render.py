@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from comfykiln.errors import DocumentError
+from comfykiln.errors import DocumentError, DriftError
 from comfykiln.plan import render
 from comfykiln.plan.project import Project
 
@@ -16,10 +16,9 @@ if TYPE_CHECKING:
 
 
 def rendered(root: Path) -> dict[str, str]:
-    plans = Project(root=root).plans()
     return {
         str(path.relative_to(root)): data.decode()
-        for path, data in render.rendered(plans, root).items()
+        for path, data in render.rendered(Project(root=root)).items()
     }
 
 
@@ -28,7 +27,8 @@ def test_an_image_more_is_a_folder_more(repository: Path) -> None:
     services = repository / "services" / "comfy"
     shutil.copytree(services / "core", services / "studio")
     after = rendered(repository)
-    new = [f"images/{target}/studio/Dockerfile" for target in ("cpu", "cuda", "rocm", "xpu")]
+    targets = Project(root=repository).targets.by_name
+    new = sorted(f"images/{target}/studio/Dockerfile" for target in targets)
     assert sorted(set(after) - set(before)) == new
     for name in new:
         assert after[name] == after[name.replace("studio", "core")].replace("`core`", "`studio`")
@@ -41,6 +41,17 @@ def test_an_image_with_a_template_of_its_own_has_that(repository: Path) -> None:
     (repository / "templates" / "core.Dockerfile.j2").write_text("FROM {{ base_ref }}\n")
     plan = Project(root=repository).plan("cpu", "core")
     assert render.dockerfile(plan, repository / "templates") == f"FROM {plan.base_ref}\n"
+
+
+def test_a_compose_file_that_was_changed_is_drift(repository: Path) -> None:
+    files = render.rendered(Project(root=repository))
+    render.write(files)
+    render.check(files, repository)
+    path = repository / render.COMPOSE_FILE
+    path.write_text(path.read_text("utf-8").replace("ipc: host", "ipc: private", 1), "utf-8")
+    with pytest.raises(DriftError, match=r"the generated files have drifted:\n--- compose\.yaml"):
+        render.check(files, repository)
+    assert render.write(files) == [path]
 
 
 @pytest.mark.parametrize(

@@ -67,20 +67,19 @@ def test_wrong_usage_is_status_2_with_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "status"),
+    ("ending", "status"),
     [
         # Ends on Ctrl-C, as ComfyUI does.
-        ("import time\ntry:\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  print('Stopped')\n", 0),
+        ("  print('Stopped')\n", 0),
         # Takes its time over a prompt: ended after the grace time.
-        (
-            "import time\ntry:\n  time.sleep(60)\nexcept KeyboardInterrupt:\n  time.sleep(60)\n",
-            128 + signal.SIGTERM,
-        ),
+        ("  time.sleep(60)\n", 128 + signal.SIGTERM),
     ],
 )
-def test_sigterm_ends_the_server(tmp_path: Path, server: str, status: int) -> None:
+def test_sigterm_ends_the_server(tmp_path: Path, ending: str, status: int) -> None:
     main = tmp_path / "main.py"
-    main.write_text("print('up', flush=True)\n" + server, "utf-8")
+    # It says that it is up where it already catches: the signal comes right after that.
+    waiting = "import time\ntry:\n  print('up', flush=True)\n  time.sleep(60)\n"
+    main.write_text(f"{waiting}except KeyboardInterrupt:\n{ending}", "utf-8")
     script = STARTUP.read_text("utf-8").replace('Path("/app/main.py")', f"Path({str(main)!r})")
     script = script.replace("GRACE_SECONDS = 4.0", "GRACE_SECONDS = 0.3")
     copy = tmp_path / "startup.py"

@@ -454,6 +454,17 @@ def test_the_engine_alone_comes_from_trixie(apt_files: Path) -> None:
     assert list((apt_files / "etc").iterdir()) == []
 
 
+def test_what_was_allowed_before_stays_allowed(apt_files: Path) -> None:
+    assert apt_files.is_dir()
+    trixie.allow(["docker.io", "containerd"], undo=ExitStack())
+    before = trixie.PINS.read_text()
+    undo = ExitStack()
+    trixie.allow(["docker-buildx"], undo=undo)
+    assert "Package: docker.io containerd docker-buildx\n" in trixie.PINS.read_text()
+    undo.close()
+    assert trixie.PINS.read_text() == before
+
+
 def test_the_next_archive_is_tried_when_one_does_not_serve_trixie(apt_files: Path) -> None:
     (apt_files / "answer").write_text(
         f'if [ "$2" = --print-uris ]; then cat {apt_files}/printed; exit; fi\n'

@@ -354,7 +354,7 @@ def test_w15_nothing_that_travels_or_is_printed_has_a_key(sources: Callable[...,
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o660])
-def test_w18_a_file_open_to_others_is_refused_with_the_command_that_mends_it(
+def test_w18_a_file_open_to_others_is_refused_with_the_command_that_fixes_it(
     sources: Callable[..., Profiles], path: Path, mode: int
 ) -> None:
     """The mode was never looked at."""

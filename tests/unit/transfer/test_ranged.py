@@ -167,7 +167,7 @@ def test_w08_parts_are_asked_for_once_each_with_one_etag(
     "fault",
     ["short", "wrong-range", "long", "status 503", "status 500", "status 429 Retry-After=0"],
 )
-def test_a_passing_fault_is_mended(
+def test_a_passing_fault_is_overcome(
     faults: FaultServer, tmp_path: Path, data: bytes, fault: str
 ) -> None:
     faults.add("/m", data, faults=[fault, fault])

@@ -25,7 +25,7 @@ def known() -> dict[str, dict[str, Any]]:
     """Return what is known of repositories, by `host/owner/name` in lower case."""
     file = resources.files("comfykiln.documents.advice") / "repositories.json"
     listed = json.loads(file.read_text(encoding="utf-8"))["repositories"]
-    return {repository_key(one["repository"]).lower(): one for one in listed}
+    return {repository_key(entry["repository"]).lower(): entry for entry in listed}
 
 
 def floating_ref(environment: Environment) -> Iterable[tuple[str, str]]:
@@ -79,7 +79,7 @@ def repository_renamed(environment: Environment) -> Iterable[tuple[str, str]]:
 
 
 def unsafe(environment: Environment) -> Iterable[tuple[str, str]]:
-    """Tell of nodes and packages that carried malware or have a hole that nobody mends."""
+    """Tell of nodes and packages that carried malware or have a hole that nobody fixes."""
     for node, entry in _known_nodes(environment):
         if entry["state"] == "unsafe":
             yield node.place, f"{_name(entry)} is unsafe: {entry['why']}"
@@ -119,5 +119,7 @@ def _packages() -> dict[str, str]:
     file = resources.files("comfykiln.documents.advice") / "repositories.json"
     listed = json.loads(file.read_text(encoding="utf-8"))["packages"]
     return {
-        f"{one['name']}=={version}": one["why"] for one in listed for version in one["versions"]
+        f"{entry['name']}=={version}": entry["why"]
+        for entry in listed
+        for version in entry["versions"]
     }

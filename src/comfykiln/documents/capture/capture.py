@@ -17,6 +17,7 @@ from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.fields import Obj
 from comfykiln.parsing.reading import json_value
+from comfykiln.setup import engine_info
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def _inside(source: str, folder: str) -> str:
     """Return what the probe prints inside a container or an image."""
     if source.startswith("-"):
         raise DocumentError(f"{source}: no name of an image", remedy="name a folder or an image")
+    engine_info.require("start the engine, or name a ComfyUI folder on disk")
     state = _inspected(["container", "inspect", "--format", "{{.State.Running}}", source])
     if state is None:
         if _inspected(["image", "inspect", "--format", "{{.Id}}", source]) is None:
@@ -145,7 +147,4 @@ def _inspected(arguments: list[str]) -> str | None:
     except process.ProgramError as error:
         if "o such" in error.output:
             return None
-        raise NotPossibleError(
-            f"no container engine answers: {' '.join(error.output.split())[:200]}",
-            remedy="start the engine, or name a ComfyUI folder on disk",
-        ) from error
+        raise

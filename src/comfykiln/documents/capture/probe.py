@@ -27,6 +27,15 @@ MARKS = ("main.py", "nodes.py", "folder_paths.py")
 SKIPPED = {"proc", "sys", "dev", "run", "node_modules", "site-packages", ".git", "models", "blobs"}
 USUAL = ("/app", "/comfyui", "/ComfyUI", "/opt/ComfyUI", "/opt/comfyui")
 """Looked at before everything is searched."""
+_GIT = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_NO_LAZY_FETCH": "1",
+    "GIT_OPTIONAL_LOCKS": "0",
+    "GIT_TERMINAL_PROMPT": "0",
+    "LC_ALL": "C",
+}
+"""All that git is given beside PATH: no variable that names another repository, nothing written."""
 
 
 def facts(folder: str = "") -> dict[str, Any]:
@@ -260,14 +269,18 @@ def _changed(folder: Path) -> int | None:
         return None
     options = ["safe.directory=*", "core.fsmonitor=false", "core.hooksPath=/dev/null"]
     argv = ["git", *(word for option in options for word in ("-c", option)), "-C", str(folder)]
-    said = _run([*argv, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules"])
+    env = {**_GIT, "PATH": os.environ.get("PATH", os.defpath)}
+    env["GIT_CEILING_DIRECTORIES"] = str(folder.parent)
+    words = ["status", "--porcelain", "--untracked-files=no", "--ignore-submodules"]
+    said = _run([*argv, *words], env)
     return None if said is None else len(said.splitlines())
 
 
-def _run(argv: list[str]) -> str | None:
+def _run(argv: list[str], env: dict[str, str] | None = None) -> str | None:
     try:
         done = subprocess.run(
             argv,
+            env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

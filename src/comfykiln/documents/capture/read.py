@@ -50,7 +50,7 @@ def environment(facts: Obj, faults: Faults) -> tuple[Environment, frozenset[str]
         ),
         torch=torch,
         nodes=tuple(_node(node, faults) for node in facts.objs("nodes")),
-        packages=tuple(one for one in kept if not is_torch_family(one.name)),
+        packages=tuple(entry for entry in kept if not is_torch_family(entry.name)),
     )
     values.check_names_differ([(node.name, node.place) for node in found.nodes], faults)
     return found, _direct(facts)
@@ -98,7 +98,7 @@ def _torch(facts: Obj, packages: list[Package], faults: Faults) -> TorchSpec:
         for package in packages
         if is_torch_family(package.name)
     )
-    listed = next((one.version for one in pins if values.normal_name(one.name) == "torch"), None)
+    listed = next((pin.version for pin in pins if values.normal_name(pin.name) == "torch"), None)
     version = found.text("version") or listed
     if version is None:
         faults.note("$.torch", "capture.torch", "torch is not installed")
@@ -206,7 +206,7 @@ def _direct(facts: Obj) -> frozenset[str]:
             name = _required(line)
             if name != own:
                 required.add(name)
-    names = {values.normal_name(one.text("name") or "") for one in facts.objs("packages")}
+    names = {values.normal_name(entry.text("name") or "") for entry in facts.objs("packages")}
     roots = {name for name in names - required if name not in _INSTALLERS}
     listed = {
         _required(line)

@@ -50,7 +50,7 @@ def manifest_of(captured: Captured, packages: Packages) -> CapturedManifest:
             f"{captured.source}: torch is not installed there, and a manifest names its version",
             remedy=f"install it first, or take a snapshot: ./kiln snapshot.save {captured.source}",
         )
-    chosen = tuple(one for one in whole.packages if _is_chosen(one, captured, packages))
+    chosen = tuple(package for package in whole.packages if _is_chosen(package, captured, packages))
     environment = replace(whole, packages=chosen, metadata=_metadata(captured))
     data = manifest.write(environment).data
     manifest.parse(data, "the captured manifest")
@@ -97,7 +97,7 @@ def _lock(environment: Environment) -> Iterator[str]:
     torch = environment.torch
     yield f"# Python {environment.system.python}, torch {torch.version} from {torch.index_url}"
     every = (*environment.packages, *torch.packages)
-    for package in sorted(every, key=lambda one: normal_name(one.name)):
+    for package in sorted(every, key=lambda entry: normal_name(entry.name)):
         yield line_of(package)
 
 
@@ -105,11 +105,11 @@ def _left_out(environment: Environment) -> Iterator[Note]:
     """Yield what a manifest cannot hold."""
     files = [n for n in environment.nodes if n.source == "file" and n.name not in SHIPPED]
     kinds = (
-        ("single files in custom_nodes", [one.name for one in files if not one.disabled]),
-        ("disabled nodes", [one.name for one in environment.nodes if one.disabled]),
+        ("single files in custom_nodes", [file.name for file in files if not file.disabled]),
+        ("disabled nodes", [node.name for node in environment.nodes if node.disabled]),
         (
             "packages installed from an address or a folder (they are in the lock)",
-            [one.name for one in environment.packages if not _has_place(one)],
+            [package.name for package in environment.packages if not _has_place(package)],
         ),
     )
     for what, names in kinds:

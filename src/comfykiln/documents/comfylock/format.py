@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents.kinds import Kind, Parsed, Written
-from comfykiln.documents.modelpaths import category_of, model_path
+from comfykiln.documents.modelpaths import category_of, first_source, model_path
 from comfykiln.documents.snapshot.format import check_names, comfyui_of, read_below
 from comfykiln.documents.snapshot.write import document_of
 from comfykiln.environment import (
@@ -26,7 +26,8 @@ from comfykiln.parsing.faults import Faults, child
 from comfykiln.parsing.fields import Obj, put_extras
 from comfykiln.parsing.reading import value as read_value
 from comfykiln.parsing.requirements import file_name
-from comfykiln.parsing.values import DIGEST_LENGTHS, check_name, check_url, shown
+from comfykiln.parsing.schemes import check_model_url
+from comfykiln.parsing.values import DIGEST_LENGTHS, check_name, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -66,7 +67,9 @@ def write(environment: Environment) -> Written:
     body = document_of(replace(environment, models=(), extras=_snapshot_extras(environment)))
     document: dict[str, Any] = {"basic": _basic(environment), "custom_nodes": body}
     if environment.credentials:
-        document["auth"] = {one.host: f"${{{one.variable}}}" for one in environment.credentials}
+        document["auth"] = {
+            credential.host: f"${{{credential.variable}}}" for credential in environment.credentials
+        }
     document["models"] = [_model_value(model) for model in environment.models]
     put_extras(document, environment.extras, Kind.COMFYLOCK)
     return Written(kind=Kind.COMFYLOCK, filename="comfy-lock.yaml", data=dump(document).encode())
@@ -106,7 +109,7 @@ def _comfyui(basic: Obj, spec: ComfyUISpec, faults: Faults) -> ComfyUISpec:
 def _models(document: Obj, faults: Faults) -> Iterable[Model]:
     for model in document.objs("models"):
         url = model.text("url")
-        if url and not check_url(url, child(model.path, "url"), faults, ("https", "http", "s3")):
+        if url and not check_model_url(url, child(model.path, "url"), faults):
             continue
         paths = _paths(model, url, faults)
         digests = tuple(_digests(model, faults))
@@ -116,7 +119,7 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
             continue
         name = paths[0] if paths else (url or "").partition("?")[0]
         yield Model(
-            filename=name.rstrip("/").rpartition("/")[2],
+            filename=name.rstrip("/").rpartition("/")[2].replace(":", "-"),
             paths=paths,
             category=category_of(paths[0]) if paths else None,
             kind=model.text("type"),
@@ -129,13 +132,13 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
 
 
 def _digests(model: Obj, faults: Faults) -> Iterable[Digest]:
-    for one in model.objs("hashes"):
-        digest, algorithm = one.text("hash"), (one.text("type") or "").lower()
+    for entry in model.objs("hashes"):
+        digest, algorithm = entry.text("hash"), (entry.text("type") or "").lower()
         if not digest or not algorithm or not _DIGITS.fullmatch(digest):
             continue  # the shape check has told of it
         if len(digest) != DIGEST_LENGTHS.get(algorithm, len(digest)):
             faults.add(
-                child(one.path, "hash"),
+                child(entry.path, "hash"),
                 "comfylock.hash",
                 f"{len(digest)} digits are no {algorithm}",
                 expected=f"{DIGEST_LENGTHS[algorithm]} hex digits",
@@ -148,8 +151,8 @@ def _digests(model: Obj, faults: Faults) -> Iterable[Digest]:
 def _paths(model: Obj, url: str | None, faults: Faults) -> tuple[str, ...]:
     """Return where the file goes; a path that is a folder's gets the name in the address."""
     found = []
-    for one in model.objs("paths"):
-        text, place = one.text("path"), child(one.path, "path")
+    for entry in model.objs("paths"):
+        text, place = entry.text("path"), child(entry.path, "path")
         path = model_path(text, place, faults) if text else None
         is_kind = path and _KIND_FOLDER.fullmatch(path) and "." in file_name(url or "")
         if text and path and (text.endswith("/") or is_kind):
@@ -204,17 +207,18 @@ def _snapshot_extras(environment: Environment) -> tuple[Any, ...]:
 
 
 def _model_value(model: Model) -> dict[str, Any]:
+    source = first_source(model)
     value: dict[str, Any] = {
         "model": model.label or model.filename,
-        "url": model.sources[0].url if model.sources else None,
+        "url": source.url if source else None,
         "paths": [{"path": path} for path in model.paths],
         "hashes": [
-            {"hash": one.value, "type": one.algorithm.upper()}
-            for one in model.digests
-            if _DIGITS.fullmatch(one.value)  # what peers sample of a file need not be hex digits
+            {"hash": digest.value, "type": digest.algorithm.upper()}
+            for digest in model.digests
+            if _DIGITS.fullmatch(digest.value)  # what peers sample of a file need not be hex digits
         ],
         "type": model.kind,
     }
-    value = {key: one for key, one in value.items() if one}
+    value = {key: entry for key, entry in value.items() if entry}
     put_extras(value, model.extras, Kind.COMFYLOCK)
     return value

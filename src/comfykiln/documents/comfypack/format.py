@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents.comfypack.layout import MAX_ARCHIVE, REQUIREMENTS, SNAPSHOT, WORKFLOWS
 from comfykiln.documents.kinds import Kind, Parsed, Written
-from comfykiln.documents.modelpaths import model_at, model_path
+from comfykiln.documents.modelpaths import first_source, model_at, model_path
 from comfykiln.documents.snapshot.format import HASH_KEYS, check_names, comfyui_of, hash_of
 from comfykiln.documents.snapshot.write import repository_of
 from comfykiln.environment import (
@@ -28,7 +28,8 @@ from comfykiln.parsing.fields import Obj, put_extras
 from comfykiln.parsing.reading import load
 from comfykiln.parsing.reading import value as read_value
 from comfykiln.parsing.requirements import line_of, parse_file
-from comfykiln.parsing.values import check_name, check_repository, check_url, directory_name
+from comfykiln.parsing.schemes import check_model_url
+from comfykiln.parsing.values import check_name, check_repository, directory_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -114,8 +115,14 @@ def write(environment: Environment) -> Written:
     lines = "".join(f"{line_of(package)}\n" for package in packages)
     beside = [(REQUIREMENTS, lines.encode())]
     for name, form in WORKFLOWS.items():
-        beside += [(name, one.data) for one in environment.workflows if one.format == form][:1]
-    beside += [(one.path, one.data) for one in environment.attachments if _is_input(one.path)]
+        beside += [
+            (name, workflow.data) for workflow in environment.workflows if workflow.format == form
+        ][:1]
+    beside += [
+        (attachment.path, attachment.data)
+        for attachment in environment.attachments
+        if _is_input(attachment.path)
+    ]
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
     return Written(kind=Kind.COMFYPACK, filename=SNAPSHOT, data=text.encode(), beside=tuple(beside))
 
@@ -184,7 +191,7 @@ def _source(source: Obj, faults: Faults) -> ModelSource | None:
     fields = {field: source.text(key) for key, field in _SOURCE_KEYS.items()}
     url = fields.pop("url")
     path = child(source.path, "download_url")
-    if url is None or not check_url(url, path, faults, ("https", "http", "s3")):
+    if url is None or not check_model_url(url, path, faults):
         return None
     return ModelSource(url=url, **fields)
 
@@ -197,7 +204,9 @@ def _workflows(files: Mapping[str, bytes], faults: Faults) -> Iterable[Workflow]
         if name in files:
             inner = Faults(faults.source)
             yield from workflow.needs(files[name], PurePath(name).stem, inner).workflows
-            faults.records += [replace(one, path=f"{name} {one.path}") for one in inner.records]
+            faults.records += [
+                replace(record, path=f"{name} {record.path}") for record in inner.records
+            ]
 
 
 def _attachments(files: Mapping[str, bytes]) -> Iterable[Attachment]:
@@ -219,8 +228,7 @@ def _node_values(nodes: Iterable[Node]) -> Iterable[dict[str, Any]]:
 
 def _model_value(model: Model) -> dict[str, Any]:
     source: dict[str, Any] = {}
-    if model.sources:
-        first = model.sources[0]
+    if first := first_source(model):
         source = {key: getattr(first, field) for key, field in _SOURCE_KEYS.items()}
         source = {key: value for key, value in source.items() if value}
     put_extras(source, model.extras, _SOURCE)

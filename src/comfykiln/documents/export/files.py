@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING
 
 from comfykiln.documents.export.dev_nodes import is_cache, is_secret
 from comfykiln.errors import DocumentError
-from comfykiln.git.refs import fetch, git_env
+from comfykiln.git import command
+from comfykiln.git.refs import fetch
 from comfykiln.parsing.tarballs import MIB, Limits, name_fault, unpack
-from comfykiln.system.process import capture
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
+
+    from comfykiln.network.indexes import IndexSettings
 
 PROJECT = "pyproject.toml"
 LOCK = "uv.lock"
@@ -83,7 +85,9 @@ def from_folder(folder: Path) -> Files:
     return replace(found, unknown=())
 
 
-def from_repository(address: str, ref: str | None = None) -> Files:
+def from_repository(
+    address: str, ref: str | None = None, settings: IndexSettings | None = None
+) -> Files:
     """Return the files of a git repository at a branch, tag or commit, else at its default branch.
 
     `address` is an https address or a folder. Nothing is checked out: hooks, filters and
@@ -92,18 +96,18 @@ def from_repository(address: str, ref: str | None = None) -> Files:
     """
     with tempfile.TemporaryDirectory(prefix="comfykiln-export-") as name:
         clone, packed = Path(name) / "export.git", Path(name) / "export.tar.gz"
-        commit = fetch(address, ref, clone)
+        commit = fetch(address, ref, clone, settings)
         # Attributes in the repository could leave files out or rewrite them.
         (clone / "info").mkdir(exist_ok=True)
-        (clone / "info" / "attributes").write_text("* -export-ignore -export-subst\n", "utf-8")
-        env = git_env("")
-        git = ["git", "-C", str(clone)]
-        listed = capture([*git, "ls-tree", "--name-only", "-z", commit], env=env).split("\0")
-        wanted = [one for one in listed if one in _FILES or f"{one}/" in _FOLDERS]
+        (clone / "info" / "attributes").write_text(
+            "* -export-ignore -export-subst -filter -text -ident -working-tree-encoding\n", "utf-8"
+        )
+        listed = command.git("ls-tree", "--name-only", "-z", commit, repository=clone).split("\0")
+        wanted = [entry for entry in listed if entry in _FILES or f"{entry}/" in _FOLDERS]
         if PROJECT not in wanted:
             raise _no_project(f"{address} at {commit[:12]}")
-        argv = [*git, "archive", "--format=tar.gz", "-o", str(packed), f"{commit}^{{tree}}"]
-        capture([*argv, "--", *wanted], env=env)
+        words = ("archive", "--format=tar.gz", "-o", str(packed), f"{commit}^{{tree}}", "--")
+        command.git(*words, *wanted, repository=clone)
         found = from_tarball(packed)
     return replace(found, unknown=(), commit=commit)
 

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln.documents.export import files as bundle_files
+from comfykiln.documents.export import files as export_files
 from comfykiln.documents.export import project, record
 from comfykiln.documents.export.files import MANIFEST, PROJECT, RECORD, Files
 from comfykiln.documents.export.write import write
@@ -21,6 +21,7 @@ from comfykiln.parsing.reading import load
 if TYPE_CHECKING:
     from comfykiln.documents.kinds import Written
     from comfykiln.environment import Environment
+    from comfykiln.network.indexes import IndexSettings
 
 __all__ = ["parse", "read", "read_repository", "reread", "write"]
 
@@ -34,15 +35,15 @@ def read(path: Path) -> Parsed:
     if path.is_dir():
         if not (path / PROJECT).is_file():
             return read_repository(str(path))
-        return _parsed(bundle_files.from_folder(path), str(path), sealed=False)
+        return _parsed(export_files.from_folder(path), str(path), sealed=False)
     if path.name == PROJECT:
-        return _parsed(bundle_files.from_folder(path.resolve().parent), str(path), sealed=False)
+        return _parsed(export_files.from_folder(path.resolve().parent), str(path), sealed=False)
     if path.suffix == ".json":
         environment = record.read_alone(load(path), str(path))
         return Parsed(kind=Kind.EXPORT, source=str(path), environment=environment, form="record")
     if path.suffix == ".toml":
         return _parsed(Files(members={PROJECT: load(path)}), str(path), sealed=False)
-    return _parsed(bundle_files.from_tarball(path), str(path), sealed=True)
+    return _parsed(export_files.from_tarball(path), str(path), sealed=True)
 
 
 def parse(data: bytes, source: str) -> Parsed:
@@ -50,12 +51,14 @@ def parse(data: bytes, source: str) -> Parsed:
     with tempfile.TemporaryDirectory(prefix="comfykiln-export-") as folder:
         path = Path(folder) / "export.tar.gz"
         path.write_bytes(data)
-        return _parsed(bundle_files.from_tarball(path), source, sealed=True)
+        return _parsed(export_files.from_tarball(path), source, sealed=True)
 
 
-def read_repository(address: str, ref: str | None = None) -> Parsed:
+def read_repository(
+    address: str, ref: str | None = None, settings: IndexSettings | None = None
+) -> Parsed:
     """Return the environment in a git repository, at an address or in a folder, at a ref."""
-    files = bundle_files.from_repository(address, ref)
+    files = export_files.from_repository(address, ref, settings)
     return _parsed(files, f"{address}@{files.commit}", sealed=False)
 
 
@@ -95,8 +98,8 @@ def _where_it_is(files: Files) -> str:
 
 def _tell_left_out(files: Files, faults: Faults) -> None:
     for rule, names, why in (
-        ("bundle.left-out", files.left_out, "caches or possible secrets, left out"),
-        ("bundle.unknown-file", files.unknown, "no part of an export, left out"),
+        ("export.left-out", files.left_out, "caches or possible secrets, left out"),
+        ("export.unknown-file", files.unknown, "no part of an export, left out"),
     ):
         if names:
             shown = ", ".join(sorted(names)[:5]) + (" …" if len(names) > 5 else "")  # noqa: PLR2004  # one line

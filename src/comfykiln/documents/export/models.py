@@ -20,16 +20,16 @@ from comfykiln.environment import (
 )
 from comfykiln.parsing.faults import Faults, child
 from comfykiln.parsing.fields import put_extras
-from comfykiln.parsing.values import check_name, check_url, shown
+from comfykiln.parsing.schemes import check_model_url
+from comfykiln.parsing.values import check_name, shown
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from comfykiln.parsing.fields import Obj
 
 _MODEL_KEYS = ("filename", "size", "relative_path", "category", "sha256", "sources")
 _WORKFLOW_KEYS = ("path", "nodes", "models", "custom_node_map")
-_SCHEMES = ("https", "http", "s3")
 _KEY_DIGITS = 16
 MAX_WORKFLOWS = 1_000
 MAX_WORKFLOW_BYTES = 20 * 1024 * 1024
@@ -87,16 +87,19 @@ def _at(entry: Obj, faults: Faults) -> Model | None:
 
 
 def _sources(entry: Obj, faults: Faults) -> tuple[ModelSource, ...]:
-    """Return the addresses; peers accept any text there, so what is none is told and left out."""
-    found = []
+    """Return the addresses; peers accept any text there, so what is none is told and left out.
+
+    A file of the machine that wrote the export counts where its sha256 says which file is meant.
+    """
+    found, local = [], "sha256" in entry
     for value, path in entry.members("sources"):
         url = value.get("url") if isinstance(value, dict) else value
         tried = Faults(faults.source)
-        if isinstance(url, str) and check_url(url, path, tried, _SCHEMES):
+        if isinstance(url, str) and check_model_url(url, path, tried, local=local):
             hub = value.get("type") if isinstance(value, dict) else None
             found.append(ModelSource(url=url, hub=hub if isinstance(hub, str) else None))
         else:
-            faults.note(path, "bundle.source", f"{shown(url)} is no address: left out")
+            faults.note(path, "export.source", f"{shown(url)} is no address: left out")
     return tuple(dict.fromkeys(found))
 
 
@@ -145,7 +148,7 @@ def read_workflows(
     if len(sizes) > MAX_WORKFLOWS or sum(sizes) > MAX_WORKFLOW_BYTES:
         faults.add(
             "workflows/",
-            "bundle.length",
+            "export.length",
             f"{len(sizes):,} files of {sum(sizes):,} bytes",
             expected=f"at most {MAX_WORKFLOWS:,} of {MAX_WORKFLOW_BYTES:,}",
             remedy="export only the workflows that are needed",
@@ -164,7 +167,7 @@ def read_workflows(
         else:
             faults.add(
                 child(path, "path"),
-                "bundle.workflow",
+                "export.workflow",
                 f"{shown(file)} is not in the export",
                 expected="every workflow that is listed",
                 remedy="export again, or remove the entry",
@@ -173,7 +176,7 @@ def read_workflows(
         if file.startswith("workflows/") and file.endswith(".json") and file not in taken:
             name = file.removeprefix("workflows/").removesuffix(".json")
             found.append(_workflow(name, file, members[file], faults))
-    return tuple(one for one in found if one is not None)
+    return tuple(entry for entry in found if entry is not None)
 
 
 def _workflow(name: str, file: str, data: bytes, faults: Faults) -> Workflow | None:
@@ -202,11 +205,22 @@ def _as_listed(workflow: Workflow, entry: Obj, names: Mapping[str, str]) -> Work
     )
 
 
-def key_of(model: Model) -> str | None:
-    """Return the model's key within an export: a peer's own, else the start of its sha256."""
-    sampled = (digest.value for digest in model.digests if digest.algorithm.startswith("sampled-"))
-    sha256 = _sha256(model)
-    return next(sampled, sha256[:_KEY_DIGITS] if sha256 else None)
+def keys_of(models: Iterable[Model]) -> list[str | None]:
+    """Return each model's key within an export, None for one without a key or a path.
+
+    It is a peer's own, else the start of its sha256, longer where another place has the same file.
+    """
+    keys: list[str | None] = []
+    for model in models:
+        free = (key for key in _keys(model) if key not in keys)
+        keys.append(next(free, None) if model.paths else None)
+    return keys
+
+
+def _keys(model: Model) -> Iterator[str]:
+    yield from (entry.value for entry in model.digests if entry.algorithm.startswith("sampled-"))
+    sha256 = _sha256(model) or ""
+    yield from (sha256[:end] for end in range(_KEY_DIGITS, len(sha256) + 1))
 
 
 def _sha256(model: Model) -> str | None:
@@ -215,12 +229,11 @@ def _sha256(model: Model) -> str | None:
     return digest if re.fullmatch(r"[0-9a-f]{64}", digest) else None
 
 
-def model_tables(models: Iterable[Model]) -> dict[str, dict[str, Any]]:
+def model_tables(models: Sequence[Model]) -> dict[str, dict[str, Any]]:
     """Return the models that have a key and a path, by key."""
     found = {}
-    for model in models:
-        key = key_of(model)
-        if key is None or not model.paths:
+    for model, key in zip(models, keys_of(models), strict=True):
+        if key is None:
             continue
         table: dict[str, Any] = {
             "filename": model.filename,
@@ -236,10 +249,10 @@ def model_tables(models: Iterable[Model]) -> dict[str, dict[str, Any]]:
 
 
 def workflow_tables(
-    found: Iterable[Workflow], models: Iterable[Model], keys: Mapping[str, str]
+    found: Iterable[Workflow], models: Sequence[Model], keys: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
     """Return the workflows by name; `keys` gives the key of each node's folder."""
-    listed = list(models)
+    listed = list(zip(models, keys_of(models), strict=True))
     tables = {}
     for workflow in found:
         node_map = {
@@ -250,8 +263,8 @@ def workflow_tables(
             "path": path_of(workflow),
             "nodes": [keys.get(pack, pack) for pack in workflow.packs] or None,
             "models": [
-                _use_table(model, use)
-                for model in listed
+                _use_table(model, key, use)
+                for model, key in listed
                 for use in model.uses
                 if use.workflow == workflow.name
             ]
@@ -259,7 +272,7 @@ def workflow_tables(
             "custom_node_map": node_map or None,
         }
         put_extras(table, workflow.extras, Kind.EXPORT)
-        tables[workflow.name] = {name: one for name, one in table.items() if one is not None}
+        tables[workflow.name] = {name: entry for name, entry in table.items() if entry is not None}
     return tables
 
 
@@ -270,13 +283,14 @@ def path_of(workflow: Workflow) -> str:
     return path if own else f"workflows/{workflow.name}.json"
 
 
-def _use_table(model: Model, use: ModelUse) -> dict[str, Any]:
-    key = key_of(model) if model.paths else None
+def _use_table(model: Model, key: str | None, use: ModelUse) -> dict[str, Any]:
+    status = use.status or ("resolved" if key else "unresolved")
+    fetched = key is None or status != "resolved"
     table = {
         "filename": model.filename,
         "category": model.category or "",
         "criticality": use.criticality or "flexible",
-        "status": use.status or ("resolved" if key else "unresolved"),
+        "status": status,
         "nodes": [
             {
                 "node_id": widget.node_id,
@@ -287,7 +301,7 @@ def _use_table(model: Model, use: ModelUse) -> dict[str, Any]:
             for widget in use.widgets
         ],
         "hash": key,
-        "sources": None if key else [source.url for source in model.sources] or None,
         "relative_path": below_models(model.paths[0]) if model.paths else None,
+        "sources": [source.url for source in model.sources] or None if fetched else None,
     }
     return {name: value for name, value in table.items() if value is not None}

@@ -36,7 +36,7 @@ def read_nodes(table: Obj, with_code: Collection[str], faults: Faults) -> tuple[
         nodes.append(node)
         if node.source == "development" and node.name not in with_code and node.url is None:
             message = f"{node.name}: its code is not in the export, so no build can restore it"
-            faults.note(path, "bundle.no-code", message)
+            faults.note(path, "export.no-code", message)
     # A registry node beside a clone of the same pack is told as advice, as in snapshots.
     names = [(node.name, node.place) for node in nodes if node.source != "registry"]
     first: dict[str, str] = {}
@@ -44,7 +44,7 @@ def read_nodes(table: Obj, with_code: Collection[str], faults: Faults) -> tuple[
         if first.setdefault(name, path) != path:
             faults.add(
                 path,
-                "bundle.duplicate-node",
+                "export.duplicate-node",
                 f"{shown(name)} is the name of {first[name]} too",
                 expected="one node per folder",
                 remedy="remove one of them",
@@ -95,7 +95,7 @@ def _registry_node(node: Node, found: Obj, url: str | None, faults: Faults) -> N
     if not REGISTRY_ID.fullmatch(identifier):
         faults.add(
             found.path,
-            "bundle.registry-id",
+            "export.registry-id",
             f"{shown(identifier)} is no id of the registry",
             expected='an id such as "comfyui-kjnodes"',
             remedy="look the id up on registry.comfy.org",
@@ -103,7 +103,7 @@ def _registry_node(node: Node, found: Obj, url: str | None, faults: Faults) -> N
     if version is not None and not values.is_version(version):
         faults.add(
             f"{found.path}.version",
-            "bundle.version",
+            "export.version",
             f"{shown(version)} is no version",
             expected='a version such as "1.0.5"',
             remedy="write the version that was installed",
@@ -134,7 +134,7 @@ def _git_node(node: Node, found: Obj, faults: Faults) -> Node:
     if node.source == "git" and "repository" not in found:
         faults.add(
             found.path,
-            "bundle.repository",
+            "export.repository",
             f"{shown(node.name)} comes from git, and no repository is named",
             expected="the key `repository`",
             remedy="add the repository's https address",

@@ -11,7 +11,7 @@ from comfykiln.environment import Extra, Index, Package, Resolution, TorchSpec
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.fields import Obj, plain_json, put_extras
 from comfykiln.parsing.requirements import line_of, parse_line
-from comfykiln.parsing.values import check_url, normal_name
+from comfykiln.parsing.values import WEB, check_url, normal_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -61,7 +61,7 @@ def read_torch(uv: Obj, backend: str | None, faults: Faults) -> TorchSpec:
         and is_torch_family(package.name)
         and package.version
     ]
-    version = next((one.version for one in pins if normal_name(one.name) == "torch"), None)
+    version = next((pin.version for pin in pins if normal_name(pin.name) == "torch"), None)
     built = backend_of(version if "+" in (version or "") else None)
     indexes = {index.name: index.url for index in read_indexes(uv, Faults(faults.source))}
     named = uv.obj("sources").obj("torch").text("index")
@@ -69,7 +69,7 @@ def read_torch(uv: Obj, backend: str | None, faults: Faults) -> TorchSpec:
     if backend is not None and not _BACKEND.fullmatch(backend):
         faults.add(
             "$.tool",
-            "bundle.torch-backend",
+            "export.torch-backend",
             f"{backend!a} is no name of a backend",
             expected="auto, cpu, cu128, rocm6.4, xpu or another that uv knows",
             remedy="correct it",
@@ -91,7 +91,7 @@ def read_indexes(uv: Obj, faults: Faults) -> tuple[Index, ...]:
     found = []
     for entry in uv.objs("index"):
         url, name = entry.text("url"), entry.text("name")
-        if url and check_url(url, f"{entry.path}.url", faults, ("https", "http")):
+        if url and check_url(url, f"{entry.path}.url", faults, WEB):
             packages = tuple(users.get(name or "", ()))
             explicit = bool(entry.flag("explicit"))
             found.append(Index(url=url, name=name, explicit=explicit, packages=packages))
@@ -102,7 +102,9 @@ def read_resolution(uv: Obj, config: Obj, torch: TorchSpec) -> Resolution:
     """Return what bends the solve, without the torch family's pins."""
     pins = {line_of(package) for package in torch.packages}
     return Resolution(
-        constraints=tuple(one for one in uv.texts("constraint-dependencies") if one not in pins),
+        constraints=tuple(
+            entry for entry in uv.texts("constraint-dependencies") if entry not in pins
+        ),
         overrides=uv.texts("override-dependencies"),
         excludes=uv.texts("exclude-dependencies"),
         substitutions=tuple(
@@ -150,7 +152,11 @@ def dependencies_of(environment: Environment) -> list[str]:
         if package.group is None and is_requirement(package)
     ]
     names = {normal_name(package.name) for package in environment.packages}
-    torch = (one.name for one in environment.torch.packages if normal_name(one.name) not in names)
+    torch = (
+        package.name
+        for package in environment.torch.packages
+        if normal_name(package.name) not in names
+    )
     return [*dict.fromkeys(found), *torch]
 
 
@@ -187,8 +193,10 @@ def uv_table(environment: Environment) -> dict[str, Any]:
     if url and all(index.url != url for index in environment.indexes):
         name = f"pytorch-{torch.backend or 'torch'}"
         indexes.append({"name": name, "url": url, "explicit": True})
-        sources |= {one.name: {"index": name} for one in torch.packages}
-    table: dict[str, Any] = {
+        sources |= {package.name: {"index": name} for package in torch.packages}
+    table: dict[str, Any] = {}
+    put_extras(table, environment.extras, UV_EXTRAS)
+    table |= {
         "constraint-dependencies": [
             *(line_of(package) for package in torch.packages),
             *resolution.constraints,
@@ -199,7 +207,6 @@ def uv_table(environment: Environment) -> dict[str, Any]:
         "sources": sources,
     }
     put_extras(sources, environment.extras, f"{UV_EXTRAS}.sources")
-    put_extras(table, environment.extras, UV_EXTRAS)
     return {key: value for key, value in table.items() if value}
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from comfykiln.documents.export import models, packages
-from comfykiln.documents.export import nodes as bundle_nodes
+from comfykiln.documents.export import nodes as export_nodes
 from comfykiln.documents.export.files import (
     DEV_NODES,
     MANIFEST,
@@ -37,7 +37,7 @@ from comfykiln.parsing.values import check_ref, check_repository, shown
 if TYPE_CHECKING:
     from comfykiln.documents.export.files import Files
 
-SCHEMA = "bundle"
+SCHEMA = "export"
 PEERS = ("comfydock", "comfygit")
 NEWEST_SCHEMA = 2
 PROJECT_EXTRAS = f"{Kind.EXPORT}.project"
@@ -63,7 +63,7 @@ def read(files: Files, faults: Faults) -> tuple[Environment, str]:
     if not peer and len(faults.records) == before:
         faults.add(
             root.path,
-            "bundle.table",
+            "export.table",
             "there is neither [tool.comfydock] nor [tool.comfygit]",
             expected="the pyproject.toml of an environment export",
             remedy="name an export of comfydock, comfygit or comfykiln",
@@ -81,7 +81,9 @@ def _toml(name: str, files: Files, faults: Faults) -> Obj:
     try:
         return Obj(toml_value(files.members[name], faults.source), path)
     except FaultyDocumentError as error:
-        faults.records += [replace(one, path=f"{name}: {one.path}") for one in error.records]
+        faults.records += [
+            replace(record, path=f"{name}: {record.path}") for record in error.records
+        ]
         return Obj({}, path)
 
 
@@ -91,7 +93,7 @@ def _environment(
     uv = root.obj("tool").obj("uv")
     _check_schema_version(table, faults)
     code = {name.split("/")[1] for name in files.members if name.startswith(DEV_NODES)}
-    nodes = bundle_nodes.read_nodes(table.obj("nodes"), code, faults)
+    nodes = export_nodes.read_nodes(table.obj("nodes"), code, faults)
     folders = {node.identifier or node.name: node.name for node in nodes}
     torch = packages.read_torch(uv, table.text("torch_backend"), faults)
     packages.check_resolution(uv, config, faults)
@@ -125,7 +127,7 @@ def _check_schema_version(table: Obj, faults: Faults) -> None:
     if version is not None and version > NEWEST_SCHEMA:
         faults.add(
             f"{table.path}.schema_version",
-            "bundle.schema-version",
+            "export.schema-version",
             f"{version} is newer than this program knows",
             expected=f"at most {NEWEST_SCHEMA}",
             remedy="update comfykiln, or export with an older program",
@@ -162,14 +164,14 @@ def _python(table: Obj, files: Files, faults: Faults) -> str | None:
         if text and not _PYTHON.fullmatch(text):
             faults.add(
                 path,
-                "bundle.python",
+                "export.python",
                 f"{shown(text)} is no version of Python",
                 expected="3.11 or 3.11.7",
                 remedy="write the version alone",
             )
     if said and file and not (said.startswith(file) or file.startswith(said)):
         message = f"says {file}, {PROJECT} says {said}: the latter counts"
-        faults.note(PYTHON, "bundle.python", message)
+        faults.note(PYTHON, "export.python", message)
         return said
     return max(said or "", file or "", key=len) or None
 

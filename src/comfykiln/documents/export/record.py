@@ -32,7 +32,9 @@ def check_digests(files: Files, faults: Faults, *, sealed: bool) -> None:
     try:
         manifest = Obj(json_value(files.members[MANIFEST], faults.source))
     except FaultyDocumentError as error:
-        faults.records += [replace(one, path=f"{MANIFEST}: {one.path}") for one in error.records]
+        faults.records += [
+            replace(entry, path=f"{MANIFEST}: {entry.path}") for entry in error.records
+        ]
         return
     listed = manifest.obj("files")
     for name, _, path in listed:
@@ -46,20 +48,20 @@ def check_digests(files: Files, faults: Faults, *, sealed: bool) -> None:
         if sealed:
             remedy = "fetch or make the export again"
             faults.add(
-                where, "bundle.digest", f"{name} {problem}", expected=str(wanted), remedy=remedy
+                where, "export.digest", f"{name} {problem}", expected=str(wanted), remedy=remedy
             )
         else:
-            faults.note(where, "bundle.digest", f"{name} {problem}: changed since the export")
+            faults.note(where, "export.digest", f"{name} {problem}: changed since the export")
 
 
 def written(environment: Environment, members: Mapping[str, bytes]) -> bytes:
     """Return `environment.json` for an export of `members`, which holds no file's bytes twice."""
     bare = replace(
         environment,
-        workflows=tuple(replace(one, data=b"") for one in environment.workflows),
+        workflows=tuple(replace(workflow, data=b"") for workflow in environment.workflows),
         attachments=tuple(
-            replace(one, data=b"") if is_member(one.path) else one
-            for one in environment.attachments
+            replace(attachment, data=b"") if is_member(attachment.path) else attachment
+            for attachment in environment.attachments
         ),
     )
     return canonical_json({
@@ -77,7 +79,7 @@ def read(files: Files, source: str, faults: Faults) -> Environment | None:
     others.pop(MANIFEST, None)
     if root.value.get("format") != FORMAT or listed != others:
         message = "other files were changed since it was written: they count, it does not"
-        faults.note(RECORD, "bundle.changed", message)
+        faults.note(RECORD, "export.changed", message)
         return None
     bare = record.load(root.value.get("environment"), f"{source}: {RECORD}")
     found = Faults(f"{source}: {RECORD}")
@@ -103,10 +105,13 @@ def _filled(bare: Environment, members: Mapping[str, bytes]) -> Environment:
     return replace(
         bare,
         workflows=tuple(
-            replace(one, data=members.get(path_of(one), b"")) for one in bare.workflows
+            replace(workflow, data=members.get(path_of(workflow), b""))
+            for workflow in bare.workflows
         ),
         attachments=tuple(
-            replace(one, data=members[one.path]) if one.path in members else one
-            for one in bare.attachments
+            replace(attachment, data=members[attachment.path])
+            if attachment.path in members
+            else attachment
+            for attachment in bare.attachments
         ),
     )

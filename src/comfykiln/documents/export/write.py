@@ -21,6 +21,10 @@ EPOCH = 315_532_800
 """1980-01-01: the time of every file, unless SOURCE_DATE_EPOCH says another."""
 
 
+PEER = "comfydock-env"
+"""What the project's name begins with in the peers' exports."""
+
+
 def write(environment: Environment) -> Written:
     """Return `environment` as an export tarball; equal environments give equal bytes.
 
@@ -29,18 +33,32 @@ def write(environment: Environment) -> Written:
     """
     members = members_of(environment)
     epoch = int(os.environ.get("SOURCE_DATE_EPOCH", EPOCH))
-    executable = [one.path for one in environment.attachments if one.executable]
-    data = write_members(members, epoch, executable=[one for one in executable if one in members])
+    executable = [
+        attachment.path for attachment in environment.attachments if attachment.executable
+    ]
+    data = write_members(
+        members, epoch, executable=[entry for entry in executable if entry in members]
+    )
     return Written(
         kind=Kind.EXPORT, filename=f"{_fit(environment.name or 'environment')}.tar.gz", data=data
     )
 
 
 def members_of(environment: Environment) -> dict[str, bytes]:
-    """Return the files of the export. Raises `DocumentError` when two would have one name."""
+    """Return the files of a document's export, with the record that loses nothing."""
+    members = plain_members(environment)
+    members[RECORD] = record.written(environment, members)
+    return members
+
+
+def plain_members(environment: Environment, prefix: str = PEER) -> dict[str, bytes]:
+    """Return the files that peers read. Raises `DocumentError` when two would have one name.
+
+    `prefix` begins the project's name.
+    """
     import tomlkit  # noqa: PLC0415  # only exports are TOML
 
-    members = {PROJECT: tomlkit.dumps(_project(environment)).encode()}
+    members = {PROJECT: project_text(environment, prefix).encode()}
     if environment.system.python:
         members[PYTHON] = f"{environment.system.python}\n".encode()
     if config := packages.config_table(environment):
@@ -55,29 +73,44 @@ def members_of(environment: Environment) -> dict[str, bytes]:
                 f"two files of the export would be {path}", remedy="rename one of the workflows"
             )
         members[path] = workflow.data
-    members[RECORD] = record.written(environment, members)
     return members
 
 
-def _project(environment: Environment) -> dict[str, Any]:
-    python = environment.system.python
-    project: dict[str, Any] = {
-        "name": f"comfydock-env-{_fit(environment.name or 'environment')}",
-        "requires-python": environment.system.requires_python
-        or (f">={'.'.join(python.split('.')[:2])}" if python else None),
-        "dependencies": packages.dependencies_of(environment),
-    }
-    put_extras(project, environment.extras, PROJECT_EXTRAS)
-    project.setdefault("version", "0.1.0")
-    document = {
-        "project": {key: value for key, value in project.items() if value is not None},
+def project_text(environment: Environment, prefix: str = PEER) -> str:
+    """Return the text of `pyproject.toml`."""
+    import tomlkit  # noqa: PLC0415  # only exports are TOML
+
+    document = tomlkit.document()
+    for name, table in project_tables(environment, prefix).items():
+        document[name] = table
+    text: str = tomlkit.dumps(_multiline(document))
+    return text
+
+
+def project_tables(environment: Environment, prefix: str = PEER) -> dict[str, Any]:
+    """Return the tables of `pyproject.toml`, in their order."""
+    tables = {
+        "project": _project(environment, prefix),
+        "dependency-groups": packages.groups_of(environment),
         "tool": {
             "comfydock": _comfydock(environment),
             "uv": packages.uv_table(environment),
         },
-        "dependency-groups": packages.groups_of(environment),
     }
-    return {key: value for key, value in document.items() if value}
+    return {key: value for key, value in tables.items() if value}
+
+
+def _project(environment: Environment, prefix: str) -> dict[str, Any]:
+    python = environment.system.python
+    table: dict[str, Any] = {"name": f"{prefix}-{_fit(environment.name or 'environment')}"}
+    put_extras(table, environment.extras, PROJECT_EXTRAS)
+    table.setdefault("version", "0.1.0")
+    requires = environment.system.requires_python
+    if requires is None and python:
+        requires = f">={'.'.join(python.split('.')[:2])}"
+    if requires is not None:
+        table["requires-python"] = requires
+    return {**table, "dependencies": packages.dependencies_of(environment)}
 
 
 def _comfydock(environment: Environment) -> dict[str, Any]:
@@ -110,3 +143,15 @@ def _version_type(comfyui: ComfyUISpec) -> str | None:
 def _fit(name: str) -> str:
     """Return a name that a package and a file may have."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "environment"
+
+
+def _multiline(container: Any) -> Any:
+    """Put each member of a list of texts on a line of its own, so that a diff shows it alone."""
+    from tomlkit.items import Array  # noqa: PLC0415  # only exports are TOML
+
+    for value in container.values():
+        if isinstance(value, Array) and len(value) > 1:
+            value.multiline(multiline=True)
+        elif isinstance(value, dict):
+            _multiline(value)
+    return container

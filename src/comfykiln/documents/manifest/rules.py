@@ -93,7 +93,7 @@ def _check_node_address(node: Obj, key: str, faults: Faults) -> None:
         case "git":
             values.check_repository(url, path, faults)
         case "archive":
-            if values.check_url(url, path, faults, ("https", "http")) and not _ARCHIVE.search(url):
+            if values.check_url(url, path, faults, values.WEB) and not _ARCHIVE.search(url):
                 message = f"{shown(url)} names no .tar.gz or .zip: a web page cannot be unpacked"
                 faults.note(path, "manifest.archive-url", message)
         case "local":
@@ -186,7 +186,7 @@ def check_dependencies(found: Obj, faults: Faults) -> None:
 
 def _check_index(url: Any, path: str, faults: Faults) -> None:
     if isinstance(url, str) and url:
-        values.check_url(url, path, faults, ("https", "http"))
+        values.check_url(url, path, faults, values.WEB)
         if len(url) > LONG_URL:
             faults.note(path, "manifest.long-url", f"an address of {len(url)} characters")
 

@@ -63,7 +63,7 @@ def plan(environment: Environment, platform: str, *, torch_backend: str = "") ->
         raise DocumentError("the document names no version of Python", remedy="use a manifest")
     wanted = _wanted(environment, platform, routed=bool(torch_backend))
     variables = dict(wanted.variables)
-    pins = [_pin(one, bare=True) for one in (*wanted.torch, *wanted.pins)]
+    pins = [_pin(entry, bare=True) for entry in (*wanted.torch, *wanted.pins)]
     files = {}
     if pins:
         files[CONSTRAINTS] = "".join(f"{pin}\n" for pin in pins)
@@ -92,11 +92,11 @@ def _commands(environment: Environment, wanted: _Wanted, torch_backend: str) -> 
     yield Command(stage="venv", argv=("uv", "venv", "--python", python), why="the exact Python")
     if wanted.torch:
         source = _torch_source(environment, torch_backend)
-        argv = ("uv", "pip", "install", *source, *(_pin(one) for one in wanted.torch))
+        argv = ("uv", "pip", "install", *source, *(_pin(entry) for entry in wanted.torch))
         why = "the torch family, from its own index"
         yield Command(stage="torch", argv=argv, why=why, unset=GO_BEFORE)
     if wanted.pins:
-        argv = (*install, *(_pin(one) for one in wanted.pins))
+        argv = (*install, *(_pin(pin) for pin in wanted.pins))
         yield Command(stage="packages", argv=argv, why="the pinned packages")
     yield from _sourced(environment, install)
     yield from nodes.comfyui(environment.comfyui, install)
@@ -186,17 +186,19 @@ def _wanted(environment: Environment, platform: str, *, routed: bool) -> _Wanted
         [package for package in environment.packages if package.source == "index"],
         *(override.packages for override in overrides),
     )
-    excludes = {normal_name(name): name for one in overrides for name in one.excludes}
+    excludes = {normal_name(name): name for entry in overrides for name in entry.excludes}
     split = routed or environment.torch.index_url is not None
-    family = [one for one in pins if split and is_torch_family(one.name)]
-    torch = merged(environment.torch.packages, [one for one in family if not _in(one, environment)])
-    moved = {normal_name(one.name) for one in torch}
-    variables = {name: value for one in overrides for name, value in one.environment}
+    family = [pin for pin in pins if split and is_torch_family(pin.name)]
+    torch = merged(
+        environment.torch.packages, [entry for entry in family if not _in(entry, environment)]
+    )
+    moved = {normal_name(entry.name) for entry in torch}
+    variables = {name: value for entry in overrides for name, value in entry.environment}
     if routed:
-        torch = tuple(_without_build(one) for one in torch)
+        torch = tuple(_without_build(entry) for entry in torch)
     return _Wanted(
-        pins=tuple(one for one in pins if normal_name(one.name) not in excludes.keys() | moved),
-        torch=tuple(one for one in torch if normal_name(one.name) not in excludes),
+        pins=tuple(pin for pin in pins if normal_name(pin.name) not in excludes.keys() | moved),
+        torch=tuple(entry for entry in torch if normal_name(entry.name) not in excludes),
         excludes=tuple(excludes.values()),
         variables=tuple(variables.items()),
     )
@@ -210,14 +212,14 @@ def _without_build(package: Package) -> Package:
 def _in(package: Package, environment: Environment) -> bool:
     """Say whether the torch family's own pins name the package: then they decide."""
     return normal_name(package.name) in {
-        normal_name(one.name) for one in environment.torch.packages
+        normal_name(package.name) for package in environment.torch.packages
     }
 
 
 def merged(*lists: Sequence[Package]) -> tuple[Package, ...]:
     """Return the packages of all lists; a later one takes the place of the same name."""
     found: dict[str, Package] = {}
-    for package in (one for packages in lists for one in packages):
+    for package in (package for packages in lists for package in packages):
         found[normal_name(package.name)] = package
     return tuple(found.values())
 

@@ -107,7 +107,10 @@ def locked_versions(environment: Environment) -> dict[str, str]:
 
     A package that is locked at several versions is at one of them by its environment, and left out.
     """
-    lock = next((one.data for one in environment.attachments if one.path == "uv.lock"), b"")
+    lock = next(
+        (attachment.data for attachment in environment.attachments if attachment.path == "uv.lock"),
+        b"",
+    )
     versions: dict[str, set[str]] = {}
     for name, locked in _LOCKED.findall(lock.decode("utf-8", "replace")):
         versions.setdefault(normal_name(name), set()).add(locked)
@@ -122,10 +125,12 @@ def _pinned_by_lock(environment: Environment) -> Environment:
     """Return the environment with the versions that a `uv.lock` in it gives to ranges."""
     only = locked_versions(environment)
     packages = tuple(
-        replace(one, version=only.get(normal_name(one.name)), specifier=None)
-        if one.source == "index" and one.version is None and normal_name(one.name) in only
-        else one
-        for one in environment.packages
+        replace(package, version=only.get(normal_name(package.name)), specifier=None)
+        if package.source == "index"
+        and package.version is None
+        and normal_name(package.name) in only
+        else package
+        for package in environment.packages
     )
     return replace(environment, packages=packages)
 

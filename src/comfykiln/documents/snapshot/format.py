@@ -21,12 +21,12 @@ from comfykiln.parsing.faults import Faults, child
 from comfykiln.parsing.fields import Obj
 from comfykiln.parsing.reading import value as read_value
 from comfykiln.parsing.requirements import from_url, parse_line
+from comfykiln.parsing.schemes import check_model_url
 from comfykiln.parsing.values import (
     check_name,
     check_names_differ,
     check_ref,
     check_repository,
-    check_url,
     directory_name,
     is_package_name,
     is_version,
@@ -130,7 +130,7 @@ def _nested(document: Obj, faults: Faults) -> Environment:
     """Return both levels as one: pips and ComfyUI may stand beside `custom_nodes`."""
     inner = read_body(document.obj("custom_nodes"), faults)
     outer = read_body(document, faults)
-    told = {one.comfyui.wanted for one in (inner, outer)} - {None}
+    told = {entry.comfyui.wanted for entry in (inner, outer)} - {None}
     if len(told) > 1:
         problem = f"ComfyUI is {outer.comfyui.wanted} here and {inner.comfyui.wanted} below"
         faults.add("$.comfyui", "snapshot.comfyui", problem, remedy="keep one of them")
@@ -320,7 +320,7 @@ def _models(body: Obj, faults: Faults) -> Iterable[Model]:
         for where, value, path in body.obj(key):
             url = value if isinstance(value, str) else Obj(value, path).text("url")
             target = model_path(where, path, faults)
-            if url and not check_url(url, path, faults, ("https", "http", "s3")):
+            if url and not check_model_url(url, path, faults):
                 continue
             if target:
                 extras = Obj(value, path).extras(Kind.SNAPSHOT, {"url"})

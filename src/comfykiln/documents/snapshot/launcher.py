@@ -12,7 +12,7 @@ from comfykiln.environment import Digest, Environment, Model, ModelSource, Workf
 from comfykiln.parsing.faults import child
 from comfykiln.parsing.fields import Obj
 from comfykiln.parsing.requirements import parse_line
-from comfykiln.parsing.values import check_url
+from comfykiln.parsing.schemes import check_model_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +46,7 @@ def _models(document: Obj, faults: Faults) -> Iterable[Model]:
 
 
 def _model(places: list[Obj], faults: Faults) -> Model | None:
-    """Return one file; the places it can be had from become its sources, in their order."""
+    """Return one file; the places it is available from become its sources, in their order."""
     if not places:
         return None
     first = places[0]
@@ -56,7 +56,7 @@ def _model(places: list[Obj], faults: Faults) -> Model | None:
     urls = [
         (place.text("download_url") or "", child(place.path, "download_url")) for place in places
     ]
-    checked = [check_url(url, path, faults, ("https", "http", "s3")) for url, path in urls]
+    checked = [check_model_url(url, path, faults) for url, path in urls]
     if not all(checked):
         return None
     if target is None:

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.documents.kinds import Kind
-from comfykiln.documents.modelpaths import below_models
+from comfykiln.documents.modelpaths import below_models, first_source
 from comfykiln.parsing.fields import put_extras
 from comfykiln.parsing.requirements import address_of, line_of
 from comfykiln.parsing.values import directory_name
@@ -41,7 +41,7 @@ def document_of(environment: Environment) -> dict[str, Any]:
     }
     models = {
         below_models(path): _with_extras(
-            {"url": model.sources[0].url} if model.sources else {}, model
+            {"url": source.url} if (source := first_source(model)) else {}, model
         )
         for model in environment.models
         for path in model.paths

@@ -66,7 +66,7 @@ def write(environment: Environment) -> Written:
 def needs(data: bytes, name: str, faults: Faults, *, path: str | None = None) -> Environment:
     """Return what a workflow needs: the packs it names, its models, and the workflow itself.
 
-    Every fault is added to `faults`; `path` is where a bundle keeps the workflow.
+    Every fault is added to `faults`; `path` is where an export keeps the workflow.
     """
     document, form = _document(data, faults)
     if document is None:
@@ -90,7 +90,7 @@ def needs(data: bytes, name: str, faults: Faults, *, path: str | None = None) ->
         node_types=tuple(types),
         packs=tuple(sorted({found[key].name for key in by_type.values()})),
         unresolved=unresolved,
-        node_map=tuple((one, found[by_type[one]].name) for one in types if one in by_type),
+        node_map=tuple((entry, found[by_type[entry]].name) for entry in types if entry in by_type),
     )
     return Environment(
         nodes=tuple(found.values()),
@@ -127,7 +127,7 @@ def _tell(nodes: Sequence[GraphNode], unresolved: tuple[str, ...], faults: Fault
         message = f"no known pack provides: {', '.join(unresolved)}"
         faults.note("$", "workflow.unresolved", message)
     core = [node.properties for node in nodes if node.properties.text("cnr_id") == CORE]
-    versions = {version for one in core if is_version(version := one.text("ver") or "")}
+    versions = {version for entry in core if is_version(version := entry.text("ver") or "")}
     if versions:
         newest = max(versions, key=_sortable)
         message = f"its newest core node was saved by ComfyUI {newest}"

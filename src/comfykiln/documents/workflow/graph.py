@@ -51,15 +51,15 @@ def core_types() -> frozenset[str]:
 
 def count_nodes(document: Obj) -> int:
     """Return how many nodes a document of either form lists, whatever their shape."""
-    owners = [document, *subgraphs(document), *(Obj(one) for _, one, _ in _groups(document))]
+    owners = [document, *subgraphs(document), *(Obj(group) for _, group, _ in _groups(document))]
     lists = [owner.value.get("nodes") for owner in owners]
-    return sum(len(one) for one in lists if isinstance(one, list)) or len(document.value)
+    return sum(len(entry) for entry in lists if isinstance(entry, list)) or len(document.value)
 
 
 def subgraphs(owner: Obj) -> list[Obj]:
     """Return the definitions of subgraphs, those inside other definitions included."""
     found = owner.obj("definitions").objs("subgraphs")
-    return [*found, *(inner for one in found for inner in subgraphs(one))]
+    return [*found, *(inner for entry in found for inner in subgraphs(entry))]
 
 
 def _groups(document: Obj) -> Obj:
@@ -69,10 +69,10 @@ def _groups(document: Obj) -> Obj:
 def ui_nodes(document: Obj) -> Iterator[GraphNode]:
     """Yield the nodes of a workflow as the editor saves it; instances of subgraphs are left out."""
     inner, groups = subgraphs(document), _groups(document)
-    made = {str(one.value.get("id")) for one in inner}
+    made = {str(entry.value.get("id")) for entry in inner}
     made |= {f"{prefix}{name}" for name, _, _ in groups for prefix in _GROUP_PREFIXES}
     owners = [("", document)]
-    owners += [(f"{one.value.get('id')}:", one) for one in inner]
+    owners += [(f"{entry.value.get('id')}:", entry) for entry in inner]
     owners += [(f"{name}:", groups.obj(name)) for name, _, _ in groups]
     for prefix, owner in owners:
         for node in owner.objs("nodes"):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from comfykiln.documents.modelpaths import model_at, model_path
 from comfykiln.environment import Digest, Model, ModelSource, ModelUse, WidgetUse
-from comfykiln.parsing.values import DIGEST_LENGTHS, check_url, shown
+from comfykiln.parsing.schemes import check_model_url
+from comfykiln.parsing.values import DIGEST_LENGTHS, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -29,8 +30,8 @@ def models(
     """
     found: dict[str, Model] = {}
     unsourced: dict[str, str] = {}
-    entries = [(one, node) for node in nodes for one in node.properties.objs("models")]
-    for entry, owner in (*entries, *((one, None) for one in listed)):
+    entries = [(entry, node) for node in nodes for entry in node.properties.objs("models")]
+    for entry, owner in (*entries, *((entry, None) for entry in listed)):
         model = _model(entry, owner, workflow, faults)
         if model is not None:
             key = model.paths[0] if model.paths else model.filename
@@ -49,16 +50,16 @@ def models(
 def _texts(node: GraphNode) -> Iterator[str]:
     """Yield the texts among a node's values, and in values that are maps (lists of LoRAs)."""
     for _, value in node.values:
-        for one in value.values() if isinstance(value, dict) else (value,):
-            if isinstance(one, str):
-                yield one
+        for entry in value.values() if isinstance(value, dict) else (value,):
+            if isinstance(entry, str):
+                yield entry
 
 
 def _model(entry: Obj, node: GraphNode | None, workflow: str, faults: Faults) -> Model | None:
     name, folder = str(entry.value["name"]), entry.text("directory")
     path = model_path(f"{folder}/{name}" if folder else name, f"{entry.path}.name", faults)
     url = entry.text("url")
-    if url and not check_url(url, f"{entry.path}.url", faults, ("https", "http", "s3")):
+    if url and not check_model_url(url, f"{entry.path}.url", faults):
         return None
     if path is None:
         return None

@@ -106,7 +106,7 @@ class Packs:
             message = f"{pack.name} is pinned to nothing"
             self._faults.note(pack.place, "workflow.floating", message)
             return None
-        chosen = max(usable, key=lambda one: one[0])[1]
+        chosen = max(usable, key=lambda entry: entry[0])[1]
         if others := [pin for _, pin in usable if pin != chosen]:
             message = f"{pack.name} is saved at {chosen}, which counts, and {', '.join(others)}"
             self._faults.note(pack.place, "workflow.mixed-pins", message)

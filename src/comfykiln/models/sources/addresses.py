@@ -8,27 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from comfykiln.parsing.values import check_url, has_credentials, shown
+from comfykiln.parsing.schemes import EXPECTED, name_of, problem_of, scheme_of
+from comfykiln.parsing.values import WEB, check_url, has_credentials, shown
 
 if TYPE_CHECKING:
     from comfykiln.parsing.faults import Faults
 
-SCHEMES = ("s3", "hf", "civitai", "https", "http", "file")
-_S3 = re.compile(r"s3://([A-Za-z0-9][A-Za-z0-9._-]{0,254})/(.+)")
-_HF = re.compile(
-    r"hf://((?:datasets/|spaces/)?[\w.-]+(?:/[\w.-]+)?)@([\w./-]+?)/((?:[^/@]+/)*[^/@]+)", re.ASCII
-)
 _HF_PAGE = re.compile(r"/((?:datasets/|spaces/)?[^/]+(?:/[^/]+)?)/(?:resolve|blob)/([^/]+)/(.+)")
 _CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red")
 # What chooses among the files of a version; every model's primary file is of the type Model.
 _CHOICE = re.compile(r"(?i)(?:^|&)(?:size|fp|format|type=(?!model(?:&|$)))")
-_CIVITAI = re.compile(r"civitai:(\d{1,15})", re.ASCII)
-_FORMS = {
-    "s3": (_S3, "no bucket or no key"),
-    "civitai": (_CIVITAI, "no number of a model version"),
-}
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.ASCII)
-_EXPECTED = "s3://bucket/key, hf://owner/repo@commit/path, civitai:VERSION, https://… or file:…"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,28 +30,18 @@ class HubFile:
     path: str
 
 
-def s3_parts(url: str) -> tuple[str, str]:
-    """Return bucket and key of a checked `s3://` address."""
-    match = _S3.fullmatch(url)
-    if match is None:
+def parts_of(url: str) -> dict[str, str]:
+    """Return the parts of a checked address, by the names that its scheme gives them."""
+    scheme = scheme_of(url)
+    if scheme is None:
         raise ValueError(url)
-    return match[1], match[2]
+    return scheme.parts(url)
 
 
 def hub_file(url: str) -> HubFile:
     """Return what a checked `hf://` address names."""
-    match = _HF.fullmatch(url)
-    if match is None:
-        raise ValueError(url)
-    return HubFile(repository=match[1], revision=match[2], path=match[3])
-
-
-def civitai_version(url: str) -> int:
-    """Return the version that a checked `civitai:` address names."""
-    match = _CIVITAI.fullmatch(url)
-    if match is None:
-        raise ValueError(url)
-    return int(match[1])
+    parts = parts_of(url)
+    return HubFile(**{**parts, "revision": unquote(parts["revision"])})
 
 
 def local_path(url: str, folder: Path) -> Path:
@@ -75,16 +55,16 @@ def local_path(url: str, folder: Path) -> Path:
 def normal_address(url: str) -> str:
     """Return the address of a hub's file in our words, any other unchanged.
 
-    Unchanged too is what our words cannot say: a revision with slashes, and a query that chooses
-    another file of a version than its primary one.
+    Unchanged too is what our words cannot say: a query that chooses another file of a version than
+    its primary one.
     """
     parts = urlsplit(url)
-    if parts.scheme not in ("https", "http"):
+    if parts.scheme not in WEB:
         return url
     if (parts.hostname or "") in ("huggingface.co", "hf.co"):
         match = _HF_PAGE.fullmatch(parts.path)
         found = f"hf://{match[1]}@{match[2]}/{unquote(match[3])}" if match else ""
-        return found if found and not _hub_problem(found) else url
+        return found if found and not any(problem_of(found)) else url
     if is_civitai(url):
         match = re.fullmatch(r"/api/(?:download/models|v1/model-versions)/(\d+)", parts.path)
         version = match[1] if match else _query_version(parts.query)
@@ -108,13 +88,11 @@ def is_loopback(host: str) -> bool:
 
 
 def check_address(url: str, path: str, faults: Faults, *, pinned: bool) -> bool:
-    """Add a fault where `url` is no address that a model can be had from.
+    """Add a fault where `url` is no address that a model is available from.
 
     `pinned` says that the sha256 is known: only then may bytes come over an open line.
     """
-    scheme = url.partition(":")[0].lower()
-    # The @ of hf:// stands before a revision, and what is before it may be a repository alone.
-    if has_credentials(url.replace("@", "/") if scheme == "hf" else url):
+    if has_credentials(_bare(url)):
         faults.add(
             path,
             "models.credential",
@@ -123,18 +101,26 @@ def check_address(url: str, path: str, faults: Faults, *, pinned: bool) -> bool:
             remedy="put it into an environment variable and name that in `auth`",
         )
         return False
-    if scheme in ("https", "http"):
-        return _check_web(url, scheme, path, faults, pinned=pinned)
-    problem = _problem(url, scheme)
+    if name_of(url) in WEB:
+        return _check_web(url, path, faults, pinned=pinned)
+    _, problem = problem_of(url)
     if problem:
-        faults.add(path, "models.source", f"{shown(url)}: {problem}", expected=_EXPECTED)
+        faults.add(path, "models.source", f"{shown(url)}: {problem}", expected=EXPECTED)
     return not problem
 
 
-def _check_web(url: str, scheme: str, path: str, faults: Faults, *, pinned: bool) -> bool:
-    if not check_url(url, path, faults, ("https", "http")):
+def _bare(url: str) -> str:
+    """Return the address without what looks like a user's name and is none.
+
+    The @ of hf:// stands before a revision, and what is before it may be a repository alone.
+    """
+    return url.replace("@", "/") if name_of(url) == "hf" else url
+
+
+def _check_web(url: str, path: str, faults: Faults, *, pinned: bool) -> bool:
+    if not check_url(url, path, faults, WEB):
         return False
-    if scheme == "https" or pinned or is_loopback(urlsplit(url).hostname or ""):
+    if name_of(url) == "https" or pinned or is_loopback(urlsplit(url).hostname or ""):
         return True
     faults.add(
         path,
@@ -144,29 +130,3 @@ def _check_web(url: str, scheme: str, path: str, faults: Faults, *, pinned: bool
         remedy="add the sha256 of the file",
     )
     return False
-
-
-def _problem(url: str, scheme: str) -> str:
-    """Return what is wrong with an address of a scheme other than http, "" for nothing."""
-    if any(not letter.isprintable() for letter in url):
-        return "control characters"
-    if scheme == "file":
-        return _local_problem(url)
-    if scheme == "hf":
-        return _hub_problem(url)
-    form, problem = _FORMS.get(scheme, (None, f"the scheme {scheme!r} is not known"))
-    return "" if form is not None and form.fullmatch(url) else problem
-
-
-def _hub_problem(url: str) -> str:
-    if "@" not in url:
-        return "no revision (write owner/repo@commit)"
-    hostile = any(part in (".", "..") for part in url.split("/"))
-    return "no repository, revision or path" if hostile or not _HF.fullmatch(url) else ""
-
-
-def _local_problem(url: str) -> str:
-    rest = url.partition(":")[2]
-    if rest.startswith("//") and urlsplit(url).netloc not in ("", "localhost"):
-        return "a host (write file:///path)"
-    return "" if rest.strip("/") else "no path"

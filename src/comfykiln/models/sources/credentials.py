@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from comfykiln.models.sources.addresses import is_loopback
+from comfykiln.parsing.schemes import BY_NAME
 from comfykiln.transfer.errors import ProfileError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HF_VARIABLE = "HF_TOKEN"
-CIVITAI_VARIABLE = "CIVITAI_API_TOKEN"
 PROFILES_VARIABLE = "COMFYKILN_PROFILES"
 
 
@@ -46,14 +45,20 @@ def profiles_path(environ: Mapping[str, str]) -> Path:
     return (Path(named) if named else Path("~/.comfyui-cloud-storage/profiles.json")).expanduser()
 
 
+def usual(scheme: str) -> str:
+    """Return the variable that holds the token of a scheme where `auth` names none, "" for none."""
+    return BY_NAME[scheme].usual
+
+
 def hub_token(environ: Mapping[str, str]) -> Mapping[str, str]:
     """Return `environ` with Hugging Face's token, from where its own tools keep it if unset."""
-    if environ.get(HF_VARIABLE, "").strip():
+    variable = usual("hf")
+    if environ.get(variable, "").strip():
         return environ
     home = Path(environ.get("HF_HOME") or "~/.cache/huggingface").expanduser()
     path = Path(environ.get("HF_TOKEN_PATH") or home / "token").expanduser()
     try:
-        return {**environ, HF_VARIABLE: path.read_text(encoding="utf-8").strip()}
+        return {**environ, variable: path.read_text(encoding="utf-8").strip()}
     except (FileNotFoundError, NotADirectoryError):
         return environ
 

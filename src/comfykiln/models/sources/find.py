@@ -10,19 +10,20 @@ from urllib.parse import quote, urlsplit
 
 from comfykiln.models.sources import credentials, web
 from comfykiln.models.sources.addresses import (
-    civitai_version,
     hub_file,
     is_civitai,
     local_path,
     normal_address,
+    parts_of,
 )
 from comfykiln.models.sources.s3 import find_s3
 from comfykiln.network.http import redacted
+from comfykiln.parsing.schemes import asked_of
 from comfykiln.transfer.errors import MissingError, StorageError
 from comfykiln.transfer.parts import Remote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from comfykiln.models.records import ModelSource
@@ -47,6 +48,14 @@ class Found:
     licence: str = ""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Pinned:
+    """What is known of the file that is looked for; "" for what is not."""
+
+    sha256: str
+    version: str
+
+
 def find(
     source: ModelSource, environ: Mapping[str, str], *, sha256: str = "", version: str = ""
 ) -> Found:
@@ -55,18 +64,8 @@ def find(
     `sha256` chooses among several files; `version` is that of models.lock, if it came from there.
     """
     source = of_hub(source)
-    if source.scheme == "s3":
-        remote, version = find_s3(source, environ, version)
-        return Found(size=remote.size, remote=remote, version=version)
-    if source.scheme == "hf":
-        return _hub(source, environ, version)
-    if source.scheme == "civitai":
-        return _civitai(source, environ, sha256)
-    if source.scheme == "file":
-        return _local(source)
-    usual = credentials.CIVITAI_VARIABLE if is_civitai(source.url) else ""
-    headers = credentials.headers_for(source.url, source.auth, environ, usual=usual)
-    return _on_web(source.url, source.url, headers, environ)
+    look = _FINDERS.get(source.scheme, _web)
+    return look(source, environ, Pinned(sha256=sha256, version=version))
 
 
 def of_hub(source: ModelSource) -> ModelSource:
@@ -75,6 +74,19 @@ def of_hub(source: ModelSource) -> ModelSource:
     The hub's token goes along then, its hashes count, and a page is not taken for the file.
     """
     return replace(source, url=normal_address(source.url))
+
+
+def _s3(source: ModelSource, environ: Mapping[str, str], pinned: Pinned) -> Found:
+    remote, version = find_s3(source, environ, pinned.version)
+    return Found(size=remote.size, remote=remote, version=version)
+
+
+def _web(source: ModelSource, environ: Mapping[str, str], _: Pinned) -> Found:
+    """Return what a web server has, at the address itself or at the one that it stands for."""
+    url = asked_of(source.url)
+    usual = credentials.usual("civitai" if is_civitai(url) else source.scheme)
+    headers = credentials.headers_for(url, source.auth, environ, usual=usual)
+    return _on_web(source.url, url, headers, environ)
 
 
 def _on_web(label: str, url: str, headers: Mapping[str, str], environ: Mapping[str, str]) -> Found:
@@ -88,14 +100,15 @@ def _on_web(label: str, url: str, headers: Mapping[str, str], environ: Mapping[s
     return Found(size=seen.size, remote=remote, version=seen.etag)
 
 
-def _hub(source: ModelSource, environ: Mapping[str, str], version: str) -> Found:
+def _hub(source: ModelSource, environ: Mapping[str, str], pinned: Pinned) -> Found:
     """Return a file of Hugging Face; the sha256 of large ones is told before the redirect."""
     file = hub_file(source.url)
-    revision = version if re.fullmatch(r"[0-9a-f]{40}", version) else file.revision
+    known = pinned.version
+    revision = known if re.fullmatch(r"[0-9a-f]{40}", known) else file.revision
     endpoint = environ.get("HF_ENDPOINT", "").rstrip("/") or HF_ENDPOINT
     url = f"{endpoint}/{file.repository}/resolve/{quote(revision, safe='')}/{quote(file.path)}"
     headers = credentials.headers_for(
-        url, source.auth, credentials.hub_token(environ), usual=credentials.HF_VARIABLE
+        url, source.auth, credentials.hub_token(environ), usual=credentials.usual(source.scheme)
     )
     seen = web.look(url, headers, environ)
     told = seen.told.get("x-linked-etag", "").strip('"').lower()
@@ -114,11 +127,8 @@ def _hub(source: ModelSource, environ: Mapping[str, str], version: str) -> Found
 def licence_of(source: ModelSource, environ: Mapping[str, str]) -> str:
     """Return what the hub states about the licence of a source, "" for nothing."""
     source = of_hub(source)
-    if source.scheme == "hf":
-        return _hub_licence(source, environ)
-    if source.scheme == "civitai":
-        return _civitai_licence(source, environ)
-    return ""
+    ask = _LICENCES.get(source.scheme)
+    return ask(source, environ) if ask else ""
 
 
 def _hub_licence(source: ModelSource, environ: Mapping[str, str]) -> str:
@@ -127,7 +137,7 @@ def _hub_licence(source: ModelSource, environ: Mapping[str, str]) -> str:
     kind = "" if file.repository.startswith(("datasets/", "spaces/")) else "models/"
     url = f"{endpoint}/api/{kind}{file.repository}/revision/{quote(file.revision, safe='')}"
     headers = credentials.headers_for(
-        url, source.auth, credentials.hub_token(environ), usual=credentials.HF_VARIABLE
+        url, source.auth, credentials.hub_token(environ), usual=credentials.usual(source.scheme)
     )
     answer = web.page(url, headers, environ)
     card = answer.get("cardData") if isinstance(answer, dict) else None
@@ -142,19 +152,22 @@ def _civitai_page(source: ModelSource, path: str, environ: Mapping[str, str]) ->
 
 
 def _civitai_headers(source: ModelSource, url: str, environ: Mapping[str, str]) -> dict[str, str]:
-    return credentials.headers_for(url, source.auth, environ, usual=credentials.CIVITAI_VARIABLE)
+    return credentials.headers_for(
+        url, source.auth, environ, usual=credentials.usual(source.scheme)
+    )
 
 
-def _civitai(source: ModelSource, environ: Mapping[str, str], sha256: str) -> Found:
+def _civitai(source: ModelSource, environ: Mapping[str, str], pinned: Pinned) -> Found:
     """Return the file of a version that has the sha256, else its primary one."""
-    number = civitai_version(source.url)
+    number = int(parts_of(source.url)["version"])
     answer = _civitai_page(source, f"model-versions/{number}", environ)
     entries = answer.get("files") if isinstance(answer, dict) else None
-    files = [one for one in entries or [] if isinstance(one, dict)]
+    files = [entry for entry in entries or [] if isinstance(entry, dict)]
     if not files:
         raise MissingError(f"{source.url} has no file.", remedy="check the number of the version")
-    chosen = next((one for one in files if sha256 and _civitai_sha256(one) == sha256), None)
-    chosen = chosen or next((one for one in files if one.get("primary")), files[0])
+    sha256 = pinned.sha256
+    chosen = next((file for file in files if sha256 and _civitai_sha256(file) == sha256), None)
+    chosen = chosen or next((file for file in files if file.get("primary")), files[0])
     endpoint = environ.get("CIVITAI_ENDPOINT", "").rstrip("/") or CIVITAI_ENDPOINT
     # Only path and query are the hub's to choose: the token goes to no other host.
     url = f"{endpoint}{_path_of(chosen.get('downloadUrl'), number)}"
@@ -186,7 +199,7 @@ def _civitai_sha256(entry: Mapping[str, Any]) -> str:
 
 def _civitai_licence(source: ModelSource, environ: Mapping[str, str]) -> str:
     """Return the commercial uses that the author allows, in the hub's own words."""
-    version = _civitai_page(source, f"model-versions/{civitai_version(source.url)}", environ)
+    version = _civitai_page(source, f"model-versions/{parts_of(source.url)['version']}", environ)
     number = version.get("modelId") if isinstance(version, dict) else None
     if not isinstance(number, int):
         return ""
@@ -198,7 +211,7 @@ def _civitai_licence(source: ModelSource, environ: Mapping[str, str]) -> str:
     return _printable(f"CivitAI, commercial use: {', '.join(map(str, words)) or 'None'}")
 
 
-def _local(source: ModelSource) -> Found:
+def _local(source: ModelSource, _environ: Mapping[str, str], _: Pinned) -> Found:
     path = local_path(source.url, source.folder)
     try:
         status = path.stat()
@@ -223,3 +236,16 @@ def _printable(text: object) -> str:
     """Return the hub's words in one short line."""
     words = text if isinstance(text, str) else json.dumps(text) if text else ""
     return "".join(letter if letter.isprintable() else " " for letter in words)[:120].strip()
+
+
+# What has a protocol of its own; every other scheme is asked over the web.
+_FINDERS: Mapping[str, Callable[[ModelSource, Mapping[str, str], Pinned], Found]] = {
+    "s3": _s3,
+    "hf": _hub,
+    "civitai": _civitai,
+    "file": _local,
+}
+_LICENCES: Mapping[str, Callable[[ModelSource, Mapping[str, str]], str]] = {
+    "hf": _hub_licence,
+    "civitai": _civitai_licence,
+}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comfykiln.models.sources.addresses import s3_parts
+from comfykiln.models.sources.addresses import parts_of
 from comfykiln.models.sources.credentials import profiles_path
 from comfykiln.transfer.errors import AccessError, MissingError, ProfileError
 from comfykiln.transfer.parts import Remote
@@ -30,8 +30,9 @@ def find_s3(source: ModelSource, environ: Mapping[str, str], version: str) -> tu
     `version` is what models.lock has: a version id is asked for again, an ETag is not.
     Raises `ProfileError`, `AccessError`, `MissingError` or `UnreachableError`.
     """
-    bucket, key = s3_parts(source.url)
-    store = open_store(source, bucket, environ)
+    parts = parts_of(source.url)
+    key = parts["key"]
+    store = open_store(source, parts["bucket"], environ)
     asked = {"VersionId": version} if version and '"' not in version else {}
     try:
         answer = store.call("head_object", key, **asked)

@@ -12,7 +12,7 @@ import pytest
 from tests.support.peers import DEV, LOCK, comfydock, comfygit, packed, unpacked
 
 from comfykiln.documents import Kind, read, write
-from comfykiln.documents.export import format as bundle
+from comfykiln.documents.export import format as export
 from comfykiln.documents.export.write import members_of
 from comfykiln.documents.losses import losses
 from comfykiln.environment import (
@@ -187,12 +187,12 @@ def test_what_is_said_of_an_export_of_comfydock(tmp_path: Path) -> None:
     assert read(tarball(tmp_path, comfydock())).notes == (
         Note(
             path='pyproject.toml: $.tool.comfydock.models["4516f3a392759832"].sources[1]',
-            rule="bundle.source",
+            rule="export.source",
             message="'not a url' is no address: left out",
         ),
         Note(
             path="$",
-            rule="bundle.left-out",
+            rule="export.left-out",
             message=(
                 "2 files, caches or possible secrets, left out: "
                 f"{DEV}/.env, {DEV}/__pycache__/nodes.cpython-311.pyc"
@@ -224,11 +224,11 @@ def test_an_export_of_comfygit(tmp_path: Path) -> None:
             ("opencv-python-headless", headless),
         ),
     )
-    assert [one.path for one in found.attachments] == ["package_config.toml"]
-    assert {digest.algorithm for one in found.models for digest in one.digests} == {
+    assert [attachment.path for attachment in found.attachments] == ["package_config.toml"]
+    assert {digest.algorithm for entry in found.models for digest in entry.digests} == {
         "sampled-xxhash"
     }
-    assert [note.rule for note in parsed.notes] == ["bundle.no-code"]
+    assert [note.rule for note in parsed.notes] == ["export.no-code"]
 
 
 @pytest.mark.parametrize("members", [comfydock(), comfygit()])
@@ -259,7 +259,7 @@ def test_a_folder_and_a_repository_say_the_same_as_the_tarball(
     commit = git("rev-parse", "HEAD")
     (folder / "pyproject.toml").write_text("changed since", "utf-8")
     for ref in (None, "main", "v1", commit, commit[:9]):
-        parsed = bundle.read_repository(str(folder), ref)
+        parsed = export.read_repository(str(folder), ref)
         assert parsed.environment == expected
         assert parsed.source == f"{folder}@{commit}"
     bare = tmp_path / "bare.git"
@@ -274,16 +274,16 @@ def test_a_repository_without_an_export_is_refused(tmp_path: Path) -> None:
     subprocess.run([*argv, "add", "."], check=True)
     subprocess.run([*argv, "commit", "-q", "-m", "one"], check=True)
     with pytest.raises(DocumentError, match=r"holds no pyproject\.toml"):
-        bundle.read_repository(str(tmp_path))
+        export.read_repository(str(tmp_path))
 
 
 @pytest.mark.parametrize("members", [comfydock(), comfygit()])
 def test_an_export_survives_writing(members: dict[str, bytes], tmp_path: Path) -> None:
     environment = read(tarball(tmp_path, members)).environment
     written = write(environment, Kind.EXPORT)
-    assert bundle.reread(written) == environment
-    assert bundle.write(bundle.reread(written)).data == written.data
-    assert losses(environment, bundle.reread(written)) == ()
+    assert export.reread(written) == environment
+    assert export.write(export.reread(written)).data == written.data
+    assert losses(environment, export.reread(written)) == ()
 
 
 def test_peers_find_the_same_in_what_is_written(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_a_record_counts_only_while_nothing_else_was_changed(tmp_path: Path) -> 
     parsed = read(tarball(tmp_path, members))
     assert parsed.environment.name == "edited"
     assert [note.rule for note in parsed.notes if note.path == "environment.json"] == [
-        "bundle.changed"
+        "export.changed"
     ]
 
 
@@ -343,7 +343,7 @@ def test_what_peers_have_no_place_for_travels_in_the_record() -> None:
         attachments=(Attachment(path="input/picture.png", data=b"\x89PNG"),),
         workflows=(Workflow(name="odd", data=b'{"nodes": []}', path="odd.json"),),
     )
-    assert bundle.reread(write(environment, Kind.EXPORT)) == environment
+    assert export.reread(write(environment, Kind.EXPORT)) == environment
     text = members_of(environment)["pyproject.toml"].decode()
     assert 'name = "comfydock-env-odd-name"' in text
     assert "[tool.comfydock.nodes.packed]" in text
@@ -372,7 +372,7 @@ def test_our_own_tarball_must_be_what_its_manifest_says(tmp_path: Path) -> None:
     ]
     parsed = read(unpacked(members, tmp_path / "folder"))
     assert parsed.form == "comfykiln"
-    assert [note.rule for note in parsed.notes].count("bundle.digest") == 2
+    assert [note.rule for note in parsed.notes].count("export.digest") == 2
 
 
 def test_what_can_be_executed_stays_so(tmp_path: Path) -> None:

@@ -46,13 +46,13 @@ def fetch(
         else:
             missing.append(model)
     if missing:
-        from comfykiln.models.bringing import bring_all, job_of  # noqa: PLC0415  # the network
+        from comfykiln.models.download import download_all, job_of  # noqa: PLC0415  # the network
 
-        found |= bring_all([job_of(model) for model in missing], environ, shown)
+        found |= download_all([job_of(model) for model in missing], environ, shown)
     results = [found[model.name] for model in models]
     return FetchResult(
-        done=tuple(one for one in results if isinstance(one, Fetched)),
-        failed=tuple(one for one in results if isinstance(one, Failed)),
+        done=tuple(result for result in results if isinstance(result, Fetched)),
+        failed=tuple(result for result in results if isinstance(result, Failed)),
     )
 
 

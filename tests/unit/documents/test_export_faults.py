@@ -12,7 +12,7 @@ import pytest
 from tests.support.peers import DEV, comfydock, comfygit, packed, unpacked
 
 from comfykiln.documents import read
-from comfykiln.documents.export import format as bundle
+from comfykiln.documents.export import format as export
 from comfykiln.documents.export.write import members_of
 from comfykiln.environment import Environment, Node
 from comfykiln.errors import DocumentError
@@ -32,7 +32,7 @@ LISTED = {"workflows/w.json": b'{"nodes": []}'}
 
 def parsed(project: str, **more: bytes) -> Any:
     members = {"pyproject.toml": project.encode(), **LISTED, **more}
-    return bundle.parse(packed(members), "x.tar.gz")
+    return export.parse(packed(members), "x.tar.gz")
 
 
 def faults(project: str, **more: bytes) -> list[tuple[str, str]]:
@@ -44,17 +44,17 @@ def faults(project: str, **more: bytes) -> list[tuple[str, str]]:
 
 
 FAULTS = [
-    ("[tool.other]\n", "$", "bundle.table"),
-    ("x = 1\n", "$", "bundle.required"),
-    ("[tool]\ncomfydock = 1\n", "$.tool.comfydock", "bundle.type"),
+    ("[tool.other]\n", "$", "export.table"),
+    ("x = 1\n", "$", "export.required"),
+    ("[tool]\ncomfydock = 1\n", "$.tool.comfydock", "export.type"),
     ("[tool.comfydock\n", "line 1 column 16", "reading.syntax"),
     ("[tool.comfydock]\na = nan\n", "$.tool.comfydock.a", "reading.number"),
     ("a = 1\na = 2\n", "line 2 column 6", "reading.syntax"),
-    (HEAD + "schema_version = 3\n", "$.tool.comfydock.schema_version", "bundle.schema-version"),
+    (HEAD + "schema_version = 3\n", "$.tool.comfydock.schema_version", "export.schema-version"),
     (
         HEAD + 'comfyui_version_type = "tag"\n',
         "$.tool.comfydock.comfyui_version_type",
-        "bundle.enum",
+        "export.enum",
     ),
     (
         '[tool.comfydock]\ncomfyui_version = "--upload-pack=x"\n',
@@ -66,10 +66,10 @@ FAULTS = [
         "$.tool.comfydock.comfyui_repository",
         "url.transport",
     ),
-    (HEAD + 'python_version = "three"\n', "$.tool.comfydock.python_version", "bundle.python"),
-    (HEAD + 'torch_backend = "--pre"\n', "$.tool", "bundle.torch-backend"),
-    (NODE + 'source = "svn"\n', "$.tool.comfydock.nodes.a.source", "bundle.node-source"),
-    (NODE + 'source = "git"\n', "$.tool.comfydock.nodes.a", "bundle.repository"),
+    (HEAD + 'python_version = "three"\n', "$.tool.comfydock.python_version", "export.python"),
+    (HEAD + 'torch_backend = "--pre"\n', "$.tool", "export.torch-backend"),
+    (NODE + 'source = "svn"\n', "$.tool.comfydock.nodes.a.source", "export.node-source"),
+    (NODE + 'source = "git"\n', "$.tool.comfydock.nodes.a", "export.repository"),
     (
         NODE + 'source = "git"\nrepository = "file:///etc"\n',
         "$.tool.comfydock.nodes.a.repository",
@@ -81,16 +81,16 @@ FAULTS = [
         "ref.dash",
     ),
     (NODE + 'name = "../a"\n', "$.tool.comfydock.nodes.a", "name.separator"),
-    (NODE + 'criticality = "much"\n', "$.tool.comfydock.nodes.a.criticality", "bundle.enum"),
+    (NODE + 'criticality = "much"\n', "$.tool.comfydock.nodes.a.criticality", "export.enum"),
     (
         NODE + 'source = "registry"\nversion = ">=1"\n',
         "$.tool.comfydock.nodes.a.version",
-        "bundle.version",
+        "export.version",
     ),
     (
         NODE + 'source = "registry"\nregistry_id = "--pre"\n',
         "$.tool.comfydock.nodes.a",
-        "bundle.registry-id",
+        "export.registry-id",
     ),
     (
         NODE + 'source = "registry"\ndownload_url = "ftp://a/b"\n',
@@ -100,21 +100,21 @@ FAULTS = [
     (
         NODE + '[tool.comfydock.nodes.b]\nname = "a"\n',
         "$.tool.comfydock.nodes.b",
-        "bundle.duplicate-node",
+        "export.duplicate-node",
     ),
     (NODE + "[tool.comfydock.nodes.A]\n", "$.tool.comfydock.nodes.A", "name.case"),
     (
         WORKFLOW + 'path = "workflows/gone.json"\n',
         "$.tool.comfydock.workflows.w.path",
-        "bundle.workflow",
+        "export.workflow",
     ),
-    (USE + 'category = "vae"\n', "$.tool.comfydock.workflows.w.models[0]", "bundle.required"),
+    (USE + 'category = "vae"\n', "$.tool.comfydock.workflows.w.models[0]", "export.required"),
     (
         USE + 'filename = "a.pt"\nrelative_path = "../../a.pt"\n',
         "$.tool.comfydock.workflows.w.models[0].relative_path",
         "name.reserved",
     ),
-    (MODELS + "k = {size = 1}\n", "$.tool.comfydock.models.k", "bundle.required"),
+    (MODELS + "k = {size = 1}\n", "$.tool.comfydock.models.k", "export.required"),
     (
         MODELS + 'k = {filename = "a", relative_path = "/etc/a"}\n',
         "$.tool.comfydock.models.k.relative_path",
@@ -123,7 +123,7 @@ FAULTS = [
     (
         MODELS + 'k = {filename = "a", sha256 = "00"}\n',
         "$.tool.comfydock.models.k.sha256",
-        "bundle.sha256",
+        "export.sha256",
     ),
     (
         HEAD + '[project]\ndependencies = ["--index-url=http://evil"]\n',
@@ -165,7 +165,7 @@ def test_missing_keys_are_no_faults() -> None:
         ("b", "git", None),
         ("c", "registry", "c-id"),
     ]
-    assert [(one.filename, one.paths) for one in found.models] == [("x.pt", ()), ("y.pt", ())]
+    assert [(model.filename, model.paths) for model in found.models] == [("x.pt", ()), ("y.pt", ())]
     assert found.comfyui.version == "v0.3.64"
 
 
@@ -183,18 +183,18 @@ def test_every_fault_of_every_file_at_once() -> None:
 
 def test_more_workflows_than_anybody_has_are_refused() -> None:
     many = {f"workflows/{number}.json": b"{" for number in range(1000)}
-    assert faults(HEAD, **many) == [("workflows/", "bundle.length")]
+    assert faults(HEAD, **many) == [("workflows/", "export.length")]
     large = {f"workflows/{number}.json": b" " * (10 << 20) for number in range(2)}
-    assert faults(HEAD, **large) == [("workflows/", "bundle.length")]
+    assert faults(HEAD, **large) == [("workflows/", "export.length")]
 
 
 def test_a_python_that_two_files_tell_differently() -> None:
     found = parsed(HEAD + 'python_version = "3.12"\n', **{".python-version": b"3.11\n"})
     assert found.environment.system.python == "3.12"
-    assert [note.rule for note in found.notes] == ["bundle.python"]
+    assert [note.rule for note in found.notes] == ["export.python"]
     exact = parsed(HEAD + 'python_version = "3.11"\n', **{".python-version": b"3.11.7\n"})
     assert exact.environment.system.python == "3.11.7"
-    assert faults(HEAD, **{".python-version": b"-x"}) == [(".python-version", "bundle.python")]
+    assert faults(HEAD, **{".python-version": b"-x"}) == [(".python-version", "export.python")]
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_a_record_is_as_untrusted_as_any_document(key: str, value: Any, rule: st
         environment["nodes"][0][key] = value
 
     with pytest.raises(FaultyDocumentError) as caught:
-        bundle.parse(hostile_record(change), "x.tar.gz")
+        export.parse(hostile_record(change), "x.tar.gz")
     assert [fault.rule for fault in caught.value.records] == [rule]
 
 
@@ -330,14 +330,14 @@ def test_a_record_is_as_untrusted_as_any_document(key: str, value: Any, rule: st
 )
 def test_every_part_of_a_record_is_checked(key: str, value: Any, rule: str) -> None:
     with pytest.raises(FaultyDocumentError) as caught:
-        bundle.parse(hostile_record(lambda one: one.update({key: value})), "x.tar.gz")
+        export.parse(hostile_record(lambda entry: entry.update({key: value})), "x.tar.gz")
     assert rule in [fault.rule for fault in caught.value.records]
 
 
 def test_no_address_of_a_repository_can_run_a_program(tmp_path: Path) -> None:
     for address in ("ext::sh -c touch%20pwned", f"file://{tmp_path}", "--upload-pack=touch pwned"):
         with pytest.raises(DocumentError):
-            bundle.read_repository(address)
+            export.read_repository(address)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -67,12 +67,12 @@ class NotHadError(KilnError):
         self.reasons = tuple(reasons)
         lines = "".join(f"\n  {reason}" for reason in reasons)
         super().__init__(
-            f"{name} cannot be had:{lines or ' it has no source'}",
-            remedy="mend a source, or add one: ./kiln models.add-source",
+            f"{name} is not available:{lines or ' it has no source'}",
+            remedy="fix a source, or add one: ./kiln models.add-source",
         )
 
 
-def bring_all(
+def download_all(
     jobs: Sequence[Job], environ: Mapping[str, str], shown: Shown | None = None
 ) -> dict[str, Fetched | Failed]:
     """Bring several files into the store, some at a time, and say what became of each by name.
@@ -111,7 +111,9 @@ def job_of(model: LockedModel) -> Job:
     )
 
 
-def bring(job: Job, environ: Mapping[str, str], *, shown: Shown, stop: threading.Event) -> Fetched:
+def download(
+    job: Job, environ: Mapping[str, str], *, shown: Shown, stop: threading.Event
+) -> Fetched:
     """Bring one file into the store from the first source that has it.
 
     Raises `NotHadError` with the reason of each source, `NotPossibleError` for the disk,
@@ -142,7 +144,7 @@ def _from(
     shown: Shown,
     stop: threading.Event,
 ) -> Fetched:
-    """Bring the file from one source; what another attempt may mend gets one."""
+    """Bring the file from one source; what another attempt may fix gets one."""
     attempt = 0
     while True:
         attempt += 1
@@ -257,7 +259,7 @@ class _Crew:
 
     def _one(self, job: Job) -> tuple[str, Fetched | Failed]:
         try:
-            return job.name, bring(job, self._environ, shown=self._shown, stop=self._stop)
+            return job.name, download(job, self._environ, shown=self._shown, stop=self._stop)
         except NotHadError as error:
             return job.name, Failed(
                 name=job.name, criticality=job.criticality, reasons=error.reasons

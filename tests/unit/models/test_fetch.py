@@ -15,8 +15,8 @@ import pytest
 from tests.support.modelfiles import layer_of, locked, safetensors, sha256
 
 from comfykiln.errors import DriftError
-from comfykiln.models import bringing, hashing, store
-from comfykiln.models.fetching import FetchResult, fetch
+from comfykiln.models import download, hashing, store
+from comfykiln.models.fetch import FetchResult, fetch
 from comfykiln.models.records import Failed, Fetched, ModelSource
 from comfykiln.system.store import Store
 
@@ -73,7 +73,7 @@ def test_sources_are_tried_in_order_and_each_failure_is_told(faults: FaultServer
     faults.add("/good", DATA)
     wrong = [f"{faults.url}/{name}" for name in ("none", "denied", "short", "other")]
     done = fetch([locked(DATA, *wrong, f"{faults.url}/good")]).done
-    assert [one.source for one in done] == [f"{faults.url}/good"]
+    assert [entry.source for entry in done] == [f"{faults.url}/good"]
     store.path_of(SHA).unlink()
     failed = fetch([locked(DATA, *wrong)]).failed
     other = sha256(safetensors(3_000_000, seed=1))
@@ -109,10 +109,10 @@ def test_sources_are_tried_in_order_and_each_failure_is_told(faults: FaultServer
 def test_a_server_that_misbehaves_once_costs_an_attempt_and_no_wrong_byte(
     faults: FaultServer, fault: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bringing, "READ_SECONDS", 0.5)
+    monkeypatch.setattr(download, "READ_SECONDS", 0.5)
     served = faults.add("/m", DATA, faults=["", fault])  # the first request is the look
     result = fetch([locked(DATA, f"{faults.url}/m")])
-    assert [one.sha256 for one in result.done] == [SHA]
+    assert [entry.sha256 for entry in result.done] == [SHA]
     assert store.path_of(SHA).read_bytes() == DATA
     assert served.faults == []
     assert leftovers() == []
@@ -126,7 +126,7 @@ def test_a_server_that_always_misbehaves_gives_nothing(faults: FaultServer, faul
     faults.add("/m", DATA, on_request=look_is_right)
     model = locked(DATA, f"{faults.url}/m")
     result = fetch([model])
-    assert [one.name for one in result.failed] == ["model"]
+    assert [entry.name for entry in result.failed] == ["model"]
     assert not store.path_of(SHA).exists()
 
 
@@ -143,7 +143,7 @@ def test_an_object_that_changes_on_the_way_is_never_mixed(faults: FaultServer) -
 
     served.on_request = swap
     result = fetch([locked(DATA, f"{faults.url}/m")])
-    assert [one.sha256 for one in result.done] == [SHA]
+    assert [entry.sha256 for entry in result.done] == [SHA]
     assert store.path_of(SHA).read_bytes() == DATA
 
 
@@ -167,13 +167,13 @@ def test_two_processes_download_one_file_once(faults: FaultServer) -> None:
 
 PROGRAM = """
 import sys
-from comfykiln.models.fetching import fetch
+from comfykiln.models.fetch import fetch
 from comfykiln.models.records import LockedModel, ModelSource
 url, sha256, size = sys.argv[1:]
 model = LockedModel(name="m", destination="vae/m.safetensors", criticality="required",
                     sources=(ModelSource(url=url),), sha256=sha256, size=int(size))
 result = fetch([model])
-print(*(one.reasons for one in result.failed), file=sys.stderr)
+print(*(failure.reasons for failure in result.failed), file=sys.stderr)
 print(result.done[0].fetched)
 """
 
@@ -203,7 +203,7 @@ def test_a_killed_fetch_goes_on_where_it_was(faults: FaultServer) -> None:
     assert store.path_of(sha256(data)).read_bytes() == data
     assert done.kept + done.fetched == len(data)
     assert served.sent == done.fetched + 1  # and the one byte of the look
-    in_flight = bringing.WORKERS * bringing.settings_for(len(data)).part_size
+    in_flight = download.WORKERS * download.settings_for(len(data)).part_size
     assert done.kept >= arrived - in_flight - (1 << 20)  # what the system's buffers held
     assert leftovers() == []
 
@@ -295,7 +295,7 @@ def test_a_local_file_is_copied_and_verified(tmp_path: Path) -> None:
     for source in (absolute, relative):
         store.path_of(SHA).unlink(missing_ok=True)
         done = fetch([replace(model, sources=(source,))]).done
-        assert [one.fetched for one in done] == [len(DATA)]
+        assert [entry.fetched for entry in done] == [len(DATA)]
         assert store.path_of(SHA).read_bytes() == DATA
     (tmp_path / "a file.safetensors").write_bytes(DATA[::-1])
     store.path_of(SHA).unlink()
@@ -347,7 +347,7 @@ def test_a_full_disk_stops_everything_and_leaves_no_wrong_file(
     assert "cannot be written: the disk or the quota is full" in done.stderr
     assert tmp_path in store.path_of(SHA).parents
     assert not store.path_of(SHA).exists()
-    assert [one.fetched for one in fetch([locked(DATA, f"{faults.url}/m")]).done] == [len(DATA)]
+    assert [entry.fetched for entry in fetch([locked(DATA, f"{faults.url}/m")]).done] == [len(DATA)]
 
 
 def test_nothing_wrong_survives_being_killed_at_any_moment(faults: FaultServer) -> None:
@@ -360,6 +360,6 @@ def test_nothing_wrong_survives_being_killed_at_any_moment(faults: FaultServer) 
         path = store.path_of(SHA)
         assert not path.exists() or path.read_bytes() == DATA
     served.rate = 0
-    assert [one.sha256 for one in fetch([locked(DATA, f"{faults.url}/m")]).done] == [SHA]
+    assert [entry.sha256 for entry in fetch([locked(DATA, f"{faults.url}/m")]).done] == [SHA]
     assert store.path_of(SHA).read_bytes() == DATA
     assert leftovers() == []
