@@ -4,7 +4,8 @@ KilnError            1  something failed on the way
 ├── DocumentError    2  wrong usage, or a document with faults (all of them, each with its place)
 ├── NotPossibleError 3  this machine or network cannot do it
 └── DriftError       4  two things that must agree do not
-Interrupted          130  the person stopped it
+
+Ctrl-C and SIGTERM are no errors of the program: exit code 130 (`comfykiln.system.ending`).
 """
 
 from __future__ import annotations
@@ -56,9 +57,3 @@ class DriftError(KilnError):
     """Two things that must agree do not: a generated file, a lock, a pin."""
 
     exit_code: ClassVar[int] = 4
-
-
-class Interrupted(KilnError):  # noqa: N818  # it is no error of the program
-    """The person stopped the work; what was half done has been removed."""
-
-    exit_code: ClassVar[int] = 130

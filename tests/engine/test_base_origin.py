@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.registry import Image, image
 from tests.support.sites import Answer, Site, closed, silent, site
+from tests.support.ways import access
 
 from comfykiln.engine import engine
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.network.http import Patience, UnavailableError
-from comfykiln.network.indexes import IndexSettings
+from comfykiln.network.access import host_access
+from comfykiln.network.client import UnavailableError
+from comfykiln.network.http import Patience
 from comfykiln.origins import registry
 from comfykiln.origins.base import BaseImage, obtain_base
 from comfykiln.plan.origins import BaseSpec, OriginUse
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytestmark = pytest.mark.engine
-SETTINGS = IndexSettings()
 
 
 def docker(*arguments: str) -> str:
@@ -76,7 +77,7 @@ def test_a_registry_serves_once_and_is_not_needed_again(
 ) -> None:
     host, made, ref = hosted
     name = f"comfykiln-base:trixie-{made.digest.removeprefix('sha256:')[:12]}"
-    first = obtain_base(spec_of(ref), store=store, strict=True, settings=SETTINGS)
+    first = obtain_base(spec_of(ref), access(store, strict=True))
     assert first == (
         BaseImage(override=f"docker-image://{name}"),
         OriginUse(thing="base", identity=ref, origin="registry", detail=ref, fallback=False),
@@ -84,7 +85,7 @@ def test_a_registry_serves_once_and_is_not_needed_again(
     host.answers.clear()
     asked = len(host.asked)
 
-    assert obtain_base(spec_of(ref), store=store, strict=True, settings=SETTINGS) == first
+    assert obtain_base(spec_of(ref), access(store, strict=True)) == first
     assert len(built(ref, tmp_path, first[0].override)) == 2
     assert len(host.asked) == asked
 
@@ -102,7 +103,7 @@ def test_a_digest_that_the_registry_lacks_is_an_error_of_its_own(
     )
     for strict in (True, False):
         with pytest.raises(KilnError) as caught:
-            obtain_base(spec_of(wrong), store=store, strict=strict, settings=SETTINGS)
+            obtain_base(spec_of(wrong), access(store, strict=strict))
         assert not isinstance(caught.value, NotPossibleError)
         address = ref.partition("/")[0]
         assert caught.value.message.startswith(f"the registry {address} has no image {wrong}: ")
@@ -116,7 +117,7 @@ def test_a_registry_that_refuses_is_not_taken_for_one_without_the_digest(
     for path in list(host.answers):
         host.answers[path] = Answer(status=429, body=b'{"errors":[{"code":"TOOMANYREQUESTS"}]}')
     with pytest.raises(NotPossibleError) as caught:
-        obtain_base(spec_of(ref), store=store, strict=True, settings=SETTINGS)
+        obtain_base(spec_of(ref), access(store, strict=True))
     assert "--origins strict forbids the others" in caught.value.message
 
 
@@ -130,7 +131,7 @@ def test_a_dead_registry_costs_what_was_allowed(
             ref = f"{host.removeprefix('http://')}/kiln/base:slim@{digest}"
             start = time.monotonic()
             with pytest.raises(NotPossibleError) as caught:
-                obtain_base(spec_of(ref), store=store, strict=True, settings=SETTINGS)
+                obtain_base(spec_of(ref), access(store, strict=True))
             assert least <= time.monotonic() - start < most
             assert caught.value.exit_code == 3
             assert host.removeprefix("http://") in caught.value.message
@@ -158,7 +159,7 @@ def test_a_bootstrapped_base_stands_in_and_is_kept(
     bootstrap_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = f"{closed().removeprefix('http://')}/kiln/base:slim@sha256:{'2' * 64}"
-    image_, use = obtain_base(spec_of(ref), store=bootstrap_store, strict=False)
+    image_, use = obtain_base(spec_of(ref), host_access(bootstrap_store))
     name = image_.override.removeprefix("docker-image://")
     try:
         sha256 = use.identity.removeprefix("sha256:")
@@ -175,12 +176,12 @@ def test_a_bootstrapped_base_stands_in_and_is_kept(
             os, "environ", {**os.environ, "PATH": _path_without("mmdebstrap", tmp_path)}
         )
         start = time.monotonic()
-        assert obtain_base(spec_of(ref), store=bootstrap_store, strict=False) == (image_, use)
+        assert obtain_base(spec_of(ref), host_access(bootstrap_store)) == (image_, use)
         assert time.monotonic() - start < 20
         assert docker("image", "inspect", "--format={{.Id}}", name) == image_id
         assert built(ref, tmp_path, image_.override) == layers
         start = time.monotonic()
-        assert obtain_base(spec_of(ref), store=bootstrap_store, strict=False) == (image_, use)
+        assert obtain_base(spec_of(ref), host_access(bootstrap_store)) == (image_, use)
         assert time.monotonic() - start < 1
         _look_into(name, image_)
     finally:

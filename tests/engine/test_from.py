@@ -13,7 +13,7 @@ from tests.support.nodes import HOST, Nodes, good
 from tests.support.sites import Answer, site
 
 from comfykiln.cli import build
-from comfykiln.cli.from_document import Flags
+from comfykiln.cli.options import Build
 from comfykiln.documents import Kind, read, write
 from comfykiln.engine import engine
 from comfykiln.environment import Attachment, ComfyUISpec, Environment, Node, Package
@@ -67,23 +67,16 @@ def shown(*argv: str) -> str:
 
 
 def made(line: Line, nodes: Nodes, source: Path, *, export: bool = False, **flags: Any) -> None:
-    build.build(
-        line.root,
-        "cpu",
-        NAME,
-        Flags(source=str(source), **flags),
-        None,
-        "any",
-        str(nodes.mirrors),
-        None,
-        models="all",
-        archive=None,
-        push=None,
-        keep=True,
+    given = Build(
+        target="cpu",
+        image=NAME,
+        from_=str(source),
+        git_mirror=str(nodes.mirrors),
         export=export,
-        cache=True,
-        as_json=True,
+        json=True,
+        **flags,
     )
+    build.build(line.root, given)
 
 
 def found_nodes() -> dict[str, dict[str, Any]]:

@@ -279,8 +279,6 @@ def test_ctrl_c_leaves_no_tag_and_no_container(line: Line) -> None:
             child.send_signal(signal.SIGINT)
     child.communicate(timeout=120)
     assert child.returncode == 130, "".join(said)
-    assert (
-        said[-1] == "! stopped; nothing was tagged, and finished steps are kept for the next run\n"
-    )
+    assert said[-1] == "! stopped; nothing half-made is in place, and what was finished is kept\n"
     assert docker("images", "-q", REPOSITORY) == ""
     assert leftovers() == []

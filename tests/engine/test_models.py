@@ -19,6 +19,7 @@ from comfykiln.bake.line import BuildOptions, Built, build
 from comfykiln.cli import models as model_commands
 from comfykiln.cli import push as modelpush
 from comfykiln.cli import run
+from comfykiln.cli.options import ModelsPush
 from comfykiln.engine import engine
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.export.tarball import verify_tarball
@@ -307,7 +308,7 @@ def test_models_that_are_kept_nowhere_here(
 def test_models_alone_as_an_artifact(models: Line, tmp_path: Path) -> None:
     with dockerregistry.serve(tmp_path / "registry") as registry:
         ref = f"{registry.address}/team/models:v1"
-        modelpush.push(models.root, "kilntest", ref, "all", keep=True, as_json=False)
+        modelpush.push(models.root, ModelsPush(image="kilntest", ref=ref))
         manifest = oras("manifest", "fetch", "--plain-http", ref)
         assert manifest["artifactType"] == "application/vnd.comfykiln.models.v1"
         # A runtime mounts what it can unpack: the engine does, and so the files are read out.

@@ -13,7 +13,7 @@ from tests.support.noderegistry import Registry, archive, published, registry
 from tests.support.nodes import HOST, Nodes, git, good
 
 from comfykiln.bake.line import BuildOptions, Built, build
-from comfykiln.cli import build as commands
+from comfykiln.cli.build import lock
 from comfykiln.engine import engine
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
 from comfykiln.export.tarball import ExportNode, verify_tarball
@@ -55,7 +55,7 @@ def made(line: Line, nodes: Nodes, *, export: bool = False) -> Built:
 
 
 def locked(line: Line, nodes: Nodes) -> dict[str, Any]:
-    commands.lock(line.root, IMAGE, str(nodes.mirrors))
+    lock(line.root, IMAGE, str(nodes.mirrors))
     path = line.root / "services" / "comfy" / IMAGE / "locks" / "nodes.json"
     found: dict[str, Any] = json.loads(path.read_bytes()) if path.is_file() else {}
     return found

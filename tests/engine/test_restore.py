@@ -12,7 +12,7 @@ import pytest
 from tests.support.nodes import HOST, Nodes, good
 
 from comfykiln.bake.line import BuildOptions, Built, build
-from comfykiln.cli import build as commands
+from comfykiln.cli.build import lock
 from comfykiln.engine import engine
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
 from comfykiln.plan.project import Project
@@ -47,7 +47,7 @@ def made(line: Line, nodes: Nodes) -> Built:
 
 
 def locked(line: Line, nodes: Nodes) -> None:
-    commands.lock(line.root, IMAGE, str(nodes.mirrors))
+    lock(line.root, IMAGE, str(nodes.mirrors))
 
 
 def listed(ref: str, *paths: str) -> list[str]:

@@ -12,7 +12,7 @@ import pytest
 from tests.support.nodes import HOST, Nodes, git, good
 
 from comfykiln.bake.line import BuildOptions, Built, build
-from comfykiln.cli import build as commands
+from comfykiln.cli.build import lock
 from comfykiln.engine import engine
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.plan import render
@@ -142,11 +142,11 @@ def test_a_node_that_wants_an_older_numpy(line: Line, nodes: Nodes) -> None:
     nodes.repository("two", good("KilnTwo") | {"requirements.txt": "numpy>=2\n"})
     nodes.write(line)
     with pytest.raises(DocumentError) as error:
-        commands.lock(line.root, IMAGE, str(nodes.mirrors))
+        lock(line.root, IMAGE, str(nodes.mirrors))
     assert "the node one asks for `numpy<2`" in str(error.value)
     assert "the node two asks for `numpy>=2`" in str(error.value)
     nodes.write(line, overrides=[{"requirement": "numpy==2.5.5", "reason": "two works with it"}])
-    commands.lock(line.root, IMAGE, str(nodes.mirrors))
+    lock(line.root, IMAGE, str(nodes.mirrors))
     # The override alone does not say that the pack works without what it asks for.
     assert "one: numpy<2 is mismatch, found 2.5.5" in refused(line, nodes)
 
@@ -206,7 +206,7 @@ def test_two_restores_in_empty_folders_give_equal_receipts_and_trees(
     head = nodes.mirrors / HOST / "nodes" / "two.git" / "HEAD"
     head.write_text("ref: refs/heads/gone\n", "utf-8")
     nodes.write(line)
-    commands.lock(line.root, IMAGE, str(nodes.mirrors))
+    lock(line.root, IMAGE, str(nodes.mirrors))
     first = made(line, nodes)
     record = receipt.read(engine.client(), first.ref)
     assert record["found"]["torch"] == "2.13.0+cpu"

@@ -36,7 +36,9 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Site:
-    """A running server: change `answers` (path → answer) at will; `asked` has what came in."""
+    """A running server: change `answers` (path → answer) at will; `asked` has what came in.
+
+    A path without a query answers for every query that has no answer of its own."""
 
     url: str
     answers: dict[str, Answer]
@@ -66,7 +68,8 @@ def site(
 
         def do_GET(self) -> None:  # http.server names it so
             asked.append((self.path, self.headers))
-            _send(self, known.get(self.path, Answer(status=404)))
+            plain = known.get(urlsplit(self.path).path, Answer(status=404))
+            _send(self, known.get(self.path, plain))
 
         do_HEAD = do_GET  # noqa: N815  # http.server names it so
 

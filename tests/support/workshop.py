@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import re
 import time
 import uuid
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from tests.support.machines import CHECKOUT, SOURCES, Machine, docker
 
 from comfykiln.engine.engine import client
-from comfykiln.network.indexes import host_indexes
+from comfykiln.network.access import host_access
+from comfykiln.network.host import settings_of_host
 from comfykiln.origins import apt, bootstrap, rootfs_image
 from comfykiln.plan.origins import BaseSpec
 from comfykiln.system import files
@@ -79,7 +79,7 @@ class Workshop:
 
     def _connect(self, machine: Machine) -> None:
         """Give a machine this host's way to Debian's archive."""
-        settings = host_indexes(os.environ, Path.home())
+        settings = settings_of_host(None)
         conf = apt.network_conf(settings)
         if settings.ca_bundle:
             machine.write(CA, settings.ca_bundle.read_text("utf-8"))
@@ -160,10 +160,10 @@ def as_deb822(sources: str) -> str:
 
 def _root_files(suite: str) -> Path:
     """Return the archive of a suite's root file system, made once a week in the user's store."""
-    store, settings = Store.of_user(), host_indexes(os.environ, Path.home())
+    store = Store.of_user()
     for age in range(1, KEPT_WEEKS + 1):
         _forget(_spec(suite, age), store)
-    made = bootstrap.bootstrapped(_spec(suite), store, settings)
+    made = bootstrap.bootstrapped(_spec(suite), host_access(store))
     return store.path(made.sha256)
 
 

@@ -18,9 +18,9 @@ from comfykiln.system import files
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from comfykiln.gather.gather import Gathered
     from comfykiln.origins.torch import TorchChoice
     from comfykiln.plan.plan import BuildPlan
+    from comfykiln.verify.gathered import Gathered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

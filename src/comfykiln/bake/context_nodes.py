@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 from comfykiln.gather.archives import members_of
 from comfykiln.locking.deplines import told_lines
 from comfykiln.locking.lockfiles import locked, stand_ins_in
-from comfykiln.locking.nodelines import rules_of
 from comfykiln.parsing.values import https, normal_name
 from comfykiln.plan.plan import source_files
 from comfykiln.restore.plans import cloned_from
@@ -21,12 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.gather.archives import GatheredArchive
-    from comfykiln.gather.gather import Gathered
     from comfykiln.gather.git_nodes import GatheredNode
     from comfykiln.gather.sources import GatheredSource
     from comfykiln.git.repository import GitTree
     from comfykiln.plan.services import Service
     from comfykiln.plan.targets import Target
+    from comfykiln.verify.gathered import Gathered
 
 SNAPSHOT = "production-snapshot.json"
 
@@ -61,7 +60,7 @@ def write_nodes(service: Service, target: Target, gathered: Gathered, folder: Pa
         "local": [pack.name for pack in service.local_nodes],
         "accepted": sorted(_accepted(service) | stood_in.keys()),
         "family": sorted(line.partition("==")[0] for line in gathered.torch.requirements),
-        "told": _lines_beyond_comfy_cli(service, target, gathered),
+        "told": _lines_beyond_comfy_cli(service, gathered),
     }
     files.write_bytes(folder / "restore.json", files.canonical_json(plan))
 
@@ -72,17 +71,17 @@ def _accepted(service: Service) -> set[str]:
     return names | {normal_name(name) for name in names}
 
 
-def _lines_beyond_comfy_cli(
-    service: Service, target: Target, gathered: Gathered
-) -> dict[str, dict[str, str]]:
+def _lines_beyond_comfy_cli(service: Service, gathered: Gathered) -> dict[str, dict[str, str]]:
     """Return the nodes' lines that comfy-cli cannot judge, by the nodes' folders."""
-    lock = gathered.nodes.lock
-    rules = rules_of(service, target, target.torch.requirements, lock)
     have = locked(service.package_lock) if service.package_lock.is_file() else {}
     versions = {normal_name(name): version for name, version in have.items()}
-    named = {(source.url, source.ref, source.subdirectory): source.name for source in lock.sources}
+    named = {
+        (source.url, source.ref, source.subdirectory): source.name
+        for source in gathered.nodes.lock.sources
+    }
     return {
-        node.directory: told_lines(node, rules, versions, named) for node in gathered.nodes.packs
+        node.directory: told_lines(node, gathered.rules, versions, named)
+        for node in gathered.nodes.packs
     }
 
 

@@ -15,27 +15,27 @@ from comfykiln.bake.progress import BuildProgress
 from comfykiln.engine import disk, engine, unfinished
 from comfykiln.errors import KilnError
 from comfykiln.export.from_build import export_build
-from comfykiln.gather.gather import gather
-from comfykiln.locking import check_locks
-from comfykiln.locking.relock import inputs_of
+from comfykiln.locking.relock import access_of
 from comfykiln.models.selection import obtain
-from comfykiln.network.host import settings_of_host, step_secrets
+from comfykiln.network.host import step_secrets
 from comfykiln.oci import references, registry
 from comfykiln.oci.images import MODELS_LABEL
 from comfykiln.plan import render
 from comfykiln.plan.project import RESTORE, Project
 from comfykiln.system import console, files, process
 from comfykiln.verify import nodes, question, receipt
+from comfykiln.verify.gathered import gather_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import docker
 
-    from comfykiln.gather.gather import Gathered
+    from comfykiln.gather.gather import Parts
     from comfykiln.network.indexes import IndexSettings
     from comfykiln.oci.registry import Repository
     from comfykiln.plan.plan import BuildPlan
+    from comfykiln.verify.gathered import Gathered
 
 SEAL_DOCKERFILE = """\
 FROM software
@@ -72,16 +72,23 @@ class Built:
     pushed: str | None = None
 
 
-def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
-    """Do the whole line for one plan; a failure on the way keeps no tag and no container."""
+def build(
+    project: Project, plan: BuildPlan, options: BuildOptions, parts: Parts | None = None
+) -> Built:
+    """Do the whole line for one plan; a failure on the way keeps no tag and no container.
+
+    `parts` are what was gathered of the image's already, to lock it.
+    """
     tag = options.tag or plan.tag
     the_engine = engine.connect()
     client = engine.client()
-    settings = settings_of_host(options.ca_bundle)
+    access = access_of(project, options.git_mirror, options.ca_bundle, strict=options.strict)
+    settings = access.settings
     ref = plan.ref(tag)
     target = _registry(options.push, f"{plan.target.name}-{tag}", settings)
-    gathered = _gather(project, plan, options, settings)
-    models = obtain(plan.service, options.models, project.store, keep=options.keep)
+    with console.timed("gather"):
+        gathered = gather_all(project, plan, access, parts)
+    models = obtain(plan.service, options.models, access, keep=options.keep)
     _require_space(the_engine, client, project, plan, gathered)
     with (
         _unfinished(client, plan) as software,
@@ -114,24 +121,6 @@ def build(project: Project, plan: BuildPlan, options: BuildOptions) -> Built:
                 models=models,
             )
     return Built(ref=ref, digest=str(image.id), export=export, pushed=pushed)
-
-
-def _gather(
-    project: Project, plan: BuildPlan, options: BuildOptions, settings: IndexSettings
-) -> Gathered:
-    """Fetch what the software is made of, and see that the locks were made for it."""
-    with console.timed("gather"):
-        gathered = gather(
-            plan,
-            project.origins,
-            store=project.store,
-            settings=settings,
-            strict=options.strict,
-            mirror=options.git_mirror,
-        )
-    inputs = inputs_of(project, plan.service, gathered.comfyui, gathered.nodes)
-    check_locks(plan.service, inputs, project.package_index_build())
-    return gathered
 
 
 def _require_space(
@@ -310,7 +299,7 @@ def _verify_and_seal(
     ref: str,
 ) -> dict[str, Any]:
     with console.timed("verify: no network, read-only root"):
-        expected = receipt.expectation(plan, gathered)
+        expected = gathered.expectation
         answers = question.question(client, software, expected.libraries)
         faults = question.judge(answers, expected)
         if faults:

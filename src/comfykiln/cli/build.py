@@ -1,9 +1,9 @@
-"""What the tasks of building do: one function a task, with plain parameters."""
+"""What the tasks of building do: one function a task."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,27 +14,24 @@ from comfykiln.system import console, process
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from comfykiln.bake.line import BuildOptions
-    from comfykiln.cli.from_document import Flags
+    from comfykiln.bake.line import BuildOptions, Built
+    from comfykiln.cli import options
+    from comfykiln.gather.gather import Parts
     from comfykiln.intake.records import Intake
     from comfykiln.models.records import LockedModel
+    from comfykiln.network.access import Access
     from comfykiln.plan.services import Service
 
-ORIGIN_CHOICES = ("any", "strict")
 
-
-def show_plan(
-    root: Path, target: str | None, image: str | None, source: Flags | None, *, as_json: bool
-) -> None:
+def show_plan(root: Path, given: options.Plan) -> None:
     """Print the plan of one image, of the repository or from a document."""
     project = Project(root=root)
-    project.targets.get(target)
-    taken = _taken(project, source, image)
-    plan = project.plan(target, taken.name if taken else image).as_json()
-    if as_json:
+    intake = _intake(project, given)
+    plan = project.plan(given.target, intake.name if intake else given.image).as_json()
+    if given.json:
         from comfykiln.cli import from_document  # noqa: PLC0415  # documents, where they are used
 
-        console.out_json(plan | ({"from": from_document.as_data(taken)} if taken else {}))
+        console.out_json(plan | ({"from": from_document.as_data(intake)} if intake else {}))
         return
     console.out(f"{plan['ref']}")
     console.out(f"  base     {plan['base']} (Python {plan['python']})")
@@ -45,182 +42,192 @@ def show_plan(
     console.out("  rows, lowest first, with the digest of what each is made from:")
     for row in plan["rows"]:
         console.out(f"    {row['name']:<9} {row['inputs']}")
-    if taken:
+    if intake:
         from comfykiln.cli import from_document  # noqa: PLC0415  # as above
 
-        from_document.show(taken, locked=project.service(taken.name).package_lock.is_file())
+        from_document.show(intake, locked=project.service(intake.name).package_lock.is_file())
 
 
 def render_files(root: Path, *, check: bool) -> None:
     """Write every generated file and every copy, or check the committed ones."""
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
-    wanted = render.rendered(Project(root=root))
+    generated = render.rendered(Project(root=root))
     if check:
-        render.check(wanted, root)
+        render.check(generated, root)
         vendored.check(root)
-        console.out(f"{len(wanted) + len(vendored.copies(root))} generated file(s) are as rendered")
+        console.out(
+            f"{len(generated) + len(vendored.copies(root))} generated file(s) are as rendered"
+        )
         return
-    for path in [*render.write(wanted), *vendored.write(root)]:
+    for path in [*render.write(generated), *vendored.write(root)]:
         console.out(f"written: {path.relative_to(root)}")
 
 
 def lock(
-    root: Path, image: str | None, git_mirror: str | None, upgrade: tuple[str, ...] = ()
+    root: Path,
+    image: str | None,
+    git_mirror: str | None,
+    upgrade: str = "",
+    *,
+    ca_bundle: str | None = None,
 ) -> None:
-    """Solve the image's packages and write both locks; only `upgrade` leaves its version."""
-    from comfykiln.locking.relock import access_of, relock  # noqa: PLC0415  # as everywhere here
+    """Solve the image's packages and write both locks.
+
+    Only the packages named in `upgrade`, with commas between, leave their version; `all` is every.
+    """
+    from comfykiln.locking.relock import relock  # noqa: PLC0415  # as everywhere here
 
     project = Project(root=root)
     service = project.service(image)
-    mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    for path in relock(project, service, access_of(project, mirror), upgrade):
+    names = tuple(upgrade.replace(",", " ").split())
+    for path in relock(project, service, _access(project, git_mirror, ca_bundle), names):
         console.out(f"written: {path.relative_to(root)}")
 
 
-def check_lock(root: Path, image: str | None, git_mirror: str | None) -> None:
+def check_lock(
+    root: Path, image: str | None, git_mirror: str | None, *, ca_bundle: str | None = None
+) -> None:
     """Hold the image's lock against its inputs of today."""
     from comfykiln import locking  # noqa: PLC0415
-    from comfykiln.locking.relock import access_of, lock_inputs  # noqa: PLC0415
+    from comfykiln.locking.relock import lock_inputs  # noqa: PLC0415
 
     project = Project(root=root)
     service = project.service(image)
-    mirror = _existing(git_mirror, "--git-mirror", folder=True)
-    inputs = lock_inputs(project, service, access_of(project, mirror))
+    inputs = lock_inputs(project, service, _access(project, git_mirror, ca_bundle))
     locking.check_locks(service, inputs, project.package_index_build())
     console.out(f"{service.package_lock.relative_to(root)} fits its inputs")
 
 
-def build(
-    root: Path,
-    target: str | None,
-    image: str | None,
-    source: Flags | None,
-    tag: str | None,
-    origins: str,
-    git_mirror: str | None,
-    ca_bundle: str | None,
-    *,
-    models: str,
-    archive: str | None,
-    push: str | None,
-    export: bool,
-    cache: bool,
-    keep: bool,
-    as_json: bool,
-) -> None:
+def _access(project: Project, git_mirror: str | None, ca_bundle: str | None) -> Access:
+    from comfykiln.locking.relock import access_of  # noqa: PLC0415  # as everywhere here
+
+    mirror = existing(git_mirror, "--git-mirror", folder=True)
+    return access_of(project, mirror, existing(ca_bundle, "--ca-bundle", folder=False))
+
+
+def build(root: Path, given: options.Build) -> None:
     """Build one image and print its name, digest and export tarball."""
-    from comfykiln.bake.line import BuildOptions  # noqa: PLC0415
     from comfykiln.bake.line import build as build_image  # noqa: PLC0415
-    from comfykiln.models import selection  # noqa: PLC0415
 
     project = Project(root=root)
-    project.targets.get(target)
-    options = BuildOptions(
-        tag=checked_tag(tag),
-        strict=_choice("--origins", origins, ORIGIN_CHOICES) == "strict",
-        git_mirror=_existing(git_mirror, "--git-mirror", folder=True),
-        ca_bundle=_existing(ca_bundle, "--ca-bundle", folder=False),
-        export=export,
-        cache=cache,
-        models=_choice("--models", models, selection.CHOICES),
-        keep=_require_some_place(archive, push, keep=keep),
-        archive=_new_file(archive, "--archive"),
-        push=push,
-    )
-    taken = _taken(project, source, image, options.ca_bundle)
-    plan = project.plan(target, taken.name if taken else image)
+    project.targets.get(given.target)
+    chosen = _build_options(given)
+    intake = _intake(project, given, chosen.ca_bundle)
+    plan = project.plan(given.target, intake.name if intake else given.image)
     _ensure_engine()
-    if taken:
-        exact = source is not None and source.packages == "exact"
-        _lock_document(project, taken, options, exact=exact)
-        plan = project.plan(target, taken.name)
-    built = build_image(project, plan, options)
-    result = {
-        "ref": built.ref,
-        "digest": built.digest,
-        "export": str(built.export.relative_to(root)) if built.export else None,
-        "archive": str(options.archive) if options.archive else None,
-        "pushed": built.pushed,
-    }
-    if as_json:
+    parts = None
+    if intake:
+        parts = _lock_document(project, intake, chosen, exact=given.packages == "exact")
+        plan = project.plan(given.target, intake.name)
+    built = build_image(project, plan, chosen, parts)
+    result = _result(root, built, chosen)
+    if given.json:
         console.out_json(result)
         return
     console.out(f"{built.ref}  {built.digest}")
-    if built.export:
-        console.out(str(result["export"]))
-    for name in ("archive", "pushed"):
+    for name in ("export", "archive", "pushed"):
         if result[name]:
             console.out(str(result[name]))
     console.out(f"run it: ./kiln run --target {plan.target.name} --image {plan.service.name}")
 
 
-def flags(source: str | None, **given: str | None) -> Flags | None:
-    """Return the options of `--from`. Raises `DocumentError` for one of them without it."""
-    from comfykiln.cli.from_document import Flags  # noqa: PLC0415  # documents, where they are used
+def _build_options(given: options.Build) -> BuildOptions:
+    """Return what was chosen about the build, checked as far as no engine is needed."""
+    from comfykiln.bake.line import BuildOptions  # noqa: PLC0415
 
-    if source is not None:
-        return Flags(source=source, **given)  # type: ignore[arg-type]  # the tasks name them one by one
-    usual = asdict(Flags(source=""))
-    alone = [name for name, value in given.items() if value != usual[name]]
-    if alone:
-        shown = ", ".join(f"--{name.replace('_', '-')}" for name in alone)
-        raise DocumentError(f"{shown}: without --from", remedy="name the document with --from")
-    return None
+    return BuildOptions(
+        tag=checked_tag(given.tag),
+        strict=given.origins == "strict",
+        git_mirror=existing(given.git_mirror, "--git-mirror", folder=True),
+        ca_bundle=existing(given.ca_bundle, "--ca-bundle", folder=False),
+        export=given.export,
+        cache=given.cache,
+        models=given.models,
+        keep=_require_some_place(given.archive, given.push, keep=given.store),
+        archive=_new_file(given.archive, "--archive"),
+        push=given.push,
+    )
 
 
-def _taken(
-    project: Project, source: Flags | None, image: str | None, ca_bundle: Path | None = None
+def _result(root: Path, built: Built, chosen: BuildOptions) -> dict[str, str | None]:
+    return {
+        "ref": built.ref,
+        "digest": built.digest,
+        "export": str(built.export.relative_to(root)) if built.export else None,
+        "archive": str(chosen.archive) if chosen.archive else None,
+        "pushed": built.pushed,
+    }
+
+
+def _intake(
+    project: Project, given: options.FromDocument, ca_bundle: Path | None = None
 ) -> Intake | None:
-    """Read the document that was named, if one was, and say what is to be said of it."""
-    if source is None:
+    """Read the document that was named, if one was, and say what is to be said of it.
+
+    Raises `DocumentError` for a target that is none, and for options that need a document.
+    """
+    project.targets.get(given.target)
+    if given.from_ is None:
+        _refuse_alone(given)
         return None
     from comfykiln.cli import from_document  # noqa: PLC0415  # documents, where they are used
 
-    taken = from_document.prepare(project, source, image, ca_bundle)
-    from_document.tell(taken)
-    return taken
+    intake = from_document.prepare(project, given, ca_bundle)
+    from_document.tell(intake)
+    return intake
 
 
-def _lock_document(project: Project, taken: Intake, options: BuildOptions, *, exact: bool) -> None:
-    """Lock packages and models of an image from a document; `exact` refuses every difference."""
+def _refuse_alone(given: options.FromDocument) -> None:
+    """Raise `DocumentError` where options of `--from` are given without it."""
+    from comfykiln.cli.options import FromDocument, TargetImage  # noqa: PLC0415  # as everywhere here
+
+    others = {entry.name for entry in fields(TargetImage)}
+    own = [entry for entry in fields(FromDocument) if entry.name not in others]
+    alone = [entry.name for entry in own if getattr(given, entry.name) != entry.default]
+    if alone:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in alone)
+        raise DocumentError(f"{flags}: without --from", remedy="name the document with --from")
+
+
+def _lock_document(project: Project, intake: Intake, chosen: BuildOptions, *, exact: bool) -> Parts:
+    """Lock packages and models of an image from a document; `exact` refuses every difference.
+
+    Returns what was gathered for it, so that nothing is gathered twice.
+    """
     from comfykiln.cli import from_document  # noqa: PLC0415  # documents, on demand
     from comfykiln.intake import differences  # noqa: PLC0415  # documents, on demand
     from comfykiln.locking.relock import access_of  # noqa: PLC0415  # as above
+    from comfykiln.network.host import environment_of  # noqa: PLC0415  # as above
 
-    for digest, data in taken.code.items():
-        project.store.put([data], digest, source=taken.parsed.source)
-    access = access_of(project, options.git_mirror, options.ca_bundle, strict=options.strict)
-    found = from_document.lock(project, taken, access)
+    for digest, data in intake.code.items():
+        project.store.put([data], digest, source=intake.parsed.source)
+    access = access_of(project, chosen.git_mirror, chosen.ca_bundle, strict=chosen.strict)
+    found, parts = from_document.lock(project, intake, access)
     from_document.tell_differences(found)
     if exact:
-        differences.refuse(taken.name, found)
-    if taken.models:
-        from_document.lock_models(project, taken, options.models)
+        differences.refuse(intake.name, found)
+    if intake.models:
+        environ = environment_of(access.settings)
+        from_document.lock_models(project, intake, chosen.models, environ)
+    return parts
 
 
-def run(
-    root: Path,
-    target: str | None,
-    image: str | None,
-    tag: str | None,
-    port: int,
-    models: str | None,
-) -> None:
+def run(root: Path, given: options.Run) -> None:
     """Replace this process by `docker run` with the target's devices and the run-time contract."""
     from comfykiln.cli import run  # noqa: PLC0415
 
-    plan = Project(root=root).plan(target, image)
-    chosen = checked_tag(tag)
-    ref = plan.ref(chosen) if chosen else plan.latest
-    folder = _existing(models, "--models", folder=True)
+    plan = Project(root=root).plan(given.target, given.image)
+    tag = checked_tag(given.tag)
+    ref = plan.ref(tag) if tag else plan.latest
+    folder = existing(given.models, "--models", folder=True)
     locked = () if folder else _locked_models(plan.service)
     _ensure_engine()
-    run.require_runnable(plan.target, ref, port)
+    run.require_runnable(plan.target, ref, given.port)
     inside = run.models_inside(ref) if locked else {}
     mounts = model_mounts(locked, inside, plan.service.name)
-    argv = run.command(plan.target, ref, port=port, models=folder, mounts=mounts)
-    console.step(process.shown(argv))
+    argv = run.command(plan.target, ref, port=given.port, models=folder, mounts=mounts)
+    console.step(process.command_line(argv))
     os.execvp(argv[0], argv)  # noqa: S606  # an argument list, no shell
 
 
@@ -289,12 +296,6 @@ def _ensure_engine() -> None:
     engine.ensure()
 
 
-def _choice(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise DocumentError(f"{option} is {value!r}", remedy=f"use one of: {', '.join(allowed)}")
-    return value
-
-
 def _require_some_place(archive: str | None, push: str | None, *, keep: bool) -> bool:
     """Return `keep`; models that are kept nowhere must go somewhere."""
     if not keep and archive is None and push is None:
@@ -314,7 +315,8 @@ def _new_file(value: str | None, option: str) -> Path | None:
     return path
 
 
-def _existing(value: str | None, option: str, *, folder: bool) -> Path | None:
+def existing(value: str | None, option: str, *, folder: bool) -> Path | None:
+    """Return the file or folder that an option names. Raises `DocumentError` where none is."""
     if value is None:
         return None
     path = Path(value).resolve()

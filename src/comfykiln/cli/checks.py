@@ -7,9 +7,10 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
-from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.cli import options
+from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.git.command import git
 from comfykiln.system import console
 from comfykiln.system.process import ProgramError, capture, stream
@@ -17,7 +18,7 @@ from comfykiln.system.process import ProgramError, capture, stream
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-TIERS = ("unit", "engine", "real")  # in order of cost
+TIERS: tuple[options.Tier, ...] = get_args(options.Tier)  # in order of cost
 NEED_ENGINE = ("engine", "real")
 ROOT = Path(__file__).resolve().parents[3]  # checks and tests exist in a checkout only
 NO_TESTS = 5  # pytest's exit status
@@ -107,9 +108,9 @@ def _schema_checks(files: Sequence[str]) -> Iterator[Check]:
         "schema of workflows": (_workflows(files), ["--builtin-schema", "vendor.github-workflows"]),
         "our schemas": (schemas, ["--check-metaschema"]),
     }
-    for name, (paths, options) in groups.items():
+    for name, (paths, words) in groups.items():
         if paths:
-            yield Check(name=name, argv=(_tool("check-jsonschema"), *options, *paths))
+            yield Check(name=name, argv=(_tool("check-jsonschema"), *words, *paths))
 
 
 def _imports_check() -> Check:
@@ -131,16 +132,12 @@ def _tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def run_tests(tier: str | None = None, *, root: Path = ROOT) -> None:
+def run_tests(tier: options.Tier | None = None, *, root: Path = ROOT) -> None:
     """Run the checks and all tiers of tests, or the one `tier` alone; the first failure ends it.
 
     Tiers that need an engine are left out, with the reason said, where none is available; in CI
     (CI=true) or when asked for by name, that is a `NotPossibleError`.
     """
-    if tier is not None and tier not in TIERS:
-        raise DocumentError(
-            f"there is no tier {tier!r} of tests", remedy=f"choose one of {', '.join(TIERS)}"
-        )
     if tier is None:
         run_lint(root)
     for chosen in TIERS if tier is None else (tier,):

@@ -16,14 +16,13 @@ from comfykiln.system import console
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from comfykiln.cli import options
     from comfykiln.documents.kinds import Parsed, Written
     from comfykiln.documents.pin import Change, Pinned
     from comfykiln.parsing.faults import Note
 
-WRITABLE = (Kind.SNAPSHOT, Kind.MANIFEST, Kind.EXPORT, Kind.COMFYLOCK, Kind.COMFYPACK)
 SHOWN = 5
 """How many places a rule of advice is told for in text."""
-DIFF_FORMATS = ("text", "markdown", "json")
 
 
 def snapshot_check(file: str, *, as_json: bool = False) -> None:
@@ -100,46 +99,27 @@ def _summary(parsed: Parsed) -> str:
     return f"{parsed.source}: valid {parsed.kind}{form}: {listed}{comfyui}"
 
 
-def snapshot_convert(
-    file: str,
-    to: str,
-    out: str | None = None,
-    *,
-    packages: str = "all",
-    python: str | None = None,
-    torch: str | None = None,
-    comfyui: str | None = None,
-    as_json: bool = False,
-) -> None:
+def snapshot_convert(given: options.SnapshotConvert) -> None:
     """Write the document as another kind: to the file `out`, else to standard output.
 
-    `packages="none"` leaves them out. `python`, `torch` and `comfyui` are versions that the new
-    kind demands and the document does not tell (a manifest from a snapshot).
-    Everything that is lost is said.
+    `python`, `torch` and `comfyui` are versions that the new kind demands and the document does
+    not tell (a manifest from a snapshot). Everything that is lost is said.
     """
     from comfykiln.documents.convert import completed, convert  # noqa: PLC0415  # one task of several
 
-    kind = _one_of(to, WRITABLE, "--to")
-    if packages not in ("all", "none"):
-        raise DocumentError(f"--packages {packages}: unknown", remedy="write all or none")
-    known = completed(read(file).environment, python=python, torch=torch, comfyui=comfyui)
-    converted = convert(known, Kind(kind), packages="none" if packages == "none" else "all")
-    written = _in_form(converted.written, out)
-    target = _put(written, file, out)
-    if as_json and target:
+    known = completed(
+        read(given.file).environment, python=given.python, torch=given.torch, comfyui=given.comfyui
+    )
+    converted = convert(known, Kind(given.to), packages=given.packages)
+    target = _put(_in_form(converted.written, given.out), given.file, given.out)
+    if given.json and target:
         losses = [asdict(note) for note in converted.losses]
-        console.out_json({"source": file, "kind": kind, "file": str(target), "losses": losses})
+        result = {"source": given.file, "kind": given.to, "file": str(target), "losses": losses}
+        console.out_json(result)
         return
-    _tell_losses(converted.losses, kind)
+    _tell_losses(converted.losses, given.to)
     if target:
         console.note(f"{target} is written")
-
-
-def _one_of(value: str, options: Iterable[str], flag: str) -> str:
-    listed = [str(option) for option in options]
-    if value not in listed:
-        raise DocumentError(f"{flag} {value}: unknown", remedy=f"write one of {', '.join(listed)}")
-    return value
 
 
 def _in_form(written: Written, out: str | None) -> Written:
@@ -202,9 +182,9 @@ def _tell_losses(losses: Iterable[Note], kind: str) -> None:
 def snapshot_pin(
     file: str,
     git_mirror: str | None = None,
-    *,
     ref: str | None = None,
     out: str | None = None,
+    *,
     write: bool = True,
     as_json: bool = False,
 ) -> None:
@@ -304,7 +284,12 @@ def _unified(pinned: Pinned, file: str) -> str:
     return masked("\n".join(lines))
 
 
-def snapshot_diff(a: str, b: str, format: str = "text", git_mirror: str | None = None) -> None:  # noqa: A002  # the flag's name
+def snapshot_diff(
+    a: str,
+    b: str,
+    format: options.DiffFormat = "text",  # noqa: A002  # the flag's name
+    git_mirror: str | None = None,
+) -> None:
     """Say what differs between two documents of any kind, as text, Markdown or JSON.
 
     Days of commits are told where the mirrors in `git_mirror` hold them.
@@ -313,7 +298,6 @@ def snapshot_diff(a: str, b: str, format: str = "text", git_mirror: str | None =
     from comfykiln.documents.diff import diff  # noqa: PLC0415  # the same
     from comfykiln.git.refs import commit_date  # noqa: PLC0415  # the same
 
-    _one_of(format, DIFF_FORMATS, "--format")
     mirrors = _folder(git_mirror)
     found = diff(
         read(a).environment,

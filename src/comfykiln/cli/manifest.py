@@ -8,15 +8,13 @@ import sys
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 from comfykiln.cli.documents import advice_lines, advice_page
 from comfykiln.documents.advice import advise
-from comfykiln.documents.capture.write import Packages
 from comfykiln.documents.manifest import format as manifest
 from comfykiln.documents.manifest import steps
-from comfykiln.documents.manifest.rules import MAX_BYTES, PLATFORMS
-from comfykiln.errors import DocumentError
+from comfykiln.documents.manifest.rules import MAX_BYTES
 from comfykiln.parsing.faults import FaultyDocumentError
 from comfykiln.parsing.reading import load
 from comfykiln.parsing.values import is_windows_path
@@ -25,6 +23,7 @@ from comfykiln.system import console, files
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from comfykiln.cli import options
     from comfykiln.documents.kinds import Parsed
     from comfykiln.environment import Environment
     from comfykiln.parsing.faults import Note
@@ -107,9 +106,9 @@ def manifest_minimize(file: str, *, out: str = "") -> None:
 
 def manifest_capture(
     source: str,
-    *,
     out: str = "comfyui_migration.json",
-    packages: str = "direct",
+    *,
+    packages: options.Captured = "direct",
     folder: str = "",
     as_json: bool = False,
 ) -> None:
@@ -120,9 +119,8 @@ def manifest_capture(
     """
     from comfykiln.documents.capture import capture, write  # noqa: PLC0415  # capturing only
 
-    kept = _packages(packages)
     captured = capture.capture(source, folder=folder)
-    made = write.manifest_of(captured, kept)
+    made = write.manifest_of(captured, packages)
     path = Path(out)
     lock = path.with_suffix(".lock.txt")
     files.write_text(lock, made.lock)
@@ -162,20 +160,6 @@ def _tell(notes: Iterable[Note]) -> None:
         console.warn(str(note))
 
 
-def _packages(text: str) -> Packages:
-    options: tuple[Packages, ...] = get_args(Packages)
-    for option in options:
-        if option == text:
-            return option
-    raise DocumentError(f"--packages {text}: unknown", remedy=f"use one of: {', '.join(options)}")
-
-
 def _platform(text: str) -> str:
     """Return the platform asked for, else this machine's."""
-    if not text:
-        return f"{sys.platform}-{machine.machine().lower()}"
-    if text not in PLATFORMS:
-        raise DocumentError(
-            f"--platform {text}: unknown", remedy=f"use one of: {', '.join(PLATFORMS)}"
-        )
-    return text
+    return text or f"{sys.platform}-{machine.machine().lower()}"

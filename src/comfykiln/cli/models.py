@@ -14,13 +14,14 @@ from comfykiln.system import console
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from comfykiln.cli import options
     from comfykiln.models.fetch import FetchResult
     from comfykiln.models.records import ImageFolder, LockedModel, ModelList
 
-CHOICES = ("all", "required")
 
-
-def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
+def lock(
+    root: Path, image: str | None, upgrade: str, *, check: bool, ca_bundle: str | None = None
+) -> None:
     """Write models.lock of one image or of all, or hold them against models.yaml (exit 4)."""
     from comfykiln.models.document import load_models  # noqa: PLC0415  # as everywhere here
     from comfykiln.models.lockfile import checked_lock, write_lock  # noqa: PLC0415
@@ -37,7 +38,8 @@ def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
             console.out(f"{_relative(root, models)} fits")
         else:
             with console.timed(f"lock the models of {service.name}"), shown() as bars:
-                locked = lock_models(models, upgrade=names, shown=bars)
+                environ = _environment(ca_bundle)
+                locked = lock_models(models, upgrade=names, shown=bars, environ=environ)
             for entry in locked.left_out:
                 console.warn(
                     f"{entry.name} ({entry.criticality}) is not in the lock: it is not available"
@@ -49,24 +51,30 @@ def lock(root: Path, image: str | None, upgrade: str, *, check: bool) -> None:
 
 
 def fetch(
-    root: Path, image: str | None, to: str | None, only: str, models: str, *, as_json: bool
+    root: Path,
+    image: str | None,
+    to: str | None,
+    only: str,
+    models: options.FetchedModels,
+    *,
+    as_json: bool,
+    ca_bundle: str | None = None,
 ) -> None:
     """Bring the locked models into the store, and with `to` into a folder laid out as models/."""
-    from comfykiln.models.fetch import fetch as bring  # noqa: PLC0415
+    from comfykiln.models import fetch as fetching  # noqa: PLC0415
     from comfykiln.models.progress import shown  # noqa: PLC0415
 
-    if models not in CHOICES:
-        raise DocumentError(f"--models is {models!r}", remedy=f"use {' or '.join(CHOICES)}")
-    wanted = _wanted(root, image, only, models)
+    chosen = _chosen(root, image, only, models)
     if to is not None:
-        _require_folder(to, wanted)
+        _require_folder(to, chosen)
+    environ = _environment(ca_bundle)
     with shown() as bars:
-        result = bring(wanted, shown=bars)
-    placed = _placed(wanted, result, Path(to)) if to else {}
+        result = fetching.fetch(chosen, shown=bars, environ=environ)
+    placed = _placed(chosen, result, Path(to)) if to else {}
     if as_json:
-        console.out_json(_as_data(wanted, result, placed))
+        console.out_json(_as_data(chosen, result, placed))
     else:
-        _tell(wanted, result)
+        _tell(chosen, result)
         if to:
             console.out(f"{len(placed)} model(s) below {to}")
     _refuse_missing(result, everything=models == "all" or bool(only))
@@ -102,16 +110,24 @@ def add_from(root: Path, image: str | None, document: str, *, as_json: bool) -> 
     from comfykiln.models.taking import take  # noqa: PLC0415
 
     (service,) = _services(root, image or DEFAULT_IMAGE)
-    taken = take(service, document)
-    for note in taken.notes:
+    added = take(service, document)
+    for note in added.notes:
         console.warn(note)
     if as_json:
-        console.out_json(asdict(taken))
+        console.out_json(asdict(added))
         return
     console.out(
-        f"{service.name}: {len(taken.new)} new model(s), {len(taken.changed)} with more sources; "
+        f"{service.name}: {len(added.new)} new model(s), {len(added.changed)} with more sources; "
         "lock them: ./kiln models.lock"
     )
+
+
+def _environment(ca_bundle: str | None) -> dict[str, str]:
+    """Return the environment of this process with the CA and the proxies that count."""
+    from comfykiln.cli.build import existing  # noqa: PLC0415
+    from comfykiln.network.host import environment_of, settings_of_host  # noqa: PLC0415
+
+    return environment_of(settings_of_host(existing(ca_bundle, "--ca-bundle", folder=False)))
 
 
 def _services(root: Path, image: str | None) -> list[ImageFolder]:
@@ -130,14 +146,14 @@ def _services(root: Path, image: str | None) -> list[ImageFolder]:
     ]
 
 
-def _require_folder(to: str, wanted: Sequence[LockedModel]) -> None:
+def _require_folder(to: str, chosen: Sequence[LockedModel]) -> None:
     """Raise `DocumentError` unless `to` names a folder that can hold each model at its place."""
     if not to.strip():
         raise DocumentError("--to is empty", remedy="name a folder, or leave --to out")
     places: dict[str, LockedModel] = {}
     clashes = [
         f"{model.destination}: {model.name} and {places[model.destination].name}"
-        for model in wanted
+        for model in chosen
         if places.setdefault(model.destination, model) is not model
     ]
     if clashes:
@@ -148,7 +164,7 @@ def _require_folder(to: str, wanted: Sequence[LockedModel]) -> None:
         )
 
 
-def _wanted(root: Path, image: str | None, only: str, models: str) -> list[LockedModel]:
+def _chosen(root: Path, image: str | None, only: str, models: str) -> list[LockedModel]:
     from comfykiln.models.lockfile import load_lock  # noqa: PLC0415
 
     locked = [(service.name, m) for service in _services(root, image) for m in load_lock(service)]
@@ -157,13 +173,13 @@ def _wanted(root: Path, image: str | None, only: str, models: str) -> list[Locke
     if unknown := ", ".join(sorted(names - known)):
         there = ", ".join(sorted(known)) or "none"
         raise DocumentError(f"--only: no model {unknown}", remedy=f"locked are: {there}")
-    wanted = [
+    chosen = [
         (name, model)
         for name, model in locked
         if model.name in names
         or (not names and (models == "all" or model.criticality == "required"))
     ]
-    return _named_apart(wanted)
+    return _named_apart(chosen)
 
 
 def _named_apart(chosen: Sequence[tuple[str, LockedModel]]) -> list[LockedModel]:
@@ -178,15 +194,15 @@ def _named_apart(chosen: Sequence[tuple[str, LockedModel]]) -> list[LockedModel]
     ]
 
 
-def _placed(wanted: Sequence[LockedModel], result: FetchResult, folder: Path) -> dict[str, str]:
+def _placed(chosen: Sequence[LockedModel], result: FetchResult, folder: Path) -> dict[str, str]:
     """Copy what was fetched to its destination below `folder`, where it is not there already."""
     from comfykiln.models.placing import place  # noqa: PLC0415
 
     done = {entry.name for entry in result.done}
-    return {model.name: str(place(model, folder)) for model in wanted if model.name in done}
+    return {model.name: str(place(model, folder)) for model in chosen if model.name in done}
 
 
-def _tell(wanted: Sequence[LockedModel], result: FetchResult) -> None:
+def _tell(chosen: Sequence[LockedModel], result: FetchResult) -> None:
     from comfykiln.models.progress import amount  # noqa: PLC0415
 
     for entry in result.done:
@@ -194,7 +210,7 @@ def _tell(wanted: Sequence[LockedModel], result: FetchResult) -> None:
         kept = f", {amount(entry.kept)} kept from before" if entry.kept else ""
         console.out(f"{entry.name}: {amount(entry.size)}, {how}{kept}")
     fetched = sum(entry.fetched for entry in result.done)
-    console.out(f"{len(result.done)} of {len(wanted)} models; {amount(fetched)} fetched")
+    console.out(f"{len(result.done)} of {len(chosen)} models; {amount(fetched)} fetched")
 
 
 def _refuse_missing(result: FetchResult, *, everything: bool) -> None:
@@ -211,9 +227,9 @@ def _refuse_missing(result: FetchResult, *, everything: bool) -> None:
 
 
 def _as_data(
-    wanted: Sequence[LockedModel], result: FetchResult, placed: dict[str, str]
+    chosen: Sequence[LockedModel], result: FetchResult, placed: dict[str, str]
 ) -> dict[str, object]:
-    layers = {model.name: model.layer for model in wanted}
+    layers = {model.name: model.layer for model in chosen}
     return {
         "done": [
             asdict(entry) | {"layer": layers[entry.name], "path": placed.get(entry.name)}

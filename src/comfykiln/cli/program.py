@@ -1,112 +1,162 @@
-"""What stands between invoke and the library: one catch, exit codes by class of error."""
+"""What stands between invoke and the library: tasks from records of options, the program itself."""
 
 from __future__ import annotations
 
-import errno
 import functools
 import inspect
-import os
-import signal
 import sys
-from typing import TYPE_CHECKING, ParamSpec
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
 
 import invoke
 
-from comfykiln.errors import KilnError, NotPossibleError
+from comfykiln import __version__
+from comfykiln.cli import fields, usage
+from comfykiln.errors import KilnError
 from comfykiln.system import console
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-P = ParamSpec("P")
-INTERRUPTED = 130
-MANY = 12
-"""So many options of a task have a letter each."""
+Options = TypeVar("Options")
+OPTIONS = {
+    "help": "say what the program, or with TASK --help what one task, takes",
+    "list": "name the tasks, or those of one group",
+    "list-depth": "name groups in place of their tasks from this depth on",
+    "list-format": "how to name them: flat, nested, json (default: flat)",
+    "version": "say which version this is",
+    "print-completion-script": "print what completes ./kiln in a shell: bash, zsh, fish",
+    "complete": "used by that script",
+    "search-root": "the checkout to work on (default: that of ./kiln)",
+}
+"""The options of the program itself; invoke has more, which mean nothing here."""
 
 
-def task(function: Callable[P, None]) -> invoke.Task[Callable[P, None]]:
-    """Make an invoke task whose errors become one message and an exit code.
+class KilnTask(invoke.Task["Callable[..., None]"]):
+    """A task of the command line: a function of one record, whose fields are its options.
 
-    No argument is positional: invoke would make every required one so.
+    The record is named by the function's annotation and read when the task is parsed, so that
+    a list of all tasks costs none of them.
     """
-    return _made(function, ())
+
+    def __init__(self, function: Callable[[Any], None]) -> None:
+        @functools.wraps(function)
+        def body(_: invoke.Context, **given: Any) -> None:
+            function(self.options(**given))
+
+        super().__init__(body, positional=())
+        self.function = function
+
+    @functools.cached_property
+    def options(self) -> type:
+        """The record of this task, one of `comfykiln.cli.options`."""
+        from comfykiln.cli import options  # noqa: PLC0415  # not for lists
+
+        hints = get_type_hints(self.function, localns={"options": options})
+        record: type = next(iter(hints.values()))
+        return record
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[invoke.Argument]:  # noqa: FBT001  # as invoke has it
+        """Return the options for invoke's parser."""
+        self.positional = fields.places(self.options)
+        self.auto_shortflags = fields.has_letters(self.options)
+        self.body.__signature__ = fields.signature(self.options)  # type: ignore[attr-defined]  # as functions may have
+        return super().get_arguments(ignore_unknown_help)
 
 
-def task_on(
-    *positional: str,
-) -> Callable[[Callable[P, None]], invoke.Task[Callable[P, None]]]:
-    """Make such a task whose arguments named here are given without their flags, in this order."""
-    return lambda function: _made(function, positional)
+def task(function: Callable[[Options], None]) -> KilnTask:
+    """Make a task of a function that takes a record of its options."""
+    return KilnTask(function)
 
 
-def _made(function: Callable[P, None], positional: Sequence[str]) -> invoke.Task[Callable[P, None]]:
-    # Where letters run out, invoke makes an option of a dash.
-    letters = len(inspect.signature(function).parameters) <= MANY
-    made: invoke.Task[Callable[P, None]] = invoke.task(
-        positional=list(positional), auto_shortflags=letters
-    )(_caught(function))
-    return made
+class Kiln(invoke.Program):
+    """The program ./kiln: invoke's parsing and listing, with this project's words and errors."""
 
+    def __init__(self) -> None:
+        super().__init__(name="kiln", binary="./kiln", version=__version__)
 
-def _caught(function: Callable[P, None]) -> Callable[P, None]:
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        signal.signal(signal.SIGTERM, _as_interrupt)
+    def run(self, argv: list[str] | None = None, exit: bool = True) -> None:  # noqa: A002, ARG002, FBT001, FBT002  # as invoke has it
+        """Do what the words of the command line say. Raises `KilnError`."""
         try:
-            function(*args, **kwargs)
-        except KilnError as error:
-            raise invoke.Exit(f"error: {error}", error.exit_code) from error
-        except KeyboardInterrupt as error:
-            console.warn(
-                "stopped; nothing was tagged, and finished steps are kept for the next run"
-            )
-            raise invoke.Exit(code=INTERRUPTED) from error
-        except BrokenPipeError as error:
-            # Whoever reads has seen enough, as in `… --json | head -1`: it is no failure.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise invoke.Exit(code=0) from error
-        except OSError as error:
-            raise invoke.Exit(f"error: {_meaning(error)}", KilnError.exit_code) from error
-        except RuntimeError as error:
-            if _has_home():
-                raise
-            raise invoke.Exit(f"error: {_HOMELESS}", _HOMELESS.exit_code) from error
+            self.create_config()
+            self.parse_core(argv)
+            self.parse_collection()
+            self.parse_tasks()
+            self.parse_cleanup()
+            self.update_config()
+            self.execute()
+        except invoke.Exit as error:  # help or a list was printed, or there is no tasks.py
+            if error.code:
+                raise KilnError(error.message or "there are no tasks here") from error
 
-    return wrapped
+    def core_args(self) -> list[invoke.Argument]:
+        """Return the options of the program, those that are ours with their meaning."""
+        return _explained(super().core_args())
+
+    def task_args(self) -> list[invoke.Argument]:
+        """Return the options about where the tasks are, in the same way."""
+        return _explained(super().task_args())
+
+    def parse_core(self, argv: list[str] | None) -> None:
+        """Parse the options of the program, and let Python keep what it compiles.
+
+        invoke forbids that, which would cost every start in a fresh checkout the compilation.
+        """
+        compiles_anew = sys.dont_write_bytecode
+        words = usage.help_first((argv or [])[1:])
+        usage.check_program(words, self._known())
+        super().parse_core(["./kiln", *words])
+        sys.dont_write_bytecode = compiles_anew
+
+    def parse_tasks(self) -> None:
+        """Parse the tasks and their options, when nothing is wrong with them."""
+        listed = self.args.list.value
+        tasks = self.collection.task_names
+        usage.check_names(self.args.help.value, listed, [*tasks, *chain(*tasks.values())])
+        if listed and not self.core.unparsed:
+            self.tasks = invoke.ParseResult()
+            return
+        if not self.args.complete.value:
+            named = {name: c for c in self._contexts for name in (c.name or "", *c.aliases)}
+            usage.check_tasks(self.core.unparsed, self._known(), named, self._choices)
+        super().parse_tasks()
+
+    def print_help(self) -> None:
+        """Say how the program is called, and what it takes besides tasks."""
+        console.out("Usage: ./kiln TASK [options]\n\nOptions:\n")
+        self.print_columns(self._known().help_tuples())
+        console.out("`./kiln --list` names the tasks, `./kiln TASK --help` says what one takes.")
+
+    def print_task_help(self, name: str) -> None:
+        """Say what a task does and what it takes."""
+        context = self.parser.contexts[name]
+        texts = fields.help_texts(self.collection[name].options)
+        for entry in context.args.values():
+            entry.help = texts[entry.name]
+        words = "".join(f" {entry.names[0].upper()}" for entry in context.positional_args)
+        console.out(f"Usage: ./kiln {name}{words}{' [options]' if context.flags else ''}\n")
+        console.out(f"{inspect.getdoc(self.collection[name])}\n")
+        if context.flags:
+            console.out("Options:\n")
+            self.print_columns(context.help_tuples())
+
+    @functools.cached_property
+    def _contexts(self) -> list[invoke.ParserContext]:
+        """The tasks as the parser reads them, made once."""
+        return self.collection.to_contexts()
+
+    def _make_parser(self) -> invoke.Parser:
+        return invoke.Parser(initial=self.initial_context, contexts=self._contexts)
+
+    def _known(self) -> invoke.ParserContext:
+        known = [entry for entry in self.initial_context.args.values() if entry.names[0] in OPTIONS]
+        return invoke.ParserContext(args=known)
+
+    def _choices(self, name: str, option: str) -> tuple[str, ...]:
+        return fields.choices(self.collection[name].options, option)
 
 
-_HOMELESS = NotPossibleError(
-    "this user has no home folder, and HOME names none",
-    remedy="set HOME to a folder of yours: what is fetched is kept below it",
-)
-
-
-def _has_home() -> bool:
-    """Tell whether there is a home folder: a user of a container may be in no list of users."""
-    return os.path.expanduser("~") != "~"  # noqa: PTH111  # pathlib's raises what is judged here
-
-
-def _meaning(error: OSError) -> KilnError:
-    """Return what a failed call of the system means: the file, the reason, what to look at.
-
-    The errors of the engine's client and of HTTP are `OSError` too, with no number of the system's.
-    """
-    if error.errno is None:
-        return KilnError(
-            f"{error}", remedy="look at what the engine or server says; `./kiln doctor` asks both"
-        )
-    place = f"{error.filename}: " if error.filename else ""
-    if error.errno == errno.ENOSPC:
-        return KilnError(
-            f"{place}{error.strerror}",
-            remedy="free space for the store (~/.cache/comfykiln, or COMFYKILN_STORE), for TMPDIR "
-            "and for this folder",
-        )
-    return KilnError(
-        f"{place}{error.strerror or error}",
-        remedy="look at the file's owner, its mode and the free space beside it",
-    )
-
-
-def _as_interrupt(_number: int, _frame: object) -> None:
-    raise KeyboardInterrupt
+def _explained(arguments: list[invoke.Argument]) -> list[invoke.Argument]:
+    for entry in arguments:
+        entry.help = OPTIONS.get(entry.names[0], entry.help)
+    return arguments

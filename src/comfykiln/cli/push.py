@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from comfykiln.cli.build import existing
 from comfykiln.errors import DocumentError
 from comfykiln.models import selection
-from comfykiln.network.host import settings_of_host
+from comfykiln.network.access import host_access
 from comfykiln.oci import artifact, references, registry
 from comfykiln.oci.pushing import Push
 from comfykiln.plan.project import Project
@@ -15,32 +16,24 @@ from comfykiln.system import console
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from comfykiln.cli import options
 
-def push(
-    root: Path,
-    image: str | None,
-    ref: str | None,
-    models: str,
-    *,
-    keep: bool,
-    as_json: bool,
-) -> None:
-    """Push the locked models of `image` as `ref` and print the name with its digest.
+
+def push(root: Path, given: options.ModelsPush) -> None:
+    """Push the locked models of an image and print the name with its digest.
 
     The layers are those of the images, so that a registry that has one of these gets no byte.
     """
-    if ref is None:
+    if given.ref is None:
         raise DocumentError("no name given", remedy="add --ref HOST/REPOSITORY:TAG")
-    if models not in selection.CHOICES:
-        raise DocumentError(
-            f"--models is {models!r}", remedy=f"use one of: {', '.join(selection.CHOICES)}"
-        )
-    reference = references.parse(ref)
+    reference = references.parse(given.ref)
     project = Project(root=root)
-    service = project.service(image)
-    repository = registry.repository(reference, settings_of_host(None))
+    service = project.service(given.image)
+    bundle = existing(given.ca_bundle, "--ca-bundle", folder=False)
+    access = host_access(project.store, ca_bundle=bundle)
+    repository = registry.repository(reference, access.settings)
     repository.require_push()  # before gigabytes are fetched for it
-    found = selection.obtain(service, models, project.store, keep=keep)
+    found = selection.obtain(service, given.models, access, keep=given.store)
     if not found.layers:
         raise DocumentError(
             f"{service.name} has no models to push", remedy="name them in its models.yaml"
@@ -55,7 +48,7 @@ def push(
         "models": [model.destination for model in found.inside],
         "bytes_sent": sent.bytes,
     }
-    if as_json:
+    if given.json:
         console.out_json(result)
     else:
         console.out(f"{reference}@{sent.digest}  {sent.bytes / 1e6:.1f} MB sent")

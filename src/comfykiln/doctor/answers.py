@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import queue
-import ssl
 import threading
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
-from comfykiln.network.indexes import uv_program
+from comfykiln.network.client import Client
+from comfykiln.network.indexes import IndexSettings, proxies_of, uv_program
 from comfykiln.system.process import ProgramError, capture
 
 if TYPE_CHECKING:
@@ -43,9 +41,13 @@ def reach_origins(
     settings: PipSettings,
     bundle: Path | None,
 ) -> tuple[Answer, ...]:
-    """Ask every one of `addresses` (by name) and the package index, all at the same time."""
+    """Ask every one of `addresses` (by name) and the package index, all at the same time.
+
+    The environment's proxies are used, and certificates are checked against `bundle`.
+    """
+    way = IndexSettings(ca_bundle=bundle, proxies=proxies_of(environ, settings))
     checks: dict[str, Callable[[], str]] = {
-        name: partial(ask_address, address, bundle) for name, address in addresses.items()
+        name: partial(ask_address, address, way) for name, address in addresses.items()
     }
     checks[PACKAGE_INDEX] = partial(ask_index, environ, settings)
     return together(checks, deadline=DEADLINE)
@@ -78,24 +80,19 @@ def _answer(
     answers.put((name, check()))
 
 
-def ask_address(address: str, bundle: Path | None, *, patience: float = PATIENCE) -> str:
+def ask_address(address: str, settings: IndexSettings, *, patience: float = PATIENCE) -> str:
     """Return why the server of `address` is out of reach, or nothing when it answers.
 
-    Any answer of the server itself will do; the environment's proxies are used, and the
-    certificate is checked against `bundle`.
+    Any answer of the server itself will do.
     """
     try:
-        context = ssl.create_default_context(cafile=None if bundle is None else str(bundle))
-        request = urllib.request.Request(address, method="HEAD")  # noqa: S310  # https above
-        with urllib.request.urlopen(request, timeout=patience, context=context):  # noqa: S310  # the same
-            return ""
-    except urllib.error.HTTPError as error:
-        error.close()
-        return f"refused: HTTP {error.code} {error.reason}" if error.code in REFUSED else ""
-    except urllib.error.URLError as error:
-        return str(error.reason)
-    except (OSError, ssl.SSLError) as error:
-        return str(error)
+        with (
+            Client(settings, connect=patience, read=patience) as client,
+            client.request("HEAD", address) as reply,
+        ):
+            return f"refused: HTTP {reply.status}" if reply.status in REFUSED else ""
+    except KilnError as error:  # of the network, or of a CA bundle that cannot be used
+        return error.message
 
 
 def ask_index(environ: Mapping[str, str], settings: PipSettings) -> str:

@@ -18,7 +18,7 @@ from comfykiln.doctor.needs import addresses
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.git import command
 from comfykiln.network import pip
-from comfykiln.network.http import UnavailableError
+from comfykiln.network.client import UnavailableError
 from comfykiln.network.indexes import uv_program
 from comfykiln.origins import apt
 from comfykiln.setup import engine_info

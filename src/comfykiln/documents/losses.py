@@ -143,18 +143,18 @@ def _label(record: Any) -> str:
 
 
 def _compare_values(old: Any, new: Any, path: str, owner: str, tell: Callable[..., None]) -> None:
-    text = _shown(old)
+    text = _short(old)
     if path.endswith(".cuda_stated"):
         tell("system.cuda", "convert.lost", "none (CPU)")
     elif new is None or new in ("", ()):
         tell(path, "convert.lost", owner or text)
     else:
-        tell(path, "convert.changed", f"{owner}: {text} → {_shown(new)}".removeprefix(": "))
+        tell(path, "convert.changed", f"{owner}: {text} → {_short(new)}".removeprefix(": "))
 
 
-def _shown(value: Any) -> str:
+def _short(value: Any) -> str:
     if isinstance(value, tuple):
-        value = ", ".join(_shown(entry) for entry in value)
+        value = ", ".join(_short(entry) for entry in value)
     text = masked(value if isinstance(value, str) else repr(value))
     return text if len(text) <= 60 else f"{text[:57]}…"  # noqa: PLR2004  # half a line
 

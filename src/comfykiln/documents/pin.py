@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -122,7 +123,8 @@ def _parse(data: bytes, path: Path) -> Parsed:
     if kind not in IN_PLACE:
         raise DocumentError(
             f"{path}: a {kind} holds no refs that can be pinned in place",
-            remedy=f"write a pinned copy: ./kiln snapshot.pin {path} --out FILE",
+            remedy="write a pinned copy: "
+            f"`./kiln snapshot.pin {shlex.quote(str(path))} --out FILE`",
         )
     parsed: Parsed = module_of(kind).parse(data, str(path))
     return parsed

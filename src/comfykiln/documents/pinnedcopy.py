@@ -14,7 +14,7 @@ from comfykiln.documents.kinds import Kind
 from comfykiln.documents.pin import IN_PLACE, Change, Site, ask_all, comfyui_address
 from comfykiln.documents.remote import is_address
 from comfykiln.parsing.values import masked
-from comfykiln.system.process import shown
+from comfykiln.system.process import command_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,9 +50,9 @@ def advice(source: str, kind: Kind, ref: str | None = None) -> str:
     """Return what a person does about the moving names of a document, as a command to type."""
     argv = ["./kiln", "snapshot.pin", masked(source)]
     if is_text(source, ref):
-        return f"pin branches and tags with `{shown(argv)}`"
+        return f"pin branches and tags with `{command_line(argv)}`"
     argv += [*(("--ref", ref) if ref else ()), "--out", copy_name(source, kind)]
-    return f"write a pinned copy with `{shown(argv)}` and name that"
+    return f"write a pinned copy with `{command_line(argv)}` and name that"
 
 
 def copy_name(source: str, kind: Kind) -> str:

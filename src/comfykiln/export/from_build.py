@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 from comfykiln import locking
 from comfykiln.git.command import without_git
 from comfykiln.locking.lockfiles import stand_ins_in
-from comfykiln.locking.nodelines import node_lines, rules_of
 from comfykiln.network.indexes import step_environment
 from comfykiln.system import console
-from comfykiln.verify.receipt import expectation
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -21,12 +19,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.export.records import ExportInput, ExportModel, ExportNode
-    from comfykiln.gather.gather import Gathered
     from comfykiln.models.records import LockedModel
     from comfykiln.models.selection import ModelSet
     from comfykiln.network.indexes import IndexSettings
     from comfykiln.plan.origins import ComfyUISpec
     from comfykiln.plan.plan import BuildPlan
+    from comfykiln.verify.gathered import Gathered
 
 
 def export_build(
@@ -64,7 +62,7 @@ def _input(
 ) -> ExportInput:
     from comfykiln.export.records import ExportInput, ExportNode  # noqa: PLC0415  # as above
 
-    packages = expectation(plan, gathered).packages
+    packages = gathered.expectation.packages
     local = plan.service.local_nodes
     return ExportInput(
         image=plan.service.name,
@@ -84,7 +82,7 @@ def _input(
         receipt=receipt,
         nodes=[
             *(ExportNode(name=pack.name, source="development") for pack in local),
-            *_nodes(plan, gathered),
+            *_nodes(gathered),
         ],
         dev_nodes={pack.name: pack for pack in local},
         overrides=_overrides(plan),
@@ -95,16 +93,14 @@ def _input(
     )
 
 
-def _nodes(plan: BuildPlan, gathered: Gathered) -> Iterator[ExportNode]:
+def _nodes(gathered: Gathered) -> Iterator[ExportNode]:
     """Yield the nodes from outside with their pins and with the lines that the solve got.
 
     A disabled node is left out: the layout has no word for it.
     """
     from comfykiln.export.records import ExportNode  # noqa: PLC0415  # as above
 
-    family, held = plan.target.torch.requirements, gathered.nodes.lock
-    rules = rules_of(plan.service, plan.target, family, held)
-    lines = node_lines(gathered.nodes.packs, (), rules).requirements
+    lines = gathered.lines.requirements
     for node in gathered.nodes.git:
         if not node.pin.disabled:
             yield ExportNode(

@@ -7,7 +7,6 @@ first lock takes what it gets, and every build after that takes those bytes and 
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from comfykiln.errors import DocumentError, DriftError, NotPossibleError
-from comfykiln.gather.git_nodes import AT_A_TIME, Places
+from comfykiln.gather.git_nodes import AT_A_TIME
 from comfykiln.gather.node_lock import LockedArchive
 from comfykiln.git.repository import LFS_POINTER
-from comfykiln.network.http import UnavailableError, chunks, page, patience_of, redacted
+from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.http import chunks, page
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.parsing.tarballs import Limits, read_members
 from comfykiln.parsing.zips import read_zip
@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.gather.pins import ArchivePin
-    from comfykiln.network.indexes import IndexSettings
+    from comfykiln.network.access import Access
     from comfykiln.plan.services import NodeRule
-    from comfykiln.system.store import Store
 
 MAX_ARCHIVE = 1 << 30
 GZIP = b"\x1f\x8b"
@@ -73,43 +72,32 @@ class GatheredArchive:
 def obtain_archives(
     pins: Sequence[ArchivePin],
     rules: Callable[[str], NodeRule],
+    access: Access,
     *,
-    registry: str,
-    store: Store,
-    settings: IndexSettings,
     locked: Mapping[str, LockedArchive] | None,
     known: Mapping[str, LockedArchive] | None = None,
-    strict: bool = False,
-    mirror: Path | None = None,
 ) -> tuple[GatheredArchive, ...]:
     """Return the archive of every pin, in the order of `pins`.
 
     With `locked` (node folder → archive) only the bytes that it names are taken, and a pin that it
     does not hold is a `DriftError`; with None the bytes are learned, but for those `known`.
-    A `mirror` holds registry archives as `<host of the registry>/<id>/<version>.zip`. Raises
+    The mirror holds registry archives as `<host of the registry>/<id>/<version>.zip`. Raises
     `NotPossibleError` that names all that no origin yields, `DocumentError` for archives that may
     not be built as they are.
     """
     if not pins:
         return ()
-    places = Places(
-        store=store,
-        settings=settings,
-        patience=patience_of(os.environ),
-        mirror=mirror,
-        strict=strict,
-    )
     held = {pin.directory: _held(pin, locked, known or {}) for pin in pins}
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        results = list(pool.map(lambda pin: _tried(places, registry, pin, held), pins))
+        results = list(pool.map(lambda pin: _tried(access, pin, held), pins))
     missing = [result for result in results if isinstance(result, str)]
     if missing:
         raise NotPossibleError(
             f"{len(missing)} of {len(pins)} node archive(s) cannot be fetched:\n  "
             + "\n  ".join(missing),
             remedy="name a folder that has them (--git-mirror DIR, laid out "
-            f"{urlsplit(registry).hostname}/ID/VERSION.zip), or a proxy that reaches the host "
-            "(https_proxy, --ca-bundle), or build the image that has none (--image core)",
+            f"{urlsplit(access.registry).hostname}/ID/VERSION.zip), or a proxy that reaches the "
+            "host (https_proxy, --ca-bundle), or build the image that has none (--image core)",
         )
     found = tuple(result for result in results if isinstance(result, GatheredArchive))
     _refuse_unruled(found, rules)
@@ -136,46 +124,44 @@ def _held(
 
 
 def _tried(
-    places: Places, registry: str, pin: ArchivePin, held: Mapping[str, LockedArchive | None]
+    access: Access, pin: ArchivePin, held: Mapping[str, LockedArchive | None]
 ) -> GatheredArchive | str:
     try:
-        return _obtained(places, registry, pin, held[pin.directory])
+        return _obtained(access, pin, held[pin.directory])
     except NotPossibleError as error:
         return f"{pin.directory}: {error.message}"
 
 
-def _obtained(
-    places: Places, registry: str, pin: ArchivePin, held: LockedArchive | None
-) -> GatheredArchive:
+def _obtained(access: Access, pin: ArchivePin, held: LockedArchive | None) -> GatheredArchive:
     sha256 = held.sha256 if held else pin.sha256
-    if sha256 and places.store.has(sha256):
-        path = places.store.path(sha256)
+    if sha256 and access.store.has(sha256):
+        path = access.store.path(sha256)
         return _read(pin, path, held.url if held else (pin.urls or ("",))[0])
     name = f"archive-{files.sha256(pin.title.encode())[:16]}"
-    with places.store.lock(name), places.store.scratch(name) as work:
-        attempts = list(_attempts(places, registry, pin, held, work / "node.zip"))
-        (path, url), _ = first_available(pin.directory, attempts, strict=places.strict)
+    with access.store.lock(name), access.store.scratch(name) as work:
+        attempts = list(_attempts(access, pin, held, work / "node.zip"))
+        (path, url), _ = first_available(pin.directory, attempts, strict=access.strict)
         found = files.sha256_file(path)
-        kept = places.store.put(_pieces(path), sha256 or found, source=pin.title)
+        kept = access.store.put(_pieces(path), sha256 or found, source=pin.title)
     return _read(pin, kept, url or (held.url if held else ""))
 
 
 def _attempts(
-    places: Places, registry: str, pin: ArchivePin, held: LockedArchive | None, target: Path
+    access: Access, pin: ArchivePin, held: LockedArchive | None, target: Path
 ) -> Iterator[Attempt[tuple[Path, str]]]:
-    if places.mirror and pin.registry_id:
-        host = urlsplit(registry).hostname or ""
-        path = places.mirror / host / pin.registry_id / f"{pin.version}.zip"
+    if access.mirror and pin.registry_id:
+        host = urlsplit(access.registry).hostname or ""
+        path = access.mirror / host / pin.registry_id / f"{pin.version}.zip"
         detail = f"archive of {pin.title}"
         get = partial(_from_folder, path)
         yield Attempt(origin="git-mirror", detail=detail, fallback=True, get=get)
     addresses = [held.url] if held and held.url else list(pin.urls)
     for address in addresses:
-        get = partial(_downloaded, places, address, target)
+        get = partial(_downloaded, access, address, target)
         yield Attempt(origin="archive", detail=redacted(address), fallback=False, get=get)
     if pin.registry_id:
-        ask = partial(_from_registry, places, registry, pin, target)
-        detail = f"{registry} {pin.title}"
+        ask = partial(_from_registry, access, pin, target)
+        detail = f"{access.registry} {pin.title}"
         yield Attempt(origin="node-registry", detail=detail, fallback=False, get=ask)
 
 
@@ -185,16 +171,15 @@ def _from_folder(path: Path) -> tuple[Path, str]:
     return path, ""
 
 
-def _from_registry(
-    places: Places, registry: str, pin: ArchivePin, target: Path
-) -> tuple[Path, str]:
+def _from_registry(access: Access, pin: ArchivePin, target: Path) -> tuple[Path, str]:
     """Ask the registry where the version lies, and fetch it."""
+    registry = access.registry
     address = f"{registry}/nodes/{quote(pin.registry_id)}/install?version={quote(pin.version)}"
-    said = _answer(page(address, places.settings, patience=places.patience).body, pin, registry)
+    said = _answer(page(address, access.settings, patience=access.patience).body, pin, registry)
     status = str(said.get("status", ""))
     if any(word in status for word in DOUBTED):
         console.warn(f"{pin.directory}: the registry marks {pin.title} as {status}")
-    return _downloaded(places, str(said["downloadUrl"]), target)
+    return _downloaded(access, str(said["downloadUrl"]), target)
 
 
 def _answer(body: bytes, pin: ArchivePin, registry: str) -> dict[str, Any]:
@@ -212,10 +197,10 @@ def _answer(body: bytes, pin: ArchivePin, registry: str) -> dict[str, Any]:
     return said
 
 
-def _downloaded(places: Places, address: str, target: Path) -> tuple[Path, str]:
+def _downloaded(access: Access, address: str, target: Path) -> tuple[Path, str]:
     with files.replacing(target) as file:
         for chunk in chunks(
-            address, places.settings, size=MAX_ARCHIVE, exact=False, patience=places.patience
+            address, access.settings, size=MAX_ARCHIVE, exact=False, patience=access.patience
         ):
             file.write(chunk)
     return target, redacted(address)

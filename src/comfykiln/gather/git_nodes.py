@@ -7,18 +7,17 @@ the person's own credential helpers; nothing of them reaches the store.
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.git import commits
 from comfykiln.git.repository import GitTree, read_repository
-from comfykiln.network.http import UnavailableError, page, patience_of
+from comfykiln.network.client import StatusError, UnavailableError
+from comfykiln.network.http import page
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.system import console, files
 
@@ -27,10 +26,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.gather.pins import NodePin
-    from comfykiln.network.http import Patience
-    from comfykiln.network.indexes import IndexSettings
+    from comfykiln.network.access import Access
     from comfykiln.plan.services import NodeRule
-    from comfykiln.system.store import Store
 
 AT_A_TIME = 8
 FORMAT = 1
@@ -73,75 +70,51 @@ class GatheredNode:
         )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Places:
-    """Where repositories come from and go to."""
-
-    store: Store
-    settings: IndexSettings
-    patience: Patience
-    mirror: Path | None
-    strict: bool
-
-
 def obtain_nodes(
-    pins: Sequence[NodePin],
-    rules: Callable[[str], NodeRule],
-    *,
-    store: Store,
-    settings: IndexSettings,
-    strict: bool = False,
-    mirror: Path | None = None,
+    pins: Sequence[NodePin], rules: Callable[[str], NodeRule], access: Access
 ) -> tuple[GatheredNode, ...]:
     """Return every pinned node with its submodules, in the order of `pins`.
 
     Raises `NotPossibleError` that names all nodes that no origin yields; `DocumentError` for nodes
     that may not be built as they are (an install.py or Git LFS pointers that no rule speaks of).
     """
-    places = Places(
-        store=store,
-        settings=settings,
-        patience=patience_of(os.environ),
-        mirror=mirror,
-        strict=strict,
-    )
-    _require_hosts(pins, places)
+    _require_hosts(pins, access)
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        results = list(pool.map(partial(tried, places), pins))
+        results = list(pool.map(partial(tried, access), pins))
     _refuse_missing(pins, [result for result in results if isinstance(result, str)])
     nodes = tuple(result for result in results if isinstance(result, GatheredNode))
     _refuse_unruled(nodes, rules)
     return nodes
 
 
-def tried(places: Places, pin: NodePin) -> GatheredNode | str:
+def tried(access: Access, pin: NodePin) -> GatheredNode | str:
     """Return the repository at its pin with its submodules, or why no origin yields it."""
     try:
-        return GatheredNode(pin=pin, repositories=dict(_with_submodules(places, pin)))
+        return GatheredNode(pin=pin, repositories=dict(_with_submodules(access, pin)))
     except NotPossibleError as error:
         return f"{pin.directory}: {error.message}"
 
 
 def _with_submodules(
-    places: Places, pin: NodePin, mount: str = ""
+    access: Access, pin: NodePin, mount: str = ""
 ) -> Iterable[tuple[str, GitTree]]:
     """Yield (mount, repository) of the node and, below it, of every submodule."""
-    repository = _tree_in_store(places, pin) or _obtained(places, pin)
+    repository = _tree_in_store(access, pin) or _obtained(access, pin)
     yield mount, repository
     for module in repository.submodules:
         below = f"{mount}/{module.path}" if mount else module.path
         inner = type(pin)(directory=below, url=module.url, commit=module.commit)
-        yield from _with_submodules(places, inner, below)
+        yield from _with_submodules(access, inner, below)
 
 
-def _folder(places: Places, pin: NodePin) -> Path:
+def _folder(access: Access, pin: NodePin) -> Path:
     parts = urlsplit(pin.url)
-    return places.store.root / "nodes" / (parts.hostname or "") / parts.path.strip("/") / pin.commit
+    return access.store.root / "nodes" / (parts.hostname or "") / parts.path.strip("/") / pin.commit
 
 
-def _tree_in_store(places: Places, pin: NodePin) -> GitTree | None:
+def _tree_in_store(access: Access, pin: NodePin) -> GitTree | None:
     """Return what the store has, unless it is damaged or was made from an incomplete mirror."""
-    note = _folder(places, pin) / "repository.json"
+    note = _folder(access, pin) / "repository.json"
     if not note.is_file():
         return None
     repository = GitTree.from_json(json.loads(note.read_bytes()), note.parent)
@@ -149,36 +122,36 @@ def _tree_in_store(places: Places, pin: NodePin) -> GitTree | None:
     return repository if whole and not repository.lacking else None
 
 
-def _obtained(places: Places, pin: NodePin) -> GitTree:
-    final = _folder(places, pin)
+def _obtained(access: Access, pin: NodePin) -> GitTree:
+    final = _folder(access, pin)
     name = f"node-{files.sha256(str(final).encode())[:16]}"
-    with places.store.lock(name), places.store.scratch(name) as work:
-        attempts = list(_attempts(places, pin, work))
-        source, _ = first_available(pin.directory, attempts, strict=places.strict)
-        with places.store.new_folder(final) as folder:
+    with access.store.lock(name), access.store.scratch(name) as work:
+        attempts = list(_attempts(access, pin, work))
+        source, _ = first_available(pin.directory, attempts, strict=access.strict)
+        with access.store.new_folder(final) as folder:
             made = read_repository(source, pin.url, pin.commit, folder)
             files.write_bytes(folder / "repository.json", files.canonical_json(made.as_json()))
     return GitTree.from_json(made.as_json(), final)
 
 
-def _attempts(places: Places, pin: NodePin, work: Path) -> Iterable[Attempt[Path]]:
-    if places.mirror:
+def _attempts(access: Access, pin: NodePin, work: Path) -> Iterable[Attempt[Path]]:
+    if access.mirror:
         yield Attempt(
             origin="git-mirror",
             detail=f"mirror of {pin.url}",
             fallback=True,
-            get=partial(_from_mirror, places.mirror, pin),
+            get=partial(_from_mirror, access.mirror, pin),
         )
     yield Attempt(
-        origin="git", detail=pin.url, fallback=False, get=partial(_fetched, places, pin, work)
+        origin="git", detail=pin.url, fallback=False, get=partial(_fetched, access, pin, work)
     )
     if pin.fallback:
         other = replace(pin, url=pin.fallback, fallback="")
-        if places.mirror:
-            get = partial(_from_mirror, places.mirror, other)
+        if access.mirror:
+            get = partial(_from_mirror, access.mirror, other)
             detail = f"mirror of {other.url}"
             yield Attempt(origin="git-mirror", detail=detail, fallback=True, get=get)
-        get = partial(_fetched, places, other, work / "fallback")
+        get = partial(_fetched, access, other, work / "fallback")
         yield Attempt(origin="git-fallback", detail=other.url, fallback=True, get=get)
 
 
@@ -190,39 +163,41 @@ def _from_mirror(mirror: Path, pin: NodePin) -> Path:
     return repository.resolve()
 
 
-def _fetched(places: Places, pin: NodePin, work: Path) -> Path:
+def _fetched(access: Access, pin: NodePin, work: Path) -> Path:
     host = urlsplit(pin.url).netloc
-    if reason := _unreachable(host, places):
+    if reason := _unreachable(host, access):
         raise UnavailableError(f"{host}: {reason}")
     return commits.fetch_commit(
         pin.url,
         pin.commit,
         work / "repository.git",
-        settings=places.settings,
-        patience=places.patience,
+        settings=access.settings,
+        patience=access.patience,
         probe=False,
     )
 
 
-def _unreachable(host: str, places: Places) -> str:
+def _unreachable(host: str, access: Access) -> str:
     """Return why the host gives no answer at all; a refusal is an answer."""
     try:
-        page(f"https://{host}/", places.settings, patience=places.patience)
+        page(f"https://{host}/", access.settings, patience=access.patience)
+    except StatusError:
+        return ""
     except UnavailableError as error:
-        return "" if isinstance(error.__cause__, HTTPError) else error.message
+        return error.message
     return ""
 
 
-def _require_hosts(pins: Sequence[NodePin], places: Places) -> None:
+def _require_hosts(pins: Sequence[NodePin], access: Access) -> None:
     """Say within seconds which nodes are not available, where a whole host is out of reach."""
     alone = [pin for pin in pins if not pin.fallback]
     wanted = [
-        pin for pin in alone if not _tree_in_store(places, pin) and not _in_mirror(places, pin)
+        pin for pin in alone if not _tree_in_store(access, pin) and not _in_mirror(access, pin)
     ]
     hosts = sorted({urlsplit(pin.url).netloc for pin in wanted})
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         reasons = dict(
-            zip(hosts, pool.map(partial(_unreachable, places=places), hosts), strict=True)
+            zip(hosts, pool.map(partial(_unreachable, access=access), hosts), strict=True)
         )
     missing = [
         f"{pin.directory}: {pin.url} at {pin.commit}"
@@ -234,11 +209,11 @@ def _require_hosts(pins: Sequence[NodePin], places: Places) -> None:
         _refuse_missing(pins, missing, why)
 
 
-def _in_mirror(places: Places, pin: NodePin) -> bool:
-    if places.mirror is None or places.strict:
+def _in_mirror(access: Access, pin: NodePin) -> bool:
+    if access.mirror is None or access.strict:
         return False
     try:
-        _from_mirror(places.mirror, pin)
+        _from_mirror(access.mirror, pin)
     except UnavailableError:
         return False
     return True

@@ -66,13 +66,14 @@ def read_node_lock(path: Path) -> NodeLock:
     """Read the file; an image without one has none of these. Raises `DocumentError` for faults."""
     if not path.is_file():
         return NodeLock()
+    remedy = f"run `./kiln lock --image {path.parents[1].name}`"
     try:
         raw: dict[str, Any] = json.loads(path.read_bytes())
     except ValueError as error:
-        raise DocumentError(f"{path} is not JSON: {error}", remedy="run `./kiln lock`") from error
+        raise DocumentError(f"{path} is not JSON: {error}", remedy=remedy) from error
     faults = datafiles.schema_faults(raw, "nodelock")
     if faults:
-        raise DocumentError(f"{path} is no lock of nodes", faults=faults, remedy="`./kiln lock`")
+        raise DocumentError(f"{path} is no lock of nodes", faults=faults, remedy=remedy)
     return NodeLock(
         archives={name: LockedArchive(**entry) for name, entry in raw["archives"].items()},
         files=raw["files"],

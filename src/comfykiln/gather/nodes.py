@@ -16,23 +16,8 @@ from comfykiln.gather.sources import GatheredSource, obtain_sources
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from comfykiln.network.indexes import IndexSettings
+    from comfykiln.network.access import Access
     from comfykiln.plan.services import Service
-    from comfykiln.system.store import Store
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Access:
-    """How this machine gets at nodes: its store, its network, a folder of mirrors.
-
-    `registry` is the address of the node registry; `strict` forbids every fallback.
-    """
-
-    store: Store
-    settings: IndexSettings
-    registry: str
-    mirror: Path | None = None
-    strict: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,32 +64,15 @@ def gather_nodes(
     are not available, `DriftError` where the lock holds something else, `DocumentError` for nodes
     that may not be built as they are.
     """
-    git = obtain_nodes(
-        pins.git,
-        service.rule,
-        store=access.store,
-        settings=access.settings,
-        strict=access.strict,
-        mirror=access.mirror,
-    )
+    git = obtain_nodes(pins.git, service.rule, access)
     archives = obtain_archives(
         pins.archives,
         service.rule,
-        registry=access.registry,
-        store=access.store,
-        settings=access.settings,
+        access,
         locked=locked.archives if locked else None,
         known=known.archives if known else None,
-        strict=access.strict,
-        mirror=access.mirror,
     )
-    sources = obtain_sources(
-        locked.sources if locked else (),
-        store=access.store,
-        settings=access.settings,
-        strict=access.strict,
-        mirror=access.mirror,
-    )
+    sources = obtain_sources(locked.sources if locked else (), access)
     return NodeSet(pins=pins, git=git, archives=archives, sources=sources)
 
 

@@ -5,14 +5,13 @@ A wheel is built from the commit's tree, inside the build; on the host only uv's
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.gather.git_nodes import AT_A_TIME, GatheredNode, Places, tried
+from comfykiln.gather.git_nodes import AT_A_TIME, GatheredNode, tried
 from comfykiln.gather.node_lock import LockedSource
 from comfykiln.gather.pins import NodePin
 from comfykiln.git import command
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from comfykiln.git.repository import GitTree
+    from comfykiln.network.access import Access
     from comfykiln.network.indexes import IndexSettings
-    from comfykiln.system.store import Store
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,30 +65,14 @@ def resolve_sources(
     return tuple(found)
 
 
-def obtain_sources(
-    sources: Sequence[LockedSource],
-    *,
-    store: Store,
-    settings: IndexSettings,
-    strict: bool = False,
-    mirror: Path | None = None,
-) -> tuple[GatheredSource, ...]:
+def obtain_sources(sources: Sequence[LockedSource], access: Access) -> tuple[GatheredSource, ...]:
     """Return every repository at its commit. Raises `NotPossibleError` that names all missing."""
-    from comfykiln.network.http import patience_of  # noqa: PLC0415  # rare
-
-    places = Places(
-        store=store,
-        settings=settings,
-        patience=patience_of(os.environ),
-        mirror=mirror,
-        strict=strict,
-    )
     pins = [
         NodePin(directory=source.name or source.url, url=source.url, commit=source.commit)
         for source in sources
     ]
     with ThreadPoolExecutor(AT_A_TIME) as pool:
-        results = list(pool.map(partial(tried, places), pins))
+        results = list(pool.map(partial(tried, access), pins))
     missing = [result for result in results if isinstance(result, str)]
     if missing:
         raise NotPossibleError(

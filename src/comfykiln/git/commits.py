@@ -8,7 +8,8 @@ from urllib.parse import urlsplit
 
 from comfykiln.errors import KilnError
 from comfykiln.git import command
-from comfykiln.network.http import Patience, UnavailableError, page, redacted
+from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.http import Patience, page
 from comfykiln.system.process import ProgramError
 
 if TYPE_CHECKING:

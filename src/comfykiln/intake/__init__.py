@@ -34,25 +34,25 @@ Told = tuple[Difference | Note, ...]
 __all__ = ["Difference", "FromOptions", "Intake", "take"]
 
 
-def take(project: Project, wanted: FromOptions, settings: IndexSettings | None = None) -> Intake:
+def take(project: Project, options: FromOptions, settings: IndexSettings | None = None) -> Intake:
     """Read the document and decide what image it becomes; nothing is written or fetched.
 
     `settings` say how the host of a document at an address is reached, as in `documents.read`.
     Raises `DocumentError` for a faulty document, and for one that cannot be built as it stands:
     then every fault is named with its place.
     """
-    parsed = read(wanted.source, ref=wanted.ref, settings=settings)
+    parsed = read(options.source, ref=options.ref, settings=settings)
     usual = load_yaml(project.root / "services/comfy" / DEFAULT_IMAGE / "service.yaml", "service")
-    own = folder.rules_of(wanted.rules)
-    name = choices.name_of(parsed, wanted.name, service_names(project.root))
+    own = folder.rules_of(options.rules)
+    name = choices.name_of(parsed, options.name, service_names(project.root))
     faults: list[str] = []
-    ground = _ground(project, parsed, wanted, usual["suite"], faults)
+    ground = _ground(project, parsed, options, usual["suite"], faults)
     leave_out = {
-        entry.lower() if "/" in entry else normal_name(entry) for entry in wanted.leave_out
+        entry.lower() if "/" in entry else normal_name(entry) for entry in options.leave_out
     }
     chosen = nodes.choose(
         parsed.environment,
-        beside=_beside(wanted),
+        beside=_beside(options),
         shipped=_shipped(ground.comfyui),
         leave_out=leave_out,
         repositories=own.get(folder.REPOSITORIES, {}),
@@ -60,9 +60,9 @@ def take(project: Project, wanted: FromOptions, settings: IndexSettings | None =
     )
     found = packages.sort_out(parsed.environment, parsed.kind, project.targets, leave_out)
     faults += [*chosen.faults, *found.faults]
-    _refuse(wanted, parsed, faults, unpinned=chosen.unpinned)
+    _refuse(options, parsed, faults, unpinned=chosen.unpinned)
     listed, on_models = models.choose(parsed.environment)
-    taken = Intake(
+    intake = Intake(
         name=name,
         parsed=parsed,
         ground=ground,
@@ -81,21 +81,21 @@ def take(project: Project, wanted: FromOptions, settings: IndexSettings | None =
             *_never_named(parsed, leave_out),
         ),
     )
-    return folder.filled(taken, folder.joined(usual, own), wanted)
+    return folder.filled(intake, folder.joined(usual, own), options)
 
 
 def _ground(
-    project: Project, parsed: Parsed, wanted: FromOptions, suite: str, faults: list[str]
+    project: Project, parsed: Parsed, options: FromOptions, suite: str, faults: list[str]
 ) -> Ground:
     """Return the ComfyUI and the base of the image; where there is none, say so and go on."""
     asked, bases = parsed.environment, project.origins.bases
     comfyui, on_comfyui = _or_fault(
-        lambda: choices.comfyui_of(asked.comfyui, project.origins, wanted.comfyui),
+        lambda: choices.comfyui_of(asked.comfyui, project.origins, options.comfyui),
         choices.newest(project.origins),
         faults,
     )
     base, on_python = _or_fault(
-        lambda: choices.python_of(asked.system, bases, wanted.python_match, suite),
+        lambda: choices.python_of(asked.system, bases, options.python_match, suite),
         bases[suite],
         faults,
     )
@@ -120,10 +120,10 @@ def _or_fault(
         return otherwise, ()
 
 
-def _beside(wanted: FromOptions) -> Path | None:
+def _beside(options: FromOptions) -> Path | None:
     """Return the folder that the document lies in, None for one at an address."""
-    path = Path(wanted.source)
-    if wanted.ref is not None or not path.exists():
+    path = Path(options.source)
+    if options.ref is not None or not path.exists():
         return None
     return (path if path.is_dir() else path.parent).absolute()
 
@@ -145,11 +145,11 @@ def _shipped(comfyui: ComfyUISpec) -> set[str]:
     }
 
 
-def _refuse(wanted: FromOptions, parsed: Parsed, faults: list[str], *, unpinned: bool) -> None:
+def _refuse(options: FromOptions, parsed: Parsed, faults: list[str], *, unpinned: bool) -> None:
     if faults:
-        pin = f"{advice(wanted.source, parsed.kind, wanted.ref)}, or " if unpinned else ""
+        pin = f"{advice(options.source, parsed.kind, options.ref)}, or " if unpinned else ""
         raise DocumentError(
-            f"{masked(wanted.source)}: {len(faults)} thing(s) cannot be built as they stand",
+            f"{masked(options.source)}: {len(faults)} thing(s) cannot be built as they stand",
             faults=faults,
             remedy=f"{pin}fix these places, or leave them out with --leave-out NAME,NAME",
         )

@@ -140,26 +140,26 @@ def python_of(
 
 
 def _by_range(
-    wanted: str | None, bases: Mapping[str, BaseSpec], match: PythonMatch, usual: str
+    requires: str | None, bases: Mapping[str, BaseSpec], match: PythonMatch, usual: str
 ) -> tuple[BaseSpec, tuple[Difference | Note, ...]]:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet  # noqa: PLC0415  # exports only
 
-    if wanted is None:
+    if requires is None:
         return bases[usual], ()
     try:
-        specifier = SpecifierSet(wanted)
+        specifier = SpecifierSet(requires)
     except InvalidSpecifier as error:
         raise DocumentError(
-            f"requires-python {wanted!r} is no range of versions", remedy='write one as ">=3.11"'
+            f"requires-python {requires!r} is no range of versions", remedy='write one as ">=3.11"'
         ) from error
     order = [bases[usual], *bases.values()]
     base = next((entry for entry in order if specifier.contains(_release(entry))), None)
     if base is not None:
         return base, ()
     if match == "any":
-        return bases[usual], (_other(wanted, bases[usual], match),)
+        return bases[usual], (_other(requires, bases[usual], match),)
     raise DocumentError(
-        f"the document asks for Python {wanted}; the base images have {_listed(bases)}",
+        f"the document asks for Python {requires}; the base images have {_listed(bases)}",
         remedy=f"add --python-match any to take {_release(bases[usual])} instead",
     )
 

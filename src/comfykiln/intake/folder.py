@@ -32,45 +32,45 @@ REPOSITORIES = "repositories"
 """The one further key of a file of rules: ids of the node registry to repositories."""
 
 
-def filled(taken: Intake, rules: Mapping[str, Any], wanted: FromOptions) -> Intake:
+def filled(intake: Intake, rules: Mapping[str, Any], options: FromOptions) -> Intake:
     """Return the document with every file of its service; `rules` are those that count for it.
 
     Raises `DocumentError` where the rules of a person make no service.
     """
-    service = service_file(taken, rules, wanted)
+    service = service_file(intake, rules, options)
     contents = {
         SERVICE: files.canonical_json(service),
-        SNAPSHOT: environment_file(taken),
-        MODELS: as_file(taken.models),
-        REPORT: report(taken),
+        SNAPSHOT: environment_file(intake),
+        MODELS: as_file(intake.models),
+        REPORT: report(intake),
     }
-    return replace(taken, service=service, files=contents)
+    return replace(intake, service=service, files=contents)
 
 
-def environment_file(taken: Intake) -> bytes:
+def environment_file(intake: Intake) -> bytes:
     """Return what is built of the document, as the record that an export carries."""
-    comfyui = taken.ground.comfyui
-    preferred = taken.packages.preferred
+    comfyui = intake.ground.comfyui
+    preferred = intake.packages.preferred
     environment = Environment(
         comfyui=Pinned(version=f"v{comfyui.version}", commit=comfyui.commit),
-        nodes=taken.nodes,
+        nodes=intake.nodes,
         packages=tuple(Package(name=name, version=version) for name, version in preferred.items()),
     )
     return files.canonical_json({"format": 1, "environment": record.dump(environment)})
 
 
-def service_file(taken: Intake, rules: Mapping[str, Any], wanted: FromOptions) -> dict[str, Any]:
+def service_file(intake: Intake, rules: Mapping[str, Any], options: FromOptions) -> dict[str, Any]:
     """Return the service: the rules, and what the document says."""
-    base, packages, kind = taken.ground.base, taken.packages, str(taken.parsed.kind)
-    named = {node.name for node in taken.nodes}
+    base, packages, kind = intake.ground.base, intake.packages, str(intake.parsed.kind)
+    named = {node.name for node in intake.nodes}
     nodes = {name: rule for name, rule in rules["nodes"].items() if name in named}
     service = {
         "title": f"ComfyUI as a {kind} describes it",
         "document": kind,
-        "comfyui": f"v{taken.ground.comfyui.version}",
+        "comfyui": f"v{intake.ground.comfyui.version}",
         "suite": base.suite,
         "python": base.python,
-        "python_patch": base.patch if taken.ground.exact_python else "",
+        "python_patch": base.patch if intake.ground.exact_python else "",
         "apt": sorted({_on(base, package) for package in rules["apt"]}),
         "snapshot": SNAPSHOT,
         "startup": rules["startup"],
@@ -82,18 +82,18 @@ def service_file(taken: Intake, rules: Mapping[str, Any], wanted: FromOptions) -
         "overrides": [*rules["overrides"], *_overrides(packages, rules["overrides"])],
         "drop": {**packages.drop, **rules["drop"]},
         "accepted": rules["accepted"],
-        "nodes": {**nodes, **_post_install(taken.nodes, rules["nodes"], wanted)},
+        "nodes": {**nodes, **_post_install(intake.nodes, rules["nodes"], options)},
     }
     made = {key: value for key, value in service.items() if value or key in _REQUIRED}
-    _check(made, wanted)
+    _check(made, options)
     return made
 
 
-def _check(service: dict[str, Any], wanted: FromOptions) -> None:
+def _check(service: dict[str, Any], options: FromOptions) -> None:
     from comfykiln.plan.datafiles import schema_faults  # noqa: PLC0415  # jsonschema, where it is used
 
     if faults := schema_faults(service, "service"):
-        source = f"{wanted.rules}, with {wanted.source}" if wanted.rules else wanted.source
+        source = f"{options.rules}, with {options.source}" if options.rules else options.source
         raise DocumentError(f"{source}: makes no service", faults=faults, remedy="fix these")
 
 
@@ -148,12 +148,12 @@ def _on(base: BaseSpec, package: str) -> str:
 
 
 def _overrides(packages: Packages, own: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    taken = {_name(entry["requirement"]) for entry in own}
+    named = {_name(entry["requirement"]) for entry in own}
     reason = "the document's own override"
     return [
         {"requirement": line, "reason": reason}
         for line in packages.overrides
-        if _name(line) not in taken
+        if _name(line) not in named
     ]
 
 
@@ -162,38 +162,38 @@ def _name(line: str) -> str:
 
 
 def _post_install(
-    nodes: Sequence[Node], own: Mapping[str, Any], wanted: FromOptions
+    nodes: Sequence[Node], own: Mapping[str, Any], options: FromOptions
 ) -> dict[str, dict[str, Any]]:
     """Return the rule for each node's install.py, where the document or the person has said one."""
     rules: dict[str, dict[str, Any]] = {}
     for node in nodes:
-        said = "skip" if node.has_post_install is False else wanted.post_install
+        said = "skip" if node.has_post_install is False else options.post_install
         rule = dict(own.get(node.name, {}))
         if said and node.source in ("git", "registry", "archive") and "install" not in rule:
             rules[node.name] = {**rule, "install": said}
     return rules
 
 
-def write(root: Path, taken: Intake) -> Path:
+def write(root: Path, intake: Intake) -> Path:
     """Write the folder of a document; a lock in it stays, and is held against its inputs later.
 
     Equal documents give equal files.
     """
-    folder = generated_folder(root, taken.name)
-    for name, data in taken.files.items():
+    folder = generated_folder(root, intake.name)
+    for name, data in intake.files.items():
         files.write_bytes(folder / name, data)
     return folder
 
 
-def report(taken: Intake, further: Sequence[Difference] = ()) -> bytes:
+def report(intake: Intake, further: Sequence[Difference] = ()) -> bytes:
     """Return what the document was and what of it differs, as the receipt has it.
 
     `further` is what differs in the lock.
     """
     return files.canonical_json(
         {
-            "kind": str(taken.parsed.kind),
-            "form": taken.parsed.form,
-            "differences": [asdict(difference) for difference in (*taken.differences, *further)],
+            "kind": str(intake.parsed.kind),
+            "form": intake.parsed.form,
+            "differences": [asdict(difference) for difference in (*intake.differences, *further)],
         }
     )

@@ -87,8 +87,8 @@ def is_named(node: Node, names: Collection[str]) -> bool:
 
 def _with_repository(node: Node, repositories: Mapping[str, str]) -> Node:
     """Return a node of the registry at a commit with the repository that the person named."""
-    wanted = node.source == "registry" and node.commit is not None and node.url is None
-    url = repositories.get(node.registry_id or "") if wanted else None
+    by_commit = node.source == "registry" and node.commit is not None and node.url is None
+    url = repositories.get(node.registry_id or "") if by_commit else None
     return replace(node, url=url) if url else node
 
 

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from comfykiln import locking
 from comfykiln.errors import DocumentError
+from comfykiln.gather.gather import Parts, gather
 from comfykiln.gather.node_lock import NodeLock, read_node_lock, write_node_lock
-from comfykiln.gather.nodes import Access, gather_nodes, with_files
-from comfykiln.gather.pins import pins_of
 from comfykiln.gather.sources import lay_out, named, obtain_sources, resolve_sources
 from comfykiln.git.command import without_git
 from comfykiln.locking.inputs import one_family
 from comfykiln.locking.nodelines import packs_of, rules_of, wanted_sources
 from comfykiln.locking.solving import Tree, package_name
-from comfykiln.network.host import settings_of_host
+from comfykiln.network.access import Access, host_access
 from comfykiln.network.indexes import step_environment
 from comfykiln.origins.comfyui import obtain_comfyui
 from comfykiln.plan.project import require_python
@@ -42,23 +41,49 @@ def relock(
     Returns the files that were written. Raises what gathering and solving raise; the files are then
     as they were.
     """
-    tree = comfyui_tree(project, service, access)
+    parts = learned(project, service, access, upgrade)
+    solved(project, service, access, parts, upgrade)
+    written = (service.package_lock, service.torch_lock(project.package_index_build()))
+    return [path for path in (*written, service.node_lock) if path.is_file()]
+
+
+def learned(
+    project: Project, service: Service, access: Access, upgrade: Sequence[str] = ()
+) -> Parts:
+    """Gather what a solve is about: as the lock holds it, where it does, but for `upgrade`."""
     held = read_node_lock(service.node_lock)
-    nodes = nodes_of(project, service, tree, access, None, _without_upgrades(held, upgrade))
-    nodes = _with_sources(project, service, nodes, access, held, upgrade)
-    inputs = inputs_of(project, service, tree, nodes)
+    known = _without_upgrades(held, upgrade)
+    parts = gather(service, project.origins.comfyui(service.comfyui), access, None, known)
+    nodes = _with_sources(project, service, parts.nodes, access, held, upgrade)
+    return replace(parts, nodes=nodes)
+
+
+def is_locked(project: Project, service: Service, parts: Parts) -> bool:
+    """Tell whether the image's locks were made of these very parts."""
+    if not service.package_lock.is_file() or read_node_lock(service.node_lock) != parts.nodes.lock:
+        return False
+    inputs = inputs_of(project, service, parts)
+    return locking.is_locked(service, inputs, project.package_index_build())
+
+
+def solved(
+    project: Project, service: Service, access: Access, parts: Parts, upgrade: Sequence[str] = ()
+) -> Parts:
+    """Solve the packages of what was gathered, write the locks, and return it as they name it."""
+    inputs = inputs_of(project, service, parts)
     for line in inputs.set_aside:
         console.note(f"set aside: {line}")
     local = project.package_index_build()
+    held = read_node_lock(service.node_lock)
     gone = {*held.archives, *(source.name for source in held.sources)}
     environment = without_git(dict(os.environ)) | step_environment(access.settings)
     if access.settings.ca_bundle:
         environment["SSL_CERT_FILE"] = str(access.settings.ca_bundle)
     with (
-        _trees(project, nodes, environment) as trees,
+        _trees(project, parts.nodes, environment) as trees,
         console.timed(f"solve the packages of {service.name}"),
     ):
-        solved = locking.solve(
+        found = locking.solve(
             inputs,
             environment,
             previous=locking.previous(service, local),
@@ -66,13 +91,12 @@ def relock(
             trees=trees,
         )
     names = {address: tree.name for address, tree in trees.items()}
-    for asked, by in sorted(solved.replaced.items()):
+    for asked, by in sorted(found.replaced.items()):
         console.note(f"{by} stands in for {asked}: {project.targets.stand_ins[asked].reason}")
-    nodes = replace(nodes, sources=named(nodes.sources, names))
-    locking.write_locks(service, project.targets, inputs, solved, local)
+    nodes = replace(parts.nodes, sources=named(parts.nodes.sources, names))
+    locking.write_locks(service, project.targets, inputs, found, local)
     write_node_lock(service.node_lock, nodes.lock)
-    written = (service.package_lock, service.torch_lock(local), service.node_lock)
-    return [path for path in written if path.is_file()]
+    return replace(parts, nodes=nodes)
 
 
 def _without_upgrades(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
@@ -84,53 +108,28 @@ def _without_upgrades(held: NodeLock, upgrade: Sequence[str]) -> NodeLock:
 
 def lock_inputs(project: Project, service: Service, access: Access) -> LockInputs:
     """Return what the image's lock would be made from today, of the nodes that it holds."""
-    tree = comfyui_tree(project, service, access)
-    locked = read_node_lock(service.node_lock)
-    nodes = nodes_of(project, service, tree, access, locked)
-    return inputs_of(project, service, tree, nodes)
+    comfyui, locked = project.origins.comfyui(service.comfyui), read_node_lock(service.node_lock)
+    return inputs_of(project, service, gather(service, comfyui, access, locked))
 
 
-def comfyui_tree(project: Project, service: Service, access: Access | None = None) -> Path:
+def comfyui_tree(project: Project, service: Service) -> Path:
     """Return the pinned ComfyUI tree of the service on this machine."""
-    ways = access or access_of(project, None)
-    tree, _ = obtain_comfyui(
-        project.origins.comfyui(service.comfyui),
-        store=ways.store,
-        settings=ways.settings,
-        strict=ways.strict,
-        mirror=ways.mirror,
-    )
+    spec = project.origins.comfyui(service.comfyui)
+    tree, _ = obtain_comfyui(spec, access_of(project, None))
     return tree
 
 
-def nodes_of(
-    project: Project,
-    service: Service,
-    tree: Path,
-    access: Access,
-    locked: NodeLock | None,
-    known: NodeLock | None = None,
-) -> NodeSet:
-    """Return the service's custom nodes on this machine; `tree` is the pinned ComfyUI.
-
-    With `locked` exactly what that names; with None it is learned, but for what is `known`.
-    """
-    pins = pins_of(service, project.origins.comfyui(service.comfyui))
-    nodes = gather_nodes(service, pins, access, locked, known)
-    return with_files(nodes, service, tree, locked)
-
-
-def inputs_of(project: Project, service: Service, tree: Path, nodes: NodeSet) -> LockInputs:
-    """Return what the service's solve depends on today; `tree` is the pinned ComfyUI."""
+def inputs_of(project: Project, service: Service, parts: Parts) -> LockInputs:
+    """Return what the service's solve depends on today."""
     require_python(service, project.origins.base(service.suite))
     return locking.lock_inputs(
         service,
         project.targets,
-        tree,
+        parts.comfyui,
         project.root / "pyproject.toml",
-        nodes.packs,
-        nodes.pins.packages,
-        nodes.lock,
+        parts.nodes.packs,
+        parts.nodes.pins.packages,
+        parts.nodes.lock,
     )
 
 
@@ -141,11 +140,11 @@ def access_of(
     *,
     strict: bool = False,
 ) -> Access:
-    """Return how this machine gets at nodes."""
-    return Access(
-        store=project.store,
-        settings=settings_of_host(ca_bundle),
+    """Return how this machine gets at what the project needs."""
+    return host_access(
+        project.store,
         registry=project.origins.registry,
+        ca_bundle=ca_bundle,
         mirror=mirror,
         strict=strict,
     )
@@ -164,10 +163,10 @@ def _with_sources(
     wanted = wanted_sources(packs_of(service, nodes.packs), rules)
     sources = resolve_sources(wanted, held.sources, upgrade, access.mirror, access.settings)
     for source in sources:
-        console.note(f"git+{source.url}: {source.ref or 'its default branch'} is {source.commit}")
-    found = obtain_sources(
-        sources, store=access.store, settings=access.settings, mirror=access.mirror
-    )
+        if source not in held.sources:
+            ref = source.ref or "its default branch"
+            console.note(f"git+{source.url}: {ref} is {source.commit}")
+    found = obtain_sources(sources, access)
     return replace(nodes, sources=found)
 
 

@@ -14,6 +14,7 @@ from comfykiln.models.progress import Shown, Silent
 from comfykiln.models.receiving import Received, receive
 from comfykiln.models.records import Failed, Fetched
 from comfykiln.models.sources.find import Found, find
+from comfykiln.models.surroundings import handed_over
 from comfykiln.transfer.errors import (
     AccessError,
     Cancelled,
@@ -82,7 +83,8 @@ def download_all(
     crew = _Crew(environ, shown or Silent())
     small = [job for job in jobs if job.size is not None and job.size < LARGE]
     large = [job for job in jobs if job.size is None or job.size >= LARGE]
-    return crew.run(small, SMALL_JOBS) | crew.run(large, LARGE_JOBS)
+    with handed_over(environ):
+        return crew.run(small, SMALL_JOBS) | crew.run(large, LARGE_JOBS)
 
 
 def settings_for(size: int) -> Settings:

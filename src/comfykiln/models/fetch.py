@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DriftError
-from comfykiln.models import store
+from comfykiln.models import store, surroundings
 from comfykiln.models.records import Failed, Fetched
 
 if TYPE_CHECKING:
@@ -33,10 +33,12 @@ def fetch(
 ) -> FetchResult:
     """Bring what the store lacks of `models`; the result says what became of each, in their order.
 
-    A model that no source has is among the failed ones. Raises `NotPossibleError` when the disk is
-    full or cannot be written, since no other model would fare better.
+    `environ` has the credentials, the CA and the proxies (`comfykiln.network.host.environment_of`),
+    by default those of this machine. A model that no source has is among the failed ones. Raises
+    `NotPossibleError` when the disk is full or cannot be written, since no other model would fare
+    better.
     """
-    environ = os.environ if environ is None else environ
+    environ = surroundings.of_host(environ)
     found: dict[str, Fetched | Failed] = {}
     missing = []
     for model in models:
@@ -62,5 +64,5 @@ def _require_size(model: LockedModel) -> None:
     if size != model.size:
         raise DriftError(
             f"models.lock says {model.size:,} bytes of {model.name}, its file has {size:,}",
-            remedy=f"lock it again: ./kiln models.lock --upgrade '{model.name}'",
+            remedy=f"lock it again: `./kiln models.lock --upgrade {shlex.quote(model.name)}`",
         )

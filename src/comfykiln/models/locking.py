@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.models import store
+from comfykiln.models import store, surroundings
 from comfykiln.models.download import Job, download_all
 from comfykiln.models.inspecting import problem_of
 from comfykiln.models.layers import layer_digest
@@ -47,7 +46,7 @@ def lock_models(
     is not available is left out unless it is required. Raises `KilnError` that names every required
     model that is not available, `DocumentError` for a name in `upgrade` that is none.
     """
-    environ = os.environ if environ is None else environ
+    environ = surroundings.of_host(environ)
     _known(models, upgrade)
     path = lock_path(models)
     before = {model.name: model for model in (read_lock(path)[0] if path.exists() else ())}
@@ -62,12 +61,13 @@ def lock_models(
     failed = [result for result in results.values() if isinstance(result, Failed)]
     _refuse([entry for entry in failed if entry.criticality == "required"])
     locked = []
-    for entry in models.entries:
-        found = results.get(entry.name)
-        if isinstance(found, Fetched):
-            locked.append(_locked(entry, found, kept.get(entry.name), environ))
-        elif found is None:
-            locked.append(_described(entry, kept[entry.name]))
+    with surroundings.handed_over(environ):
+        for entry in models.entries:
+            found = results.get(entry.name)
+            if isinstance(found, Fetched):
+                locked.append(_locked(entry, found, kept.get(entry.name), environ))
+            elif found is None:
+                locked.append(_described(entry, kept[entry.name]))
     return Locked(models=tuple(locked), left_out=tuple(failed))
 
 

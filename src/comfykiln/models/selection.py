@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import DriftError, KilnError
+from comfykiln.network.host import environment_of
 from comfykiln.oci import contents as oci_contents
 from comfykiln.oci import layers as oci_layers
 from comfykiln.oci.contents import Contents, Stored
@@ -13,15 +14,13 @@ from comfykiln.oci.layers import OWN_LAYER_BYTES, Layer, ModelFile
 from comfykiln.system import console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
 
     from comfykiln.models.records import Failed, LockedModel
+    from comfykiln.network.access import Access
     from comfykiln.plan.services import Service
-    from comfykiln.system.store import Store
-
-CHOICES = ("all", "required", "skip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +39,7 @@ class Direct:
 
     stored: Stored
     models: dict[str, LockedModel]
+    environ: Mapping[str, str] = field(repr=False)
 
     def path(self, file: ModelFile) -> Path | None:
         """Return the file of the store, None for one that is not kept."""
@@ -51,32 +51,33 @@ class Direct:
 
         if _is_small(file):
             return self.stored.stream(file)
-        return streaming.stream(self.models[file.path])
+        return streaming.stream(self.models[file.path], environ=self.environ)
 
 
-def obtain(service: Service, choice: str, store: Store, *, keep: bool = True) -> ModelSet:
+def obtain(service: Service, choice: str, access: Access, *, keep: bool = True) -> ModelSet:
     """Return the models of `service` that `choice` (all, required, skip) lets in, in layers.
 
-    Without `keep`, files with a layer of their own are not fetched but read from their source
-    whenever they are sent. What is not let in, or is not available, is an intent. Raises
-    `KilnError` with every required model that is not available, `DriftError` for a lock that is
-    out of date.
+    They come by the CA and the proxies of `access`, as all else does. Without `keep`, files with a
+    layer of their own are not fetched but read from their source whenever they are sent. What is
+    not let in, or is not available, is an intent. Raises `KilnError` with every required model that
+    is not available, `DriftError` for a lock that is out of date.
     """
     from comfykiln.models import lockfile  # noqa: PLC0415  # yaml, where it is used
     from comfykiln.models import store as model_store  # noqa: PLC0415  # as above
 
     locked = lockfile.load_lock(service)
     wanted = [model for model in locked if _let_in(model, choice)]
-    failed = _fetch([model for model in wanted if keep or _is_small(model)])
+    environ = environment_of(access.settings)
+    failed = _fetch([model for model in wanted if keep or _is_small(model)], environ)
     inside = tuple(model for model in wanted if model.name not in failed)
     stored = Stored(path_of=model_store.path_of)
     models = {model.destination: model for model in inside}
-    source: Contents = stored if keep else Direct(stored=stored, models=models)
+    source: Contents = stored if keep else Direct(stored=stored, models=models, environ=environ)
     arranged = oci_layers.arrange(_file(model) for model in inside)
     if not keep:
         _require_digests(arranged, models)
     known = [_locked(layer, models) for layer in arranged]
-    cache = store.root / "layers"
+    cache = access.store.root / "layers"
     return ModelSet(
         inside=inside,
         intents=(*(model for model in locked if model not in inside), *_unlocked(service, locked)),
@@ -119,7 +120,7 @@ def _let_in(model: LockedModel, choice: str) -> bool:
     return choice == "all" or (choice == "required" and model.criticality == "required")
 
 
-def _fetch(models: Sequence[LockedModel]) -> set[str]:
+def _fetch(models: Sequence[LockedModel], environ: Mapping[str, str]) -> set[str]:
     """Bring the models into the store, and return the names of those that are done without."""
     if not models:
         return set()
@@ -127,7 +128,7 @@ def _fetch(models: Sequence[LockedModel]) -> set[str]:
 
     with console.timed(f"{len(models)} model(s) into the store"):
         with progress.shown() as shown:
-            result = fetch.fetch(models, shown=shown)
+            result = fetch.fetch(models, shown=shown, environ=environ)
         fetched = sum(entry.fetched for entry in result.done)
         console.note(f"{len(result.done)} model(s), {fetched / 1e6:.1f} MB fetched")
     _refuse([entry for entry in result.failed if entry.criticality == "required"])

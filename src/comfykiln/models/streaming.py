@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
-from comfykiln.models import store
+from comfykiln.models import store, surroundings
 from comfykiln.models.download import NotHadError, settings_for
 from comfykiln.models.receiving import described, read_local
 from comfykiln.models.sources.find import find
@@ -41,14 +41,16 @@ def stream(
     about 64 MiB. The iterator raises `NotHadError` when no source can finish, and `KilnError`
     after the last byte when their sha256 is another: what was made from them must be dropped.
     """
-    relay = _Relay(model, os.environ if environ is None else environ)
+    environ = surroundings.of_host(environ)
+    relay = _Relay(model, environ)
     thread = threading.Thread(target=relay.run, name=f"stream {model.name}", daemon=True)
-    thread.start()
-    try:
-        yield relay.pieces()
-    finally:
-        relay.cancel()
-        thread.join(JOIN_SECONDS)
+    with surroundings.handed_over(environ):
+        thread.start()
+        try:
+            yield relay.pieces()
+        finally:
+            relay.cancel()
+            thread.join(JOIN_SECONDS)
 
 
 class _Relay:

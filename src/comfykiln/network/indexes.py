@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
 
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.network.pip import PipSettings, pip_settings, system_bundle
+from comfykiln.network.pip import CA_VARIABLES, PipSettings, pip_settings, system_bundle
 from comfykiln.parsing.values import WEB
 from comfykiln.system import process
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-CA_VARIABLES = ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 # What uv knows beside the addresses, handed to the steps as it stands.
 PASSED = re.compile(
@@ -37,8 +36,9 @@ class IndexSettings:
     """How this host reaches package indexes.
 
     `default_index` is empty where no setting names one; `extra` and `find_links` are in order of
-    precedence; `proxies` has the lower-case variable names as keys; `passed` are further variables
-    that uv reads. Addresses keep their credentials: hand them on, never print them.
+    precedence; `storage_ca_bundle` is another CA bundle for models, as AWS's tools are told it;
+    `proxies` has the lower-case variable names as keys; `passed` are further variables that uv
+    reads. Addresses keep their credentials: hand them on, never print them.
     """
 
     default_index: str = field(default="", repr=False)
@@ -46,6 +46,7 @@ class IndexSettings:
     find_links: tuple[str, ...] = field(default=(), repr=False)
     insecure_hosts: tuple[str, ...] = ()
     ca_bundle: Path | None = None
+    storage_ca_bundle: Path | None = None
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     passed: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -96,7 +97,8 @@ def host_indexes(
         find_links=uv.find_links or pip.find_links,
         insecure_hosts=uv.insecure or pip.trusted_hosts,
         ca_bundle=_ca_bundle(environ, pip, ca_bundle),
-        proxies=_proxies(environ, pip),
+        storage_ca_bundle=None if ca_bundle else _first_bundle(_of_storage(environ)),
+        proxies=proxies_of(environ, pip),
         passed=passed,
     )
 
@@ -215,21 +217,29 @@ def _remote(address: str) -> bool:
 
 
 def _ca_bundle(environ: Mapping[str, str], pip: PipSettings, chosen: Path | None) -> Path | None:
-    named = {name: environ.get(name, "") for name in CA_VARIABLES}
+    named = {name: environ.get(name, "") for name in ("SSL_CERT_FILE", *CA_VARIABLES)}
     every = {"--ca-bundle": str(chosen or ""), **named, "pip's setting cert": pip.ca_bundle}
-    for name, text in every.items():
-        path = Path(text).expanduser().absolute()
-        if text and not path.is_file():
-            raise DocumentError(
-                f"{name} names the CA bundle {path}, which is no file",
-                remedy="name a file of PEM certificates",
-            )
-        if text:
-            return path
-    return system_bundle()
+    return _first_bundle(every) or system_bundle()
 
 
-def _proxies(environ: Mapping[str, str], pip: PipSettings) -> dict[str, str]:
+def _first_bundle(named: Mapping[str, str]) -> Path | None:
+    """Return the first bundle that is named, by who names it; it must be there."""
+    name, text = next(((name, text) for name, text in named.items() if text), ("", ""))
+    path = Path(text).expanduser().absolute()
+    if text and not path.is_file():
+        raise DocumentError(
+            f"{name} names the CA bundle {path}, which is no file",
+            remedy="name a file of PEM certificates",
+        )
+    return path if text else None
+
+
+def _of_storage(environ: Mapping[str, str]) -> dict[str, str]:
+    return {"AWS_CA_BUNDLE": environ.get("AWS_CA_BUNDLE", "")}
+
+
+def proxies_of(environ: Mapping[str, str], pip: PipSettings) -> dict[str, str]:
+    """Return the proxies of the variables, else pip's, by the variables' lower-case names."""
     found = {name: environ.get(name) or environ.get(name.upper()) for name in PROXY_VARIABLES}
     for name in ("http_proxy", "https_proxy"):
         found[name] = found[name] or pip.proxy

@@ -25,6 +25,8 @@ SYSTEM_BUNDLES = (
     Path("/etc/pki/tls/certs/ca-bundle.crt"),
     Path("/etc/ssl/cert.pem"),
 )
+# In order; SSL_CERT_FILE, uv's own, goes before them, and pip.conf comes after.
+CA_VARIABLES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 
 
@@ -85,14 +87,13 @@ def pip_settings(
     for path in pip_files(environ) if files is None else files:
         found |= _from_file(path)
     found |= _from_environment(environ)
-    bundle = found.get("cert") or environ.get("REQUESTS_CA_BUNDLE") or environ.get("CURL_CA_BUNDLE")
     return PipSettings(
         index_url=found.get("index-url", "").strip(),
         extra_index_urls=tuple(found.get("extra-index-url", "").split()),
         find_links=tuple(found.get("find-links", "").split()),
         no_index=found.get("no-index", "").strip().lower() in {"1", "true", "yes", "on"},
         trusted_hosts=tuple(found.get("trusted-host", "").split()),
-        ca_bundle=(bundle or "").strip(),
+        ca_bundle=_bundle(found, environ),
         client_cert=found.get("client-cert", "").strip(),
         proxy=found.get("proxy", "").strip(),
         timeout=(found.get("timeout") or found.get("default-timeout") or "").strip(),
@@ -127,7 +128,7 @@ def system_bundle() -> Path | None:
 def ca_bundle(environ: Mapping[str, str], settings: PipSettings) -> Path | None:
     """Return the CA bundle that connections of this machine are checked against, if any.
 
-    The order: SSL_CERT_FILE, pip's own setting, the system's bundle.
+    The order: SSL_CERT_FILE, what counts for pip, the system's bundle.
     """
     named = environ.get("SSL_CERT_FILE") or settings.ca_bundle
     return Path(named) if named else system_bundle()
@@ -156,6 +157,12 @@ def _from_file(path: Path) -> dict[str, str]:
         if parser.has_section(section):
             found |= {_key(name): value for name, value in parser.items(section) if value}
     return found
+
+
+def _bundle(found: Mapping[str, str], environ: Mapping[str, str]) -> str:
+    """Return the CA bundle for pip: its variable, those of other tools, then its files."""
+    said = (environ.get(name, "") for name in CA_VARIABLES)
+    return next(filter(None, said), found.get("cert", "")).strip()
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:

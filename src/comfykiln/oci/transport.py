@@ -1,4 +1,4 @@
-"""Requests to one registry: TLS, proxies, logins, retries, and its complaints in plain words."""
+"""Requests to one registry: logins, retries, and its complaints in plain words."""
 
 from __future__ import annotations
 
@@ -6,18 +6,15 @@ import json
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
-from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in the stubs
 
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.network.http import redacted
+from comfykiln.network.client import MAX_REDIRECTS, Client, UnavailableError, redacted
 from comfykiln.oci import logins
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-
-    import urllib3
 
     from comfykiln.network.indexes import IndexSettings
     from comfykiln.oci.logins import TokenRequest
@@ -31,7 +28,8 @@ FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 LONGEST_COMPLAINT = 300
 _PASSING = {408, 429, 500, 502, 503, 504}
-_REDIRECTS = 5
+# What an answer may hold; blobs are sent, and never read here.
+MAX_ANSWER = 64 << 20
 _READING = {"GET", "HEAD"}
 
 
@@ -64,7 +62,10 @@ class Transport:
     _authorization: str = ""
     _scopes: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
-    _pool: urllib3.PoolManager | None = None
+    _client: Client = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._client = Client(self.settings, connect=CONNECT_SECONDS, read=READ_SECONDS)
 
     @property
     def root(self) -> str:
@@ -187,37 +188,25 @@ class Transport:
         *,
         own: bool = True,
     ) -> Answer:
-        from urllib3.exceptions import HTTPError  # noqa: PLC0415  # where it is used
-
-        sent = {"User-Agent": "comfykiln", **headers}
+        sent = dict(headers)
         if own and self._authorization and self._same_host(url):
             sent["Authorization"] = self._authorization
+        redirects = MAX_REDIRECTS if method in _READING else 0
         try:
-            answer = self._manager().request(
-                method,
-                url,
-                headers=sent,
-                body=cast("bytes | Iterable[bytes] | None", body),
-                retries=_retries(redirects=_REDIRECTS if method in _READING else 0),
-                redirect=method in _READING,
-            )
-        except HTTPError as error:
-            raise self._broken(url, error) from error
-        return Answer(
-            status=answer.status,
-            headers=answer.headers,
-            body=answer.data,
-            url=urljoin(url, answer.geturl() or ""),
-        )
+            with self._client.request(
+                method, url, headers=sent, body=body, redirects=redirects
+            ) as reply:
+                return Answer(
+                    status=reply.status,
+                    headers=reply.headers,
+                    body=reply.stream.read(MAX_ANSWER),
+                    url=reply.url,
+                )
+        except UnavailableError as error:
+            raise self._broken(error) from error
 
     def _same_host(self, url: str) -> bool:
         return url.startswith(f"{self.root}/")
-
-    def _manager(self) -> urllib3.PoolManager:
-        with _POOL_LOCK:
-            if self._pool is None:
-                self._pool = _pool(self.root, self.settings)
-            return self._pool
 
     def _refused(self, method: str, url: str, answer: Answer) -> KilnError:
         said = complaint(answer.body)
@@ -242,14 +231,11 @@ class Transport:
             remedy=f"`docker login {registry}` with an account that may push there",
         )
 
-    def _broken(self, url: str, error: Exception) -> BrokenError:
+    def _broken(self, error: UnavailableError) -> BrokenError:
         return BrokenError(
-            f"the registry {self.reference.registry} cannot be reached: {_reason(error)}",
-            remedy=f"see whether {redacted(url)} answers (a proxy's own CA: --ca-bundle FILE)",
+            f"the registry {self.reference.registry} cannot be reached: {error.message}",
+            remedy=error.remedy or "check the address and the network (proxy, --ca-bundle FILE)",
         )
-
-
-_POOL_LOCK = threading.Lock()
 
 
 def complaint(body: bytes) -> str:
@@ -265,48 +251,3 @@ def complaint(body: bytes) -> str:
         return ""
     line = "".join(letter if letter.isprintable() else " " for letter in "; ".join(said))
     return f": {' '.join(line.split())[:LONGEST_COMPLAINT]}" if said else ""
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", None) or error
-    words = str(cause).rpartition(">: ")[2] or str(cause) or type(cause).__name__
-    return " ".join(words.split())
-
-
-def _retries(*, redirects: int) -> urllib3.Retry:
-    from urllib3 import Retry  # noqa: PLC0415  # where it is used
-
-    return Retry(
-        total=None,
-        connect=0,
-        read=0,
-        status=0,
-        other=0,
-        redirect=redirects,
-        raise_on_redirect=False,
-    )
-
-
-def _pool(root: str, settings: IndexSettings) -> urllib3.PoolManager:
-    import urllib3  # noqa: PLC0415  # where it is used
-
-    parts = urlsplit(root)
-    options: dict[str, Any] = {
-        "ca_certs": str(settings.ca_bundle) if settings.ca_bundle else None,
-        "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=READ_SECONDS),
-        "blocksize": 1 << 20,
-        "maxsize": 8,
-    }
-    proxy = settings.proxies.get(f"{parts.scheme}_proxy") or settings.proxies.get("all_proxy", "")
-    rules = {"no": settings.proxies.get("no_proxy", "")}
-    own = proxy_bypass_environment(parts.hostname or "", rules)
-    if proxy.startswith("http") and not own and parts.scheme == "https":
-        return urllib3.ProxyManager(proxy, proxy_headers=_proxy_login(proxy), **options)
-    return urllib3.PoolManager(**options)
-
-
-def _proxy_login(proxy: str) -> dict[str, str]:
-    import urllib3  # noqa: PLC0415  # where it is used
-
-    auth = urllib3.util.parse_url(proxy).auth
-    return urllib3.make_headers(proxy_basic_auth=auth) if auth else {}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from comfykiln.network.http import UnavailableError, silence_of
+from comfykiln.network.client import UnavailableError, scheme_proxy
+from comfykiln.network.http import silence_of
 from comfykiln.parsing.values import WEB
 from comfykiln.system import process
 
@@ -126,7 +127,7 @@ def network_conf(settings: IndexSettings, options: Sequence[str] = ()) -> str:
     lines = [
         f'Acquire::{scheme}::Proxy "{_quotable(proxy)}";'
         for scheme in ("http", "https")
-        if (proxy := settings.proxies.get(f"{scheme}_proxy"))
+        if (proxy := scheme_proxy(scheme, settings.proxies))
     ]
     if settings.ca_bundle:
         lines.append(f'Acquire::https::CAInfo "{_quotable(str(settings.ca_bundle))}";')

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.network.http import UnavailableError
+from comfykiln.network.client import UnavailableError
 from comfykiln.system import console, files
 
 if TYPE_CHECKING:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.engine import engine
-from comfykiln.network.http import patience_of
-from comfykiln.network.indexes import IndexSettings, host_indexes
 from comfykiln.origins import apt, bootstrap, registry, rootfs_image
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.plan.origins import BaseSpec, OriginUse
@@ -18,6 +14,7 @@ from comfykiln.plan.origins import BaseSpec, OriginUse
 if TYPE_CHECKING:
     import docker
 
+    from comfykiln.network.access import Access
     from comfykiln.origins.bootstrap import Rootfs
     from comfykiln.system.store import Store
 
@@ -41,71 +38,62 @@ class BaseImage:
     apt_sources: str = ""
 
 
-def obtain_base(
-    spec: BaseSpec, *, store: Store, strict: bool, settings: IndexSettings | None = None
-) -> tuple[BaseImage, OriginUse]:
+def obtain_base(spec: BaseSpec, access: Access) -> tuple[BaseImage, OriginUse]:
     """Make the engine hold the base of `spec`, and say where it came from.
 
     Raises `NotPossibleError` when no allowed origin can be used, `KilnError` when the registry
     answers that it has no such digest.
     """
-    settings = settings or host_indexes(os.environ, Path.home())
-    source = _Source(spec=spec, store=store, settings=settings, client=engine.client())
+    client = engine.client()
     known = {"registry": _from_registry, "mmdebstrap": _from_mmdebstrap}
     attempts = [
         Attempt(
             origin=origin,
             detail=spec.ref,
             fallback=number > 0,
-            get=partial(known[origin], source, fallback=number > 0),
+            get=partial(known[origin], spec, access, client, fallback=number > 0),
         )
         for number, origin in enumerate(spec.origins)
     ]
-    (image, use), _ = first_available(f"the base {spec.ref}", attempts, strict=strict, store=store)
+    (image, use), _ = first_available(
+        f"the base {spec.ref}", attempts, strict=access.strict, store=access.store
+    )
     return image, use
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Source:
-    """What every origin needs to be asked."""
-
-    spec: BaseSpec
-    store: Store
-    settings: IndexSettings
-    client: docker.DockerClient
-
-
-def _from_registry(source: _Source, *, fallback: bool) -> tuple[BaseImage, OriginUse]:
-    ref = source.spec.ref
-    registry.ensure_pulled(source.client, ref, patience_of(os.environ))
-    name = f"{source.spec.suite}-{ref.rpartition(':')[2][:12]}"
-    registry.name_locally(source.client, ref, REPOSITORY, name)
+def _from_registry(
+    spec: BaseSpec, access: Access, client: docker.DockerClient, *, fallback: bool
+) -> tuple[BaseImage, OriginUse]:
+    ref = spec.ref
+    registry.ensure_pulled(client, ref, access.patience)
+    name = f"{spec.suite}-{ref.rpartition(':')[2][:12]}"
+    registry.name_locally(client, ref, REPOSITORY, name)
     use = OriginUse(thing="base", identity=ref, origin="registry", detail=ref, fallback=fallback)
     return BaseImage(override=f"docker-image://{REPOSITORY}:{name}"), use
 
 
-def _from_mmdebstrap(source: _Source, *, fallback: bool) -> tuple[BaseImage, OriginUse]:
-    spec = source.spec
-    bootstrap.require_engine_architecture(source.client.version()["Arch"])
+def _from_mmdebstrap(
+    spec: BaseSpec, access: Access, client: docker.DockerClient, *, fallback: bool
+) -> tuple[BaseImage, OriginUse]:
+    bootstrap.require_engine_architecture(client.version()["Arch"])
     apt_sources = apt.debian_sources(spec.suite)
-    rootfs = bootstrap.bootstrapped(spec, source.store, source.settings)
+    rootfs = bootstrap.bootstrapped(spec, access)
     name = f"{REPOSITORY}:{spec.suite}-{rootfs.sha256[:12]}"
-    tar = source.store.path(rootfs.sha256)
-    rootfs_image.ensure_loaded(source.client, name, tar, rootfs.sha256, epoch=bootstrap.EPOCH)
+    tar = access.store.path(rootfs.sha256)
+    rootfs_image.ensure_loaded(client, name, tar, rootfs.sha256, epoch=bootstrap.EPOCH)
     use = OriginUse(
         thing="base",
         identity=f"sha256:{rootfs.sha256}",
         origin="mmdebstrap",
         detail=f"Debian {spec.suite} of {rootfs.made}, {len(rootfs.packages)} packages",
         fallback=fallback,
-        warning=_warning(source, rootfs) if fallback else "",
+        warning=_warning(spec, rootfs, access.store) if fallback else "",
     )
     return BaseImage(override=f"docker-image://{name}", apt_sources=apt_sources), use
 
 
-def _warning(source: _Source, rootfs: Rootfs) -> str:
-    spec = source.spec
+def _warning(spec: BaseSpec, rootfs: Rootfs, store: Store) -> str:
     text = f"the base is not {spec.ref} but the same suite with the packages of {rootfs.made}"
     if rootfs.age > OLD:
-        text += f"; that is old: remove {bootstrap.note_of(spec, source.store)} to make it anew"
+        text += f"; that is old: remove {bootstrap.note_of(spec, store)} to make it anew"
     return text

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln.engine import disk
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.network.http import UnavailableError, patience_of
+from comfykiln.network.client import UnavailableError
 from comfykiln.origins import apt
 from comfykiln.origins.archive import pieces
 from comfykiln.system import console, files, process
@@ -23,7 +23,7 @@ from comfykiln.system import console, files, process
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from comfykiln.network.indexes import IndexSettings
+    from comfykiln.network.access import Access
     from comfykiln.plan.origins import BaseSpec
     from comfykiln.system.store import Store
 
@@ -71,12 +71,13 @@ class Rootfs:
         return max(0.0, (time.time() - made) / 86_400)
 
 
-def bootstrapped(spec: BaseSpec, store: Store, settings: IndexSettings) -> Rootfs:
+def bootstrapped(spec: BaseSpec, access: Access) -> Rootfs:
     """Return the root file system that stands for `spec`, made only where the store lacks it.
 
     Raises `UnavailableError` when it cannot be made here, `KilnError` when what came out is not
     the Debian that `spec` describes.
     """
+    store = access.store
     note = store.root / "base" / f"{_key(spec)}.json"
     with store.lock(f"base-{note.stem}"):
         kept = _rootfs_in_store(note, store)
@@ -86,7 +87,7 @@ def bootstrapped(spec: BaseSpec, store: Store, settings: IndexSettings) -> Rootf
             console.timed(f"bootstrapping Debian {spec.suite} from this host's apt sources"),
             store.scratch(f"base-{note.stem}") as work,
         ):
-            tar = _run(spec, work, settings)
+            tar = _run(spec, work, access)
             rootfs = _examined(spec, tar)
             store.put(pieces(tar), rootfs.sha256, source=f"mmdebstrap {spec.suite}")
         files.write_bytes(note, files.canonical_json(asdict(rootfs)))
@@ -120,12 +121,12 @@ def _rootfs_in_store(note: Path, store: Store) -> Rootfs | None:
     return rootfs if store.path(rootfs.sha256).is_file() else None
 
 
-def _run(spec: BaseSpec, work: Path, settings: IndexSettings) -> Path:
+def _run(spec: BaseSpec, work: Path, access: Access) -> Path:
     _require_tools()
     _require_room()
     sources, network = work / "sources.list", work / "00kiln-network"
-    known, conf = apt.debian_sources(spec.suite), apt.network_conf(settings)
-    apt.require_answer(known, conf, settings, patience_of(os.environ))
+    known, conf = apt.debian_sources(spec.suite), apt.network_conf(access.settings)
+    apt.require_answer(known, conf, access.settings, access.patience)
     files.write_text(sources, known, mode=0o600)
     files.write_text(network, conf, mode=0o600)
     tar = work / "rootfs.tar"

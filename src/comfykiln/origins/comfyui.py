@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
 from comfykiln.git import commits
-from comfykiln.network.http import Patience, UnavailableError, chunks, patience_of, redacted
-from comfykiln.network.indexes import IndexSettings, host_indexes
+from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.http import chunks
 from comfykiln.origins.archive import TreeArchive, extract, pieces
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.origins.filelist import faults_of, read_list
@@ -23,51 +23,28 @@ from comfykiln.system import console, files
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from comfykiln.network.access import Access
     from comfykiln.origins.filelist import PinnedFile
-    from comfykiln.system.store import Store
 
 # Every file of the tree carries this time, in seconds, whichever origin it came from.
 MTIME = 1_760_000_000
 SHOWN = 5
 
 
-def obtain_comfyui(
-    spec: ComfyUISpec,
-    *,
-    store: Store,
-    strict: bool,
-    mirror: Path | None = None,
-    settings: IndexSettings | None = None,
-) -> tuple[Path, OriginUse]:
+def obtain_comfyui(spec: ComfyUISpec, access: Access) -> tuple[Path, OriginUse]:
     """Return a folder with exactly the pinned files of `spec`, and where they came from.
 
-    The folder belongs to the store and is not to be written; it is hashed at each call. `mirror` is
-    a folder of git mirrors (host/owner/repo.git), asked first. Raises `NotPossibleError` when no
-    allowed origin can be used, `KilnError` when one yields other files than pinned.
+    The folder belongs to the store and is not to be written; it is hashed at each call. A folder of
+    git mirrors is asked first. Raises `NotPossibleError` when no allowed origin can be used,
+    `KilnError` when one yields other files than pinned.
     """
-    final = store.root / "comfyui" / spec.content
+    final = access.store.root / "comfyui" / spec.content
     pinned = read_list(spec.files)
-    with store.lock(f"comfyui-{spec.content}"):
+    with access.store.lock(f"comfyui-{spec.content}"):
         use = _use_in_store(spec, final, pinned)
-        if use is None or (strict and use.fallback):
-            source = _Source(
-                spec=spec,
-                store=store,
-                settings=settings or host_indexes(os.environ, Path.home()),
-                patience=patience_of(os.environ),
-            )
-            use = _fetch(source, final, pinned, strict=strict, mirror=mirror)
+        if use is None or (access.strict and use.fallback):
+            use = _fetch(spec, access, final, pinned)
     return final, use
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Source:
-    """What every origin needs to be asked."""
-
-    spec: ComfyUISpec
-    store: Store
-    settings: IndexSettings
-    patience: Patience
 
 
 def _use_in_store(
@@ -86,18 +63,12 @@ def _use_in_store(
 
 
 def _fetch(
-    source: _Source,
-    final: Path,
-    pinned: Mapping[str, PinnedFile],
-    *,
-    strict: bool,
-    mirror: Path | None,
+    spec: ComfyUISpec, access: Access, final: Path, pinned: Mapping[str, PinnedFile]
 ) -> OriginUse:
-    spec = source.spec
-    with source.store.scratch(f"comfyui-{spec.content}-work") as work:
-        attempts = list(_attempts(source, work, mirror))
-        archive, taken = first_available(f"ComfyUI {spec.version}", attempts, strict=strict)
-        with source.store.new_folder(final) as folder:
+    with access.store.scratch(f"comfyui-{spec.content}-work") as work:
+        attempts = list(_attempts(spec, access, work))
+        archive, taken = first_available(f"ComfyUI {spec.version}", attempts, strict=access.strict)
+        with access.store.new_folder(final) as folder:
             extract(archive, folder, pinned)
             _require_equal(spec, folder, pinned)
             _settle(folder)
@@ -112,67 +83,72 @@ def _fetch(
     return use
 
 
-def _attempts(source: _Source, work: Path, mirror: Path | None) -> Iterator[Attempt[TreeArchive]]:
+def _attempts(spec: ComfyUISpec, access: Access, work: Path) -> Iterator[Attempt[TreeArchive]]:
     """Yield the origins in order: the mirrors first where a folder of them was named."""
-    repositories = [origin for origin in source.spec.origins if isinstance(origin, GitOrigin)]
+    repositories = [origin for origin in spec.origins if isinstance(origin, GitOrigin)]
     for origin in repositories:
-        if mirror is None:
+        if access.mirror is None:
             break
-        repository = commits.mirrored(mirror, origin.url)
+        repository = commits.mirrored(access.mirror, origin.url)
         yield Attempt(
             origin="git-mirror",
-            detail=f"mirror of {origin.url} at {source.spec.commit}",
+            detail=f"mirror of {origin.url} at {spec.commit}",
             fallback=True,
-            get=partial(_from_repository, source, repository, work),
+            get=partial(_from_repository, spec, repository, work),
         )
-    for number, place in enumerate(source.spec.origins):
-        yield _attempt(source, place, work, fallback=number > 0)
+    for number, place in enumerate(spec.origins):
+        yield _attempt(spec, access, place, work, fallback=number > 0)
 
 
 def _attempt(
-    source: _Source, origin: GitOrigin | SdistOrigin, work: Path, *, fallback: bool
+    spec: ComfyUISpec,
+    access: Access,
+    origin: GitOrigin | SdistOrigin,
+    work: Path,
+    *,
+    fallback: bool,
 ) -> Attempt[TreeArchive]:
     if isinstance(origin, GitOrigin):
         return Attempt(
             origin="git",
-            detail=f"{origin.url} at {source.spec.commit}",
+            detail=f"{origin.url} at {spec.commit}",
             fallback=fallback,
-            get=partial(_from_git, source, origin, work),
+            get=partial(_from_git, spec, access, origin, work),
         )
     changed = f", {len(origin.corrections)} line(s) corrected" if origin.corrections else ""
     return Attempt(
         origin="sdist",
         detail=f"{origin.folder} of {origin.file}, sha256 {origin.sha256}{changed}",
         fallback=fallback,
-        get=partial(_from_sdist, source, origin),
+        get=partial(_from_sdist, access, origin),
     )
 
 
-def _from_git(source: _Source, origin: GitOrigin, work: Path) -> TreeArchive:
-    with console.timed(f"fetching ComfyUI {source.spec.version} from {origin.url}"):
+def _from_git(spec: ComfyUISpec, access: Access, origin: GitOrigin, work: Path) -> TreeArchive:
+    with console.timed(f"fetching ComfyUI {spec.version} from {origin.url}"):
         repository = commits.fetch_commit(
             origin.url,
-            source.spec.commit,
+            spec.commit,
             work / "repository.git",
-            settings=source.settings,
-            patience=source.patience,
+            settings=access.settings,
+            patience=access.patience,
         )
-        return _from_repository(source, repository, work)
+        return _from_repository(spec, repository, work)
 
 
-def _from_repository(source: _Source, repository: Path, work: Path) -> TreeArchive:
-    commit = source.spec.commit
+def _from_repository(spec: ComfyUISpec, repository: Path, work: Path) -> TreeArchive:
+    commit = spec.commit
     commits.require_commit(repository, commit)
     archive = work / "tree.tar"
     commits.export(repository, commit, archive)
     return TreeArchive(path=archive, title=f"the commit {commit} of {repository.name}")
 
 
-def _from_sdist(source: _Source, origin: SdistOrigin) -> TreeArchive:
-    path = source.store.path(origin.sha256)
-    if not source.store.has(origin.sha256):
+def _from_sdist(access: Access, origin: SdistOrigin) -> TreeArchive:
+    path = access.store.path(origin.sha256)
+    if not access.store.has(origin.sha256):
         with console.timed(f"fetching {origin.file} from the package index"):
-            _download(source, origin)
+            _download(access, origin)
     return TreeArchive(
         path=path,
         title=origin.file,
@@ -182,13 +158,13 @@ def _from_sdist(source: _Source, origin: SdistOrigin) -> TreeArchive:
     )
 
 
-def _download(source: _Source, origin: SdistOrigin) -> None:
+def _download(access: Access, origin: SdistOrigin) -> None:
     """Put the file into the store from the first place that gives all of it."""
     reasons: list[str] = []
-    for place in places_of(origin.project, origin.file, source.settings, source.patience):
+    for place in places_of(origin.project, origin.file, access.settings, access.patience):
         try:
-            source.store.put(
-                _bytes_at(source, origin, place), origin.sha256, source=redacted(place)
+            access.store.put(
+                _bytes_at(access, origin, place), origin.sha256, source=redacted(place)
             )
         except UnavailableError as error:
             reasons.append(error.message)
@@ -197,10 +173,10 @@ def _download(source: _Source, origin: SdistOrigin) -> None:
     raise UnavailableError("; ".join(reasons))
 
 
-def _bytes_at(source: _Source, origin: SdistOrigin, place: str) -> Iterator[bytes]:
+def _bytes_at(access: Access, origin: SdistOrigin, place: str) -> Iterator[bytes]:
     if "://" not in place:
         return pieces(Path(place))
-    return chunks(place, source.settings, size=origin.size, patience=source.patience)
+    return chunks(place, access.settings, size=origin.size, patience=access.patience)
 
 
 def _require_equal(spec: ComfyUISpec, folder: Path, pinned: Mapping[str, PinnedFile]) -> None:

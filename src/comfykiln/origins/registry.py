@@ -8,7 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
-from comfykiln.network.http import Patience, UnavailableError, within
+from comfykiln.network.client import UnavailableError
+from comfykiln.network.http import Patience, within
 from comfykiln.system import console
 
 if TYPE_CHECKING:

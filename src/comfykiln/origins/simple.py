@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
-from comfykiln.network.http import Page, Patience, UnavailableError, page, redacted
+from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.http import Page, Patience, page
 from comfykiln.network.indexes import effective_index
 from comfykiln.parsing.values import WEB, normal_name
 

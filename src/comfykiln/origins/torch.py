@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.network.http import UnavailableError, patience_of, redacted
-from comfykiln.network.indexes import IndexSettings, host_indexes
+from comfykiln.network.client import UnavailableError, redacted
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.origins.simple import project_files
 from comfykiln.plan.origins import OriginUse, TorchFamily, TorchSpec
@@ -18,7 +15,7 @@ from comfykiln.plan.origins import OriginUse, TorchFamily, TorchSpec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from comfykiln.system.store import Store
+    from comfykiln.network.access import Access
 
 
 class TorchRow(Protocol):
@@ -53,30 +50,22 @@ class TorchChoice:
     local_tag: str
 
 
-def choose_torch(
-    row: TorchRow,
-    spec: TorchSpec,
-    *,
-    strict: bool,
-    settings: IndexSettings | None = None,
-    store: Store | None = None,
-) -> tuple[TorchChoice, OriginUse]:
+def choose_torch(row: TorchRow, spec: TorchSpec, access: Access) -> tuple[TorchChoice, OriginUse]:
     """Return which torch family to install for a target, and what is known of its origin.
 
-    The target's index is asked for the exact build first; `store` remembers for a while when it is
-    silent. Raises `NotPossibleError` when it cannot be used and the package index carries nothing
-    that serves the target, or `strict` forbids it.
+    The target's index is asked for the exact build first; the store remembers for a while when it
+    is silent. Raises `NotPossibleError` when it cannot be used and the package index carries
+    nothing that serves the target, or `access` is strict.
     """
-    settings = settings or host_indexes(os.environ, Path.home())
     family = _family(row, spec)
-    attempts = [_own_index(row, settings)]
+    attempts = [_own_index(row, access)]
     if family is not None:
         attempts.append(_package_index(row, family))
     thing = f"torch for {row.target}"
     try:
-        choice, taken = first_available(thing, attempts, strict=strict, store=store)
+        choice, taken = first_available(thing, attempts, strict=access.strict, store=access.store)
     except NotPossibleError as error:
-        raise _with_remedy(error, row, family, strict=strict) from error
+        raise _with_remedy(error, row, family, strict=access.strict) from error
     return choice, OriginUse(
         thing="torch",
         identity=" ".join(_versions(row.versions, choice.local_tag)),
@@ -87,12 +76,12 @@ def choose_torch(
     )
 
 
-def _own_index(row: TorchRow, settings: IndexSettings) -> Attempt[TorchChoice]:
+def _own_index(row: TorchRow, access: Access) -> Attempt[TorchChoice]:
     return Attempt(
         origin="index",
         detail=redacted(row.index),
         fallback=False,
-        get=partial(_from_index, row, settings),
+        get=partial(_from_index, row, access),
     )
 
 
@@ -114,10 +103,10 @@ def _family(row: TorchRow, spec: TorchSpec) -> TorchFamily | None:
     return None
 
 
-def _from_index(row: TorchRow, settings: IndexSettings) -> TorchChoice:
+def _from_index(row: TorchRow, access: Access) -> TorchChoice:
     """Return the target's own choice when its index answers and lists the exact build."""
     wanted = f"torch-{row.versions['torch']}+{row.local}-"
-    files = project_files(row.index, "torch", settings, patience_of(os.environ))
+    files = project_files(row.index, "torch", access.settings, access.patience)
     if not any(name.startswith(wanted) for name in files):
         raise UnavailableError(f"{redacted(row.index)}: has no {wanted.removesuffix('-')}")
     return _choice(row.versions, row.local, row.index)

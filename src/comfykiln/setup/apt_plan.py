@@ -74,7 +74,7 @@ def own_releases(policy: str, *, distribution: str, codename: str, rolling: bool
     names = {codename, "sid"} if rolling else {codename}
     suites = names | {f"{name}-{pocket}" for name in names for pocket in MAINTAINED}
     return frozenset(
-        _shown(release)
+        _release_name(release)
         for release in _releases(policy)
         if release.get("o") in ORIGINS.get(distribution, set())
         and release.get(SUITE.get(distribution, "n")) in suites
@@ -87,7 +87,7 @@ def _releases(policy: str) -> Iterator[dict[str, str]]:
         yield {name: value for name, _, value in (member.partition("=") for member in members)}
 
 
-def _shown(release: dict[str, str]) -> str:
+def _release_name(release: dict[str, str]) -> str:
     """Return a release in the words of a simulation: LABEL:VERSION/ARCHIVE."""
     version = f"{release['v']}/" if release.get("v") else ""
     return f"{release.get('l', '')}:{version}{release.get('a', '')}"

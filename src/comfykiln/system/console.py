@@ -29,6 +29,11 @@ def warn(message: str) -> None:
     _err(f"! {message}")
 
 
+def error(message: str) -> None:
+    """Say why the program ends without what was asked for."""
+    _err(f"error: {message}")
+
+
 def out(message: str) -> None:
     """Print a result for people to standard output."""
     print(message, flush=True)

@@ -21,7 +21,9 @@ class ProgramError(KilnError):
 
     def __init__(self, argv: Sequence[str], status: int, output: str, *, remedy: str = "") -> None:
         tail = "\n".join(f"    {line}" for line in output.splitlines()[-TAIL_LINES:])
-        super().__init__(f"`{shown(argv)}` ended with status {status}:\n{tail}", remedy=remedy)
+        super().__init__(
+            f"`{command_line(argv)}` ended with status {status}:\n{tail}", remedy=remedy
+        )
         self.argv = tuple(argv)
         self.status = status
         self.output = output
@@ -31,7 +33,7 @@ class SilentProgramError(KilnError):
     """A program did not end in the time that it was given."""
 
 
-def shown(argv: Sequence[str]) -> str:
+def command_line(argv: Sequence[str]) -> str:
     """Return the command line as a person would type it, for messages only."""
     import shlex  # noqa: PLC0415  # only messages need it
 
@@ -69,7 +71,7 @@ def capture(
         raise _missing(argv, error) from error
     except subprocess.TimeoutExpired as error:
         raise SilentProgramError(
-            f"`{shown(argv)}` gave no result within {timeout:g} s",
+            f"`{command_line(argv)}` gave no result within {timeout:g} s",
             remedy="look at what it waits for (network, lock, prompt) and run it by hand",
         ) from error
     if done.returncode not in statuses:
@@ -94,7 +96,7 @@ def capture_bytes(
         raise _missing(argv, error) from error
     except subprocess.TimeoutExpired as error:
         raise KilnError(
-            f"`{shown(argv)}` gave no result within {timeout:g} s", remedy="run it by hand"
+            f"`{command_line(argv)}` gave no result within {timeout:g} s", remedy="run it by hand"
         ) from error
     if done.returncode != 0:
         raise ProgramError(argv, done.returncode, done.stderr.decode("utf-8", "replace"))
@@ -183,7 +185,7 @@ def _end(child: subprocess.Popen[str]) -> None:
 def _missing(argv: Sequence[str], error: FileNotFoundError) -> NotPossibleError:
     if error.filename and error.filename != argv[0]:
         return NotPossibleError(
-            f"`{shown(argv)}` cannot start: the folder {error.filename} does not exist",
+            f"`{command_line(argv)}` cannot start: the folder {error.filename} does not exist",
             remedy="create the folder, or name another one",
         )
     return NotPossibleError(

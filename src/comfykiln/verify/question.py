@@ -247,7 +247,7 @@ def _wait_until_ready(container: Container) -> None:
         time.sleep(0.25)
     raise KilnError(
         f"the image gave no answer within {START_SECONDS} s; its last lines:\n" + _tail(container),
-        remedy="see what it waits for; on a slow machine run `./kiln verify REF` again",
+        remedy="see what it waits for; on a slow machine run `./kiln verify --ref REF` again",
     )
 
 

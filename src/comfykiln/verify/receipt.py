@@ -4,28 +4,23 @@ from __future__ import annotations
 
 import json
 import tarfile
-import tomllib
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import comfykiln
-from comfykiln import locking
 from comfykiln.engine import engine as engines
 from comfykiln.errors import KilnError
 from comfykiln.locking.lockfiles import stand_ins_in
-from comfykiln.locking.nodelines import node_lines, rules_of
 from comfykiln.system import files
-from comfykiln.verify.nodes import found_nodes, reported_nodes
-from comfykiln.verify.question import Expectation
+from comfykiln.verify.nodes import found_nodes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     import docker
 
-    from comfykiln.gather.gather import Gathered
     from comfykiln.plan.plan import BuildPlan
+    from comfykiln.verify.gathered import Gathered
     from comfykiln.verify.question import Answers
 
 PATH = "/app/.kiln-receipt.json"
@@ -34,43 +29,6 @@ PREFIX = "io.comfykiln"
 # On the sealed image: the digest of what was verified, and of the receipt that says so.
 SOFTWARE_LABEL = f"{PREFIX}.software"
 RECEIPT_LABEL = f"{PREFIX}.receipt"
-
-
-def expectation(plan: BuildPlan, gathered: Gathered) -> Expectation:
-    """Return what the image of this plan must answer when it is questioned."""
-    packages = locking.locked(plan.service.package_lock)
-    shared = tuple(packages)
-    torch_lock = plan.service.torch_lock(gathered.torch.local_tag)
-    if gathered.torch.index is None and torch_lock.is_file():
-        packages |= locking.locked(torch_lock)
-    return Expectation(
-        comfyui=plan.comfyui.version,
-        torch=plan.target.torch.versions,
-        local_tag=gathered.torch.local_tag,
-        packages=packages,
-        packs={pack.name: pack_nodes(pack) for pack in plan.service.local_nodes},
-        nodes=tuple(node.name for node in reported_nodes(gathered.nodes) if not node.disabled),
-        without_classes=frozenset(
-            name for name, rule in plan.service.nodes.items() if rule.frontend_only
-        ),
-        accepted=frozenset(plan.service.accepted),
-        stand_ins=frozenset(stand_ins_in(plan.service.package_lock, plan.target.stand_ins)),
-        libraries=() if gathered.nodes.empty else shared,
-        python=plan.service.python_patch,
-    )
-
-
-def pack_nodes(pack: Path) -> list[str]:
-    """Return the node classes that a local pack promises in its `[tool.comfykiln]`."""
-    project = tomllib.loads((pack / "pyproject.toml").read_text("utf-8"))
-    try:
-        nodes: list[str] = project["tool"]["comfykiln"]["nodes"]
-    except KeyError as error:
-        raise KilnError(
-            f"{pack / 'pyproject.toml'} names no nodes",
-            remedy='add `[tool.comfykiln]` with `nodes = ["ClassName", …]`',
-        ) from error
-    return nodes
 
 
 def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
@@ -98,7 +56,6 @@ def write(
     """Return the receipt of a verified image; `digest` and `layers` are those of its software."""
     stats = answers.probe["system_stats"]["system"]
     classes: Mapping[str, str] = answers.probe["node_classes"]
-    expected = expectation(plan, gathered)
     return {
         "format": FORMAT,
         "made_by": f"comfykiln {comfykiln.__version__}",
@@ -126,7 +83,7 @@ def write(
             "node_classes": len(classes),
             "packs": {
                 pack: [name for name in names if name in classes]
-                for pack, names in expected.packs.items()
+                for pack, names in gathered.expectation.packs.items()
             },
             "failed_imports": [],
             "uid": answers.probe["process"]["uid"],
@@ -135,17 +92,15 @@ def write(
             "health": answers.health,
             **({} if gathered.nodes.empty else {"nodes": found_nodes(gathered.nodes, answers)}),
         },
-        **({} if gathered.nodes.empty else _further(plan, gathered, answers, expected)),
+        **({} if gathered.nodes.empty else _further(plan, gathered, answers)),
     }
 
 
-def _further(
-    plan: BuildPlan, gathered: Gathered, answers: Answers, expected: Expectation
-) -> dict[str, Any]:
+def _further(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:
     """Return what only images with custom nodes record beside what was found."""
     return {
         "resolution": _resolution(plan, gathered, answers),
-        "libraries": list(expected.libraries),
+        "libraries": list(gathered.expectation.libraries),
     }
 
 
@@ -159,20 +114,17 @@ def _document(plan: BuildPlan) -> dict[str, Any]:
 def _resolution(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:
     """Return every decision of people that bent the solve or the judgement, with its reason."""
     service = plan.service
-    family, lock = plan.target.torch.requirements, gathered.nodes.lock
-    rules = rules_of(service, plan.target, family, lock)
-    lines = node_lines(gathered.nodes.packs, gathered.nodes.pins.packages, rules)
     stood_in = stand_ins_in(service.package_lock, plan.target.stand_ins)
     return {
         "overrides": {entry.requirement: entry.reason for entry in service.overrides},
         "dropped": dict(service.drop),
-        "set_aside": list(lines.set_aside),
+        "set_aside": list(gathered.lines.set_aside),
         "stand_ins": {
             name: {"by": entry.by, "reason": entry.reason} for name, entry in stood_in.items()
         },
         "from_git": {
             source.name: {"url": source.url, "ref": source.ref, "commit": source.commit}
-            for source in lock.sources
+            for source in gathered.nodes.lock.sources
         },
         "built_from_source": list(service.sdists),
         "accepted": dict(service.accepted),

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from comfykiln.cli import checks
-from comfykiln.errors import DocumentError, KilnError, NotPossibleError
+from comfykiln.errors import KilnError, NotPossibleError
 
 ROOT = Path(__file__).parents[3]
 BIN = Path(sys.executable).parent
@@ -152,14 +152,6 @@ def test_a_tier_without_test_files_is_said(
 ) -> None:
     checks.run_tests("unit", root=checkout)
     assert capsys.readouterr().err == "  tests/unit holds no tests\n"
-
-
-def test_an_unknown_tier_is_wrong_usage(checkout: Path) -> None:
-    with pytest.raises(DocumentError) as caught:
-        checks.run_tests("quick", root=checkout)
-    assert str(caught.value) == (
-        "there is no tier 'quick' of tests\n  → choose one of unit, engine, real"
-    )
 
 
 @pytest.fixture

@@ -18,8 +18,8 @@ from tests.support.modelfiles import locked, safetensors, sha256
 from tests.support.s3 import free_port
 
 from comfykiln.cli import build as building
-from comfykiln.cli import models as commands
-from comfykiln.cli import push, run
+from comfykiln.cli import models, push, run
+from comfykiln.cli.options import ModelsPush
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.models import store
 from comfykiln.models.adding import add
@@ -73,9 +73,9 @@ def image(repository: Path, faults: FaultServer) -> Path:
 def test_lock_check_fetch_list(
     repository: Path, image: Path, faults: FaultServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commands.lock(repository, "core", "", check=False)
-    commands.lock(repository, None, "", check=True)
-    commands.fetch(repository, None, None, "", "all", as_json=False)
+    models.lock(repository, "core", "", check=False)
+    models.lock(repository, None, "", check=True)
+    models.fetch(repository, None, None, "", "all", as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         "written: services/comfy/core/models.lock (2 models)",
         "complete: no models",
@@ -84,14 +84,14 @@ def test_lock_check_fetch_list(
         "the lora: 50.1 kB, in the store",
         "2 of 2 models; 0 bytes fetched",
     ]
-    commands.list_models(repository, None, as_json=False)
+    models.list_models(repository, None, as_json=False)
     assert capsys.readouterr().out.splitlines() == [
         f"{'name':<8}  {'size':<7}  {'need':<8}  state   {'source':<27}  licence  used by",
         f"the lora  50.1 kB  optional  stored  {faults.url + '/lora':<27}  -        core",
         f"the vae   40.1 kB  required  stored  {faults.url + '/vae':<27}  -        core",
         "2 model(s), 90.2 kB",
     ]
-    commands.list_models(repository, "core", as_json=True)
+    models.list_models(repository, "core", as_json=True)
     assert json.loads(capsys.readouterr().out)[1] == {
         "name": "the vae",
         "destination": "vae/v, 1.safetensors",
@@ -111,18 +111,18 @@ def test_lock_check_fetch_list(
 def test_fetch_fills_a_folder_and_leaves_what_is_right(
     repository: Path, tmp_path: Path, vae: Object, lora: Object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commands.lock(repository, "core", "", check=False)
+    models.lock(repository, "core", "", check=False)
     folder = tmp_path / "volume"
-    commands.fetch(repository, "core", str(folder), "", "all", as_json=False)
+    models.fetch(repository, "core", str(folder), "", "all", as_json=False)
     found = folder / "vae/v, 1.safetensors"
     assert found.read_bytes() == VAE
     assert (folder / "loras/l.safetensors").read_bytes() == LORA
     before = found.stat()
-    commands.fetch(repository, "core", str(folder), "", "all", as_json=False)
+    models.fetch(repository, "core", str(folder), "", "all", as_json=False)
     assert found.stat().st_mtime_ns == before.st_mtime_ns
     found.write_bytes(VAE[::-1])
     capsys.readouterr()
-    commands.fetch(repository, "core", str(folder), "the vae", "all", as_json=True)
+    models.fetch(repository, "core", str(folder), "the vae", "all", as_json=True)
     assert found.read_bytes() == VAE
     assert json.loads(capsys.readouterr().out)["done"][0]["path"] == str(found)
     assert vae.sent < 2 * len(VAE)
@@ -133,32 +133,30 @@ def test_fetch_fills_a_folder_and_leaves_what_is_right(
 def test_a_missing_required_model_fails_and_an_optional_one_is_told(
     repository: Path, vae: Object, lora: Object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    commands.lock(repository, "core", "", check=False)
+    models.lock(repository, "core", "", check=False)
     for data in (VAE, LORA):
         store.path_of(sha256(data)).unlink()
     lora.always = "status 404"
-    commands.fetch(repository, "core", None, "", "required", as_json=False)
+    models.fetch(repository, "core", None, "", "required", as_json=False)
     with pytest.raises(KilnError, match=r"1 model\(s\) are not available: the lora"):
-        commands.fetch(repository, "core", None, "", "all", as_json=False)
+        models.fetch(repository, "core", None, "", "all", as_json=False)
     assert "! the lora (optional) is not available" in capsys.readouterr().err
     assert vae.always == ""
 
 
 @pytest.mark.usefixtures("image", "vae", "lora")
 def test_wrong_usage_is_told(repository: Path) -> None:
-    commands.lock(repository, "core", "", check=False)
-    with pytest.raises(DocumentError, match="--models is 'some'"):
-        commands.fetch(repository, "core", None, "", "some", as_json=False)
+    models.lock(repository, "core", "", check=False)
     with pytest.raises(DocumentError, match="--only: no model nobody"):
-        commands.fetch(repository, "core", None, "nobody", "all", as_json=False)
+        models.fetch(repository, "core", None, "nobody", "all", as_json=False)
     with pytest.raises(DocumentError, match="--source without --name"):
-        commands.add_source(repository, "core", None, "s3://b/k")
+        models.add_source(repository, "core", None, "s3://b/k")
 
 
 def test_a_folder_that_leads_elsewhere_is_not_followed(
     repository: Path, image: Path, vae: Object, lora: Object, tmp_path: Path
 ) -> None:
-    commands.lock(repository, "core", "", check=False)
+    models.lock(repository, "core", "", check=False)
     folder, outside = tmp_path / "volume", tmp_path / "outside"
     folder.mkdir()
     outside.mkdir()
@@ -174,7 +172,7 @@ def test_a_folder_that_leads_elsewhere_is_not_followed(
 
 @pytest.mark.usefixtures("image", "vae", "lora")
 def test_run_shows_stored_models_without_copying(repository: Path) -> None:
-    commands.lock(repository, "core", "", check=False)
+    models.lock(repository, "core", "", check=False)
     service = load_service(repository, "core")
     store.path_of(sha256(LORA)).unlink()
     arguments, missing = mounts(load_lock(service))
@@ -298,7 +296,7 @@ def test_without_a_terminal_the_needy_models_are_listed(
     path.write_text("models:\n  - name: a\n    destination: vae/a.safetensors\n")
     monkeypatch.setattr("sys.stdin", io.StringIO())
     with pytest.raises(DocumentError) as caught:
-        commands.add_source(repository, "core", None, None)
+        models.add_source(repository, "core", None, None)
     assert caught.value.faults == ("core: a",)
 
 
@@ -309,8 +307,8 @@ def test_on_a_terminal_each_needy_model_is_asked_for(repository: Path) -> None:
     )
     path.write_text(f"models:\n{names}")
     code = (
-        "import sys; from pathlib import Path; from comfykiln.cli import models as commands; "
-        "commands.add_source(Path(sys.argv[1]), 'core', None, None)"
+        "import sys; from pathlib import Path; from comfykiln.cli import models; "
+        "models.add_source(Path(sys.argv[1]), 'core', None, None)"
     )
     ours, theirs = pty.openpty()
     child = subprocess.Popen(
@@ -368,7 +366,7 @@ def test_a_documents_models_enter_the_list(
     pickle = {"name": "old.ckpt", "directory": "checkpoints", "url": "https://host.example/old"}
     own = [mine] if before and "mine" in before else []
     (tmp_path / "w.json").write_text(workflow(*own, lora, pickle))
-    commands.add_from(repository, "core", str(tmp_path / "w.json"), as_json=False)
+    models.add_from(repository, "core", str(tmp_path / "w.json"), as_json=False)
     said = capsys.readouterr()
     assert said.out.startswith(f"core: 1 new model(s), {len(own)} with more sources")
     assert said.err == "! checkpoints/old.ckpt: a pickle; add it by hand with allow_pickle\n"
@@ -378,7 +376,7 @@ def test_a_documents_models_enter_the_list(
         "    sources:\n    - hf://o/r@main/lora.safetensors\n"
     )
     once = path.read_text()
-    commands.add_from(repository, "core", str(tmp_path / "w.json"), as_json=True)
+    models.add_from(repository, "core", str(tmp_path / "w.json"), as_json=True)
     assert path.read_text() == once
 
 
@@ -386,14 +384,14 @@ def test_a_documents_models_enter_the_list(
 def test_a_registry_that_is_down_is_told_before_a_model_is_fetched(
     repository: Path, vae: Object, lora: Object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    commands.lock(repository, "core", "", check=False)
+    models.lock(repository, "core", "", check=False)
     seen = len(vae.requests) + len(lora.requests)
     monkeypatch.setenv("COMFYKILN_STORE", str(repository / "another-store"))
     monkeypatch.setattr(transport, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(transport, "TRIES", 1)
     ref = f"127.0.0.1:{free_port()}/team/models:v1"
     with pytest.raises(NotPossibleError, match="cannot be reached"):
-        push.push(repository, "core", ref, "all", keep=True, as_json=False)
+        push.push(repository, ModelsPush(image="core", ref=ref))
     assert len(vae.requests) + len(lora.requests) == seen
 
 
@@ -410,7 +408,7 @@ def test_a_source_goes_into_a_file_with_other_line_ends_and_odd_addresses(
         ("a", "https://huggingface.co/o/r/blob/main/a.safetensors"),
         ("b", "https://civitai.com/models/1?modelVersionId=7"),
     ):
-        commands.add_source(repository, "core", name, source)
+        models.add_source(repository, "core", name, source)
     assert path.read_bytes() == (
         b"models:\r\n  - {name: a, destination: vae/a.safetensors, "
         b'sources: ["https://host/x?download=true", hf://o/r@main/a.safetensors]}  # one\r\n'
@@ -424,7 +422,7 @@ def test_a_list_that_only_other_parsers_read_is_left_to_a_person(repository: Pat
     text = "models:\n  - {name: a, destination: vae/a.safetensors, sources: [https://h/x?y=1]}\n"
     path.write_text(text)
     with pytest.raises(KilnError, match="written in an unusual way") as caught:
-        commands.add_source(repository, "core", "a", "https://h/z")
+        models.add_source(repository, "core", "a", "https://h/z")
     assert caught.value.remedy == "add this line to the sources by hand: - https://h/z"
     assert path.read_text() == text
 
@@ -432,7 +430,7 @@ def test_a_list_that_only_other_parsers_read_is_left_to_a_person(repository: Pat
 def test_a_name_alone_asks_for_its_source(repository: Path, image: Path) -> None:
     assert image.exists()
     with pytest.raises(DocumentError, match="no source given for the vae"):
-        commands.add_source(repository, "core", "the vae", None)
+        models.add_source(repository, "core", "the vae", None)
 
 
 @pytest.fixture
@@ -447,7 +445,7 @@ def two_images(repository: Path, image: Path, faults: FaultServer) -> dict[str, 
             f"    sources: [{faults.url}/{name}]\n"
         )
     assert image.exists()
-    commands.lock(repository, None, "", check=False)
+    models.lock(repository, None, "", check=False)
     return files
 
 
@@ -462,10 +460,10 @@ def test_two_images_with_one_name_for_two_files_get_both(
     monkeypatch.setenv("COMFYKILN_STORE", str(repository / "another-store"))
     faults.objects["/complete"].always = "status 404"
     with pytest.raises(KilnError, match=r"1 model\(s\) are not available: the vae \(complete\)"):
-        commands.fetch(repository, None, None, "", "all", as_json=False)
+        models.fetch(repository, None, None, "", "all", as_json=False)
     faults.objects["/complete"].always = ""
     capsys.readouterr()
-    commands.fetch(repository, None, None, "the vae", "all", as_json=False)
+    models.fetch(repository, None, None, "the vae", "all", as_json=False)
     out = capsys.readouterr().out.splitlines()
     assert [line.partition(":")[0] for line in out[:2]] == ["the vae (complete)", "the vae (core)"]
     assert all(store.verified(sha256(data)) for data in two_images.values())
@@ -477,21 +475,21 @@ def test_two_files_for_one_place_of_a_folder_are_refused(
 ) -> None:
     folder = tmp_path / "volume"
     with pytest.raises(DocumentError) as caught:
-        commands.fetch(repository, None, str(folder), "", "all", as_json=False)
+        models.fetch(repository, None, str(folder), "", "all", as_json=False)
     assert list(caught.value.faults) == ["vae/v.safetensors: the vae (core) and the vae (complete)"]
     assert not folder.exists()
-    commands.fetch(repository, "core", str(folder), "", "all", as_json=False)
+    models.fetch(repository, "core", str(folder), "", "all", as_json=False)
     assert (folder / "vae/v.safetensors").read_bytes() == two_images["core"]
 
 
 @pytest.mark.usefixtures("vae", "lora", "image")
 def test_a_folder_that_is_none_is_told(repository: Path, tmp_path: Path) -> None:
-    commands.lock(repository, "core", "", check=False)
+    models.lock(repository, "core", "", check=False)
     (tmp_path / "file").write_text("x")
     with pytest.raises(DocumentError, match="--to is empty"):
-        commands.fetch(repository, "core", " ", "", "all", as_json=False)
+        models.fetch(repository, "core", " ", "", "all", as_json=False)
     with pytest.raises(NotPossibleError, match=r"cannot be written: (Not a directory|File exists)"):
-        commands.fetch(repository, "core", str(tmp_path / "file"), "", "all", as_json=False)
+        models.fetch(repository, "core", str(tmp_path / "file"), "", "all", as_json=False)
 
 
 def test_what_an_image_has_inside_is_not_shown_from_the_store(

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.pages import pages
 
-from comfykiln import __version__
-from comfykiln.__main__ import Kiln
+from comfykiln.cli.program import Kiln
 from comfykiln.plan.targets import load_targets
 
 ROOT = Path(__file__).parents[3]
@@ -36,7 +35,7 @@ def commands(word: str) -> list[tuple[str, str]]:
 def test_a_printed_task_takes_its_options(page: str, line: str) -> None:
     words = shlex.split(line, comments=True)
     given = words[words.index("./kiln") + 1 :]
-    program = Kiln(name="kiln", binary="kiln", version=__version__)
+    program = Kiln()
     program.create_config()
     program.parse_core(["kiln", "--search-root", str(ROOT), *given])
     program.parse_collection()

@@ -24,6 +24,7 @@ from comfykiln.doctor.machine import (
     without_password,
 )
 from comfykiln.doctor.needs import addresses, read_needs
+from comfykiln.network.indexes import IndexSettings
 from comfykiln.network.pip import PipSettings
 from comfykiln.origins import apt
 from comfykiln.setup import engine_info
@@ -536,9 +537,10 @@ def test_a_silent_origin_does_not_hold_up_the_others() -> None:
 
 
 def test_an_address_that_refuses_is_out_of_reach() -> None:
-    assert "Connection refused" in ask_address("https://127.0.0.1:9/", None)
-    assert ask_address("https://127.0.0.1:9/", Path("/nowhere/ca.crt")).endswith(
-        "No such file or directory"
+    address = "https://127.0.0.1:9/"
+    assert ask_address(address, IndexSettings()) == f"{address}: Connection refused"
+    assert ask_address(address, IndexSettings(ca_bundle=Path("/nowhere/ca.crt"))) == (
+        "/nowhere/ca.crt holds no usable CA certificates: [Errno 2] No such file or directory"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from typing import Any
 
@@ -24,7 +25,10 @@ from comfykiln.parsing.requirements import line_of
 QUICK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 hexes = st.text("0123456789abcdef", min_size=40, max_size=40)
-words = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True)
+devices = re.compile(r"(?i)con|prn|aux|nul|com[0-9]|lpt[0-9]")  # refused as names of folders
+words = st.from_regex(r"[A-Za-z][A-Za-z0-9_]{0,8}", fullmatch=True).filter(
+    lambda word: not devices.fullmatch(word)
+)
 versions = st.from_regex(r"[0-9]{1,2}(\.[0-9]{1,3}){0,2}(\+cu[0-9]{3})?", fullmatch=True)
 refs = st.one_of(st.none(), hexes, hexes.map(lambda entry: entry[:9]), words, st.just("v1.2.3"))
 urls = st.builds(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.support.noderegistry import archive, published, registry
 from tests.support.sites import Answer, closed
+from tests.support.ways import access
 
 from comfykiln.errors import DocumentError, DriftError, KilnError, NotPossibleError
 from comfykiln.gather.archives import GatheredArchive, members_of, obtain_archives
@@ -24,7 +25,6 @@ from comfykiln.gather.node_lock import (
     write_node_lock,
 )
 from comfykiln.gather.pins import ArchivePin
-from comfykiln.network.indexes import IndexSettings
 from comfykiln.parsing.zips import read_zip
 from comfykiln.plan.services import NodeRule
 from comfykiln.system.store import Store
@@ -37,10 +37,9 @@ PIN = ArchivePin(directory="shop", registry_id="shop", version="1.0")
 
 
 def obtained(url: str, store: Path, pin: ArchivePin = PIN, **how: Any) -> GatheredArchive:
-    values: dict[str, Any] = {"locked": None, "settings": IndexSettings()}
-    found = obtain_archives(
-        [pin], lambda _: NodeRule(), registry=url, store=Store(root=store), **(values | how)
-    )
+    held = {name: how.pop(name) for name in ("locked", "known") if name in how}
+    way = access(Store(root=store), registry=url, **how)
+    found = obtain_archives([pin], lambda _: NodeRule(), way, **{"locked": None, **held})
     return found[0]
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.fakenet import certificate
 from tests.support.sites import git_host
+from tests.support.ways import access
 
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.gather.git_nodes import obtain_nodes
@@ -57,8 +58,7 @@ def gathered(pin: NodePin, store: Store, *, lfs: bool) -> list[str]:
     found = obtain_nodes(
         [pin],
         lambda _: NodeRule(lfs_pointers=lfs),
-        store=store,
-        settings=IndexSettings(ca_bundle=ca),
+        access(store, IndexSettings(ca_bundle=ca)),
     )
     return [node.directory for node in found]
 

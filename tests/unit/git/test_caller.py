@@ -14,6 +14,7 @@ from tests.support.gitrepos import git, repository, state
 
 from comfykiln.cli import documents, from_document, manifest
 from comfykiln.cli.checks import repository_files
+from comfykiln.cli.options import FromDocument, SnapshotConvert
 from comfykiln.documents.capture import probe
 from comfykiln.errors import DocumentError
 from comfykiln.gather.node_lock import LockedSource
@@ -118,13 +119,13 @@ def results(world: World, project: Path, capsys: pytest.CaptureFixture[str], out
     capsys.readouterr()
     export, mirrors = str(world.export), str(world.root / "mirrors")
     documents.snapshot_check(export)
-    documents.snapshot_convert(export, "snapshot")
+    documents.snapshot_convert(SnapshotConvert(file=export))
     documents.snapshot_pin(str(world.snapshot), mirrors, write=False)
     documents.snapshot_diff(export, str(world.snapshot), git_mirror=mirrors)
     with pytest.raises(DocumentError) as refused:
         manifest.manifest_check(str(world.manifest))
-    flags = from_document.Flags(source=export, ref="master")
-    taken = from_document.prepare(Project(root=project), flags, None)
+    given = FromDocument(from_=export, ref="master")
+    intake = from_document.prepare(Project(root=project), given)
     commits.require_commit(world.mirror, world.commit)
     commits.export(world.mirror, world.commit, out / "tree.tar")
     tree = read_repository(world.mirror, URL, world.commit, out)
@@ -133,7 +134,7 @@ def results(world: World, project: Path, capsys: pytest.CaptureFixture[str], out
     return {
         "said": capsys.readouterr().out,
         "refused": str(refused.value),
-        "taken": dict(taken.files),
+        "taken": dict(intake.files),
         "tar": (out / "tree.tar").read_bytes(),
         "pack": tree.sha256,
         "laid": (out / "laid" / "__init__.py").read_bytes(),

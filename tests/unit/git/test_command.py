@@ -11,7 +11,7 @@ from tests.support.gitrepos import git, repository
 from comfykiln.documents.export import files
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.export import uvlock
-from comfykiln.git import command
+from comfykiln.git import command, commits
 from comfykiln.git.refs import Resolved, resolve
 
 if TYPE_CHECKING:
@@ -100,7 +100,8 @@ def test_a_filter_of_the_persons_takes_no_part(tmp_path: Path, home: Path) -> No
     filtered = f'[filter "own"]\n\tsmudge = touch {home}/ran; cat\n\trequired = true\n'
     (home / ".gitconfig").write_text(filtered, "utf-8")
     members = {"pyproject.toml": b"[project]\n", ".gitattributes": b"* filter=own\n"}
-    repository(tmp_path / "x", members)
+    commit = repository(tmp_path / "x", members)
+    commits.export(tmp_path / "x" / ".git", commit, tmp_path / "x.tar")
     found = files.from_repository(str(tmp_path / "x"))
     assert found.members == {"pyproject.toml": b"[project]\n"}
     assert not (home / "ran").exists()

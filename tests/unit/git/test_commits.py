@@ -10,7 +10,8 @@ from tests.support.sites import closed, git_host, silent
 
 from comfykiln.errors import KilnError
 from comfykiln.git import commits as git
-from comfykiln.network.http import Patience, UnavailableError
+from comfykiln.network.client import UnavailableError
+from comfykiln.network.http import Patience
 from comfykiln.network.indexes import IndexSettings
 
 if TYPE_CHECKING:

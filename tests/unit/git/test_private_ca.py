@@ -10,6 +10,7 @@ from tests.support.gitrepos import git, repository
 from tests.support.sites import git_host
 
 from comfykiln.cli import from_document
+from comfykiln.cli.options import FromDocument
 from comfykiln.documents import read
 from comfykiln.documents.pin import pin
 from comfykiln.errors import NotPossibleError
@@ -133,10 +134,10 @@ def test_tasks_pin_and_build_from_there(
     served: tuple[str, str, Path], repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url, commit, ca = served
-    flags = from_document.Flags(source=url, ref="main")
+    given = FromDocument(from_=url, ref="main")
     with pytest.raises(NotPossibleError):
-        from_document.prepare(Project(root=repository), flags, None)
-    taken = from_document.prepare(Project(root=repository), flags, None, ca)
+        from_document.prepare(Project(root=repository), given)
+    taken = from_document.prepare(Project(root=repository), given, ca)
     assert taken.parsed.source == f"{url}@{commit}"
     monkeypatch.setenv("SSL_CERT_FILE", str(ca))
     document = tmp_path / "s.json"

@@ -13,6 +13,7 @@ from tests.support.manifests import whole
 from tests.support.peers import comfydock, comfygit, packed
 
 from comfykiln.cli import build, from_document
+from comfykiln.cli.options import FromDocument, Plan
 from comfykiln.documents import Kind, write
 from comfykiln.environment import Attachment, ComfyUISpec, Environment, Node
 from comfykiln.errors import DocumentError
@@ -142,7 +143,7 @@ def test_the_service_of_a_document_is_planned_like_the_repositorys_own(
         tmp_path / "mine.json", {f"{GITHUB}/one": {"hash": COMMIT, "disabled": False}}
     )
     project = Project(root=repository)
-    found = from_document.prepare(project, from_document.Flags(source=str(source)), None)
+    found = from_document.prepare(project, FromDocument(from_=str(source)))
     written = {path.name: path.read_bytes() for path in (repository / ".kiln/from/mine").iterdir()}
     service = load_service(repository, "mine")
     plan = project.plan("cpu", "mine")
@@ -155,7 +156,7 @@ def test_the_service_of_a_document_is_planned_like_the_repositorys_own(
         "3.13",
     )
     assert service.local_nodes == (repository / "services/comfy/cloud-storage",)
-    from_document.prepare(project, from_document.Flags(source=str(source)), None)
+    from_document.prepare(project, FromDocument(from_=str(source)))
     again = {path.name: path.read_bytes() for path in (repository / ".kiln/from/mine").iterdir()}
     assert written == again == dict(found.files)
 
@@ -459,9 +460,9 @@ def test_a_development_node_without_code_is_refused(repository: Path, tmp_path: 
 )
 def test_documents_of_all_kinds_are_planned(repository: Path, name: str) -> None:
     source = DATA / name
-    flags = from_document.Flags(source=str(source), comfyui="v0.30.0", python_match="any")
+    given = FromDocument(from_=str(source), image="mine", comfyui="v0.30.0", python_match="any")
     project = Project(root=repository)
-    found = from_document.prepare(project, flags, "mine")
+    found = from_document.prepare(project, given)
     plan = project.plan("cpu", "mine")
     assert plan.service.document == str(found.parsed.kind)
     assert [row.name for row in plan.rows] == [
@@ -533,20 +534,18 @@ def test_names_of_images(repository: Path, tmp_path: Path, given: str, told: str
     assert "its name makes no name of an image" in refused(repository, source)
 
 
-def test_options_of_from_alone_are_wrong_usage() -> None:
+def test_options_of_from_alone_are_wrong_usage(repository: Path) -> None:
+    given = Plan(target="cpu", image="core", python_match="minor")
     with pytest.raises(DocumentError) as error:
-        build.flags(None, python_match="minor", packages="prefer", leave_out="")
+        build.show_plan(repository, given)
     assert str(error.value) == "--python-match: without --from\n  → name the document with --from"
-    flags = from_document.Flags(source="x", packages="all")
-    with pytest.raises(DocumentError, match="--packages is 'all'"):
-        from_document.wanted(flags, None)
 
 
 def test_models_are_listed_and_skipped_without_asking_for_them(repository: Path) -> None:
     source = DATA / "comfy-lock-auth.yaml"
-    flags = from_document.Flags(source=str(source), comfyui="v0.30.0")
+    given = FromDocument(from_=str(source), image="mine", comfyui="v0.30.0")
     project = Project(root=repository)
-    found = from_document.prepare(project, flags, "mine")
+    found = from_document.prepare(project, given)
     listed = load_models(project.service("mine"))
     assert listed.entries == found.models
     assert [entry.destination.partition("/")[0] for entry in listed.entries] == [
@@ -560,7 +559,7 @@ def test_models_are_listed_and_skipped_without_asking_for_them(repository: Path)
         "'upscale_models/RealESRGAN_x4plus.pth' is a pickle format, "
         "which can run code when it is loaded [models.pickle]"
     )
-    from_document.lock_models(project, found, "skip")
+    from_document.lock_models(project, found, "skip", {})
     assert load_models(project.service("mine")).entries == ()
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from comfykiln.cli import from_document
+from comfykiln.cli.options import FromDocument
 from comfykiln.errors import DocumentError, DriftError
 from comfykiln.gather.pins import NodePin, fetchable, pins_of
 from comfykiln.intake import Difference, differences
@@ -47,7 +48,7 @@ def prepared(repository: Path, tmp_path: Path) -> Project:
     source = tmp_path / "manifest.json"
     source.write_text(json.dumps(manifest), "utf-8")
     project = Project(root=repository)
-    from_document.prepare(project, from_document.Flags(source=str(source)), "mine")
+    from_document.prepare(project, FromDocument(from_=str(source), image="mine"))
     return project
 
 

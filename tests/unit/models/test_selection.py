@@ -11,6 +11,7 @@ from tests.support.modelfiles import safetensors
 from comfykiln.errors import DriftError, KilnError
 from comfykiln.models import lockfile, locking, selection
 from comfykiln.models.document import load_models
+from comfykiln.network.access import host_access
 from comfykiln.oci.layers import OWN_LAYER_BYTES
 from comfykiln.plan.services import Service
 from comfykiln.system.store import Store
@@ -59,7 +60,7 @@ def write(service: Service, **further: dict[str, Any]) -> None:
 
 
 def obtained(service: Service, choice: str, *, keep: bool = True) -> ModelSet:
-    return selection.obtain(service, choice, Store.of_user(), keep=keep)
+    return selection.obtain(service, choice, host_access(Store.of_user()), keep=keep)
 
 
 def forget(service: Service, *names: str) -> None:

@@ -10,7 +10,8 @@ import pytest
 from tests.support.sites import Answer, closed, silent, site
 
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.network.http import Patience, UnavailableError, chunks, page, patience_of, redacted
+from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.http import Patience, chunks, page, patience_of
 from comfykiln.network.indexes import IndexSettings
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def test_an_address_is_printed_without_user_password_and_query() -> None:
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("file:///etc/passwd", "answers 302"),
+        ("file:///etc/passwd", "redirects to file, which is refused"),
         ("ftp://127.0.0.1/x", "redirects to ftp, which is refused"),
     ],
 )
@@ -164,8 +165,8 @@ def test_the_ca_bundle_decides_whom_to_trust(certificate: Path) -> None:
         with pytest.raises(UnavailableError) as caught:
             page(f"{host.url}/x", SETTINGS, patience=PATIENT)
         assert caught.value.message == (
-            f"{host.url}/x: self-signed certificate "
-            "(behind a TLS proxy, name its CA by --ca-bundle)"
+            f"{host.url}/x: its certificate is not trusted: self-signed certificate "
+            "(name its CA by --ca-bundle FILE or SSL_CERT_FILE)"
         )
         answer = Answer(status=302, headers={"Location": host.url.replace("https", "http")})
         host.answers["/down"] = answer

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.sites import Answer, closed, silent, site
 
-from comfykiln.network.http import Patience, UnavailableError
+from comfykiln.network.client import UnavailableError
+from comfykiln.network.http import Patience
 from comfykiln.network.indexes import IndexSettings
 from comfykiln.origins.apt import KEYRING, debian_sources, network_conf, require_answer
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.network.http import UnavailableError
+from comfykiln.network.client import UnavailableError
 from comfykiln.origins import attempts
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.system.store import Store

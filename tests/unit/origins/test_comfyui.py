@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.support.sites import Answer, Site, closed, site
+from tests.support.ways import access
 
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.network.indexes import IndexSettings
@@ -41,7 +42,7 @@ class World:
 
     def obtain(self, *, strict: bool = False, mirror: Path | None = None) -> tuple[Path, OriginUse]:
         return obtain_comfyui(
-            self.spec, store=self.store, strict=strict, mirror=mirror, settings=self.settings
+            self.spec, access(self.store, self.settings, strict=strict, mirror=mirror)
         )
 
     @property
@@ -271,7 +272,7 @@ def test_an_index_that_ends_early_leaves_the_next(world: World, tmp_path: Path) 
     (tmp_path / "links" / SDIST).write_bytes(answer.body)
     settings = replace(world.settings, find_links=(str(tmp_path / "links"),))
 
-    folder, use = obtain_comfyui(world.spec, store=world.store, strict=False, settings=settings)
+    folder, use = obtain_comfyui(world.spec, access(world.store, settings))
 
     assert contents(folder) == TREE
     assert use.origin == "sdist"

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.support.sites import Answer, closed, site
 
-from comfykiln.network.http import Patience, UnavailableError
+from comfykiln.network.client import UnavailableError
+from comfykiln.network.http import Patience
 from comfykiln.network.indexes import IndexSettings
 from comfykiln.origins.simple import places_of, project_files
 

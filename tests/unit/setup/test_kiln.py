@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,7 @@ SOURCES = (
     "network/pip",
     "system/__init__",
     "system/console",
+    "system/ending",
     "system/files",
     "system/process",
 )
@@ -249,6 +252,35 @@ def test_an_environment_killed_half_way_is_not_taken_for_a_whole_one(machine: Ma
     assert machine.kiln("doctor")[:2] == (0, f"invoke 9.0 --search-root {machine.root} doctor\n")
 
 
+def is_running(pid: str) -> bool:
+    """Tell whether a process goes on; one that has ended may wait for init to take note of it."""
+    try:
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_set_up_and_all_that_it_started(
+    machine: Machine, number: signal.Signals
+) -> None:
+    mark = machine.folder / "installing"
+    machine.offer("uv", f'[ "$1" = pip ] && echo $$ >{mark} && exec sleep 60\n{REAL_UV}')
+    with machine.popen("doctor") as child:
+        while not (mark.exists() and mark.read_text()):
+            time.sleep(0.05)
+        child.send_signal(number)
+        out, err = child.communicate(timeout=30)
+    assert (child.returncode, out) == (130, "")
+    assert err.splitlines()[1:] == [
+        "! stopped; nothing half-made is in place, and what was finished is kept"
+    ]
+    assert not is_running(mark.read_text().strip())
+    assert not (machine.root / ".venv").exists()
+    machine.offer("uv", REAL_UV)
+    assert machine.kiln("doctor")[0] == 0
+
+
 def test_an_environment_that_lost_its_python_is_made_anew(machine: Machine) -> None:
     assert machine.kiln("doctor")[0] == 0
     python = machine.root / ".venv/bin/python"
@@ -331,7 +363,7 @@ def test_without_uv_and_pip_it_says_what_to_install(machine: Machine) -> None:
     machine.offer("python3", f'PYTHONPATH={blocked}:$PYTHONPATH exec {python} "$@"')
     code, out, err = machine.kiln("doctor", KILN_SETUP="never")
     assert (code, out) == (3, "")
-    assert f"! {python} has neither pip nor ensurepip, and uv is not installed\n  → " in err
+    assert f"error: {python} has neither pip nor ensurepip, and uv is not installed\n  → " in err
     assert [line for line in machine.started() if line.startswith("apt-get")] == []
 
 
@@ -344,7 +376,7 @@ def test_an_old_python_is_refused(machine: Machine, version: str) -> None:
     assert machine.kiln("doctor") == (
         3,
         "",
-        f"! ./kiln needs Python 3.11 or newer; here is: Python {version}\n{INSTALL_PYTHON}",
+        f"error: ./kiln needs Python 3.11 or newer; here is: Python {version}\n{INSTALL_PYTHON}",
     )
 
 
@@ -352,7 +384,7 @@ def test_no_python_at_all_is_refused(machine: Machine) -> None:
     (machine.path / "python3").unlink()
     code, out, err = machine.kiln("doctor")
     assert (code, out) == (3, "")
-    assert err.startswith("! ./kiln needs Python 3.11 or newer; here is: ")
+    assert err.startswith("error: ./kiln needs Python 3.11 or newer; here is: ")
 
 
 def test_a_newer_python_beside_an_old_one_is_found(machine: Machine) -> None:
@@ -388,7 +420,7 @@ def test_kiln_itself_asks_for_no_engine(ready: Machine, words: list[str]) -> Non
 def test_a_policy_that_means_nothing_is_refused(machine: Machine) -> None:
     remedy = '  → set it to "never" (change nothing on this machine) or leave it out\n'
     given = machine.kiln("doctor", KILN_SETUP="sometimes")
-    assert given == (2, "", f"! KILN_SETUP is 'sometimes'\n{remedy}")
+    assert given == (2, "", f"error: KILN_SETUP is 'sometimes'\n{remedy}")
 
 
 def test_the_exit_code_is_that_of_the_task(machine: Machine) -> None:

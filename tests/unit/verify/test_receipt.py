@@ -15,7 +15,7 @@ from tests.support.nodesets import git_node
 
 import comfykiln
 from comfykiln.errors import KilnError
-from comfykiln.gather.gather import Gathered
+from comfykiln.gather.gather import Parts
 from comfykiln.gather.nodes import NodeSet
 from comfykiln.gather.pins import NodePins
 from comfykiln.origins.base import BaseImage
@@ -25,6 +25,8 @@ from comfykiln.plan.project import Project
 from comfykiln.plan.services import Override
 from comfykiln.plan.targets import StandIn
 from comfykiln.verify import again, receipt
+from comfykiln.verify.expected import pack_nodes
+from comfykiln.verify.gathered import Gathered, gathered_of
 from comfykiln.verify.question import Answers
 
 if TYPE_CHECKING:
@@ -42,29 +44,28 @@ def plan(repository: Path) -> BuildPlan:
     return Project(root=repository).plan("cpu", "core")
 
 
-def gathered(nodes: NodeSet | None = None) -> Gathered:
+def gathered(plan: BuildPlan, nodes: NodeSet | None = None) -> Gathered:
     """Everything from outside, torch from its own index."""
-    return Gathered(
+    use = OriginUse(
+        thing="comfyui",
+        identity="commit of comfyui",
+        origin="sdist",
+        detail="for people",
+        fallback=True,
+    )
+    return gathered_of(
+        plan,
+        Parts(comfyui=Path("/comfyui"), use=use, nodes=NodeSet() if nodes is None else nodes),
         base=BaseImage(override="docker-image://base"),
-        comfyui=Path("/comfyui"),
         torch=TorchChoice(index="https://t.example", requirements=("torch==2",), local_tag="cpu"),
-        uses=(
-            OriginUse(
-                thing="comfyui",
-                identity="commit of comfyui",
-                origin="sdist",
-                detail="for people",
-                fallback=True,
-            ),
-        ),
-        nodes=NodeSet() if nodes is None else nodes,
+        uses=(use,),
     )
 
 
 def answers(plan: BuildPlan, **changes: Any) -> Answers:
     """Return what a server said that has two of our own pack's classes and one node."""
     (pack,) = plan.service.local_nodes
-    names = receipt.pack_nodes(pack)[:2]
+    names = pack_nodes(pack)[:2]
     found = Answers(
         probe={
             "system_stats": {
@@ -111,7 +112,7 @@ def expected(plan: BuildPlan) -> dict[str, Any]:
             "torch": "2.13.0+cpu",
             "packages": {"numpy": "2.2.6", "pip": "26.0", "PyYAML": "6.0.3"},
             "node_classes": 3,
-            "packs": {pack.name: receipt.pack_nodes(pack)[:2]},
+            "packs": {pack.name: pack_nodes(pack)[:2]},
             "failed_imports": [],
             "uid": 1000,
             "read_only_root": True,
@@ -122,7 +123,9 @@ def expected(plan: BuildPlan) -> dict[str, Any]:
 
 
 def test_the_receipt_of_an_image_without_custom_nodes(plan: BuildPlan) -> None:
-    record = receipt.write(plan, gathered(), answers(plan), "sha256:5", ("sha256:1", "sha256:2"))
+    record = receipt.write(
+        plan, gathered(plan), answers(plan), "sha256:5", ("sha256:1", "sha256:2")
+    )
     assert record == expected(plan)
     assert list(record["found"]["packages"]) == ["numpy", "pip", "PyYAML"]
 
@@ -131,7 +134,7 @@ def test_a_root_that_can_be_written_to_is_written_down(plan: BuildPlan) -> None:
     found = answers(plan)
     process = {"uid": 1001, "root_writable": True, "state_writable": True}
     changed = replace(found, probe={**found.probe, "process": process})
-    record = receipt.write(plan, gathered(), changed, "sha256:5", ("sha256:1", "sha256:2"))
+    record = receipt.write(plan, gathered(plan), changed, "sha256:5", ("sha256:1", "sha256:2"))
     whole = expected(plan)
     assert record == whole | {"found": whole["found"] | {"uid": 1001, "read_only_root": False}}
 
@@ -139,7 +142,7 @@ def test_a_root_that_can_be_written_to_is_written_down(plan: BuildPlan) -> None:
 def test_no_clock_goes_into_it(plan: BuildPlan) -> None:
     quick, slow = (
         receipt.write(
-            plan, gathered(), answers(plan, start_seconds=at, stop_seconds=at), "sha256:5", ()
+            plan, gathered(plan), answers(plan, start_seconds=at, stop_seconds=at), "sha256:5", ()
         )
         for at in (1.0, 4.0)
     )
@@ -150,7 +153,7 @@ def test_an_image_from_a_document_names_it(plan: BuildPlan) -> None:
     made = replace(plan, service=replace(plan.service, document="snapshot"))
     path = made.service.folder / "document.json"
     path.write_text('{"kind": "snapshot", "differences": []}', "utf-8")
-    record = receipt.write(made, gathered(), answers(plan), "sha256:5", ())
+    record = receipt.write(made, gathered(made), answers(plan), "sha256:5", ())
     assert record["document"] == {"kind": "snapshot", "differences": []}
 
 
@@ -166,9 +169,10 @@ def test_with_custom_nodes_it_has_them_and_what_people_decided(plan: BuildPlan) 
     lock.write_text(lock.read_text("utf-8") + "# in place of gpu-thing: thing\n", "utf-8")
     target = replace(plan.target, stand_ins={"gpu-thing": StandIn(by="thing", reason="same files")})
     node = git_node("good", requirements="useless==1\ntorch>=2\nscipy\n")
+    made = replace(plan, service=service, target=target)
     record = receipt.write(
-        replace(plan, service=service, target=target),
-        gathered(NodeSet(pins=NodePins(git=(node.pin,)), git=(node,))),
+        made,
+        gathered(made, NodeSet(pins=NodePins(git=(node.pin,)), git=(node,))),
         answers(plan, complaints=(COMPLAINT,), unloadable=(UNLOADABLE,)),
         "sha256:5",
         (),
@@ -224,16 +228,6 @@ def test_an_older_receipt_without_nodes_is_asked_for_what_it_has() -> None:
     )
     assert (asked.torch, asked.local_tag, asked.packs) == ({"torch": "2.13.0"}, "cpu", {"p": ["N"]})
     assert (asked.nodes, asked.libraries) == ((), ())
-
-
-def test_a_pack_that_names_no_nodes_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "pyproject.toml").write_text('[project]\nname = "x"\n', "utf-8")
-    with pytest.raises(KilnError) as caught:
-        receipt.pack_nodes(tmp_path)
-    assert str(caught.value) == (
-        f"{tmp_path}/pyproject.toml names no nodes\n"
-        '  → add `[tool.comfykiln]` with `nodes = ["ClassName", …]`'
-    )
 
 
 def test_the_digest_is_of_the_content_alone() -> None:

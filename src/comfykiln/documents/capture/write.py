@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +49,8 @@ def manifest_of(captured: Captured, packages: Packages) -> CapturedManifest:
     if whole.torch.version is None and whole.system.python is not None:
         raise DocumentError(
             f"{captured.source}: torch is not installed there, and a manifest names its version",
-            remedy=f"install it first, or take a snapshot: ./kiln snapshot.save {captured.source}",
+            remedy="install it first, or take a snapshot: "
+            f"`./kiln snapshot.save {shlex.quote(captured.source)}`",
         )
     chosen = tuple(package for package in whole.packages if _is_chosen(package, captured, packages))
     environment = replace(whole, packages=chosen, metadata=_metadata(captured))

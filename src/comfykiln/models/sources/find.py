@@ -17,7 +17,7 @@ from comfykiln.models.sources.addresses import (
     parts_of,
 )
 from comfykiln.models.sources.s3 import find_s3
-from comfykiln.network.http import redacted
+from comfykiln.network.client import redacted
 from comfykiln.parsing.schemes import asked_of
 from comfykiln.transfer.errors import MissingError, StorageError
 from comfykiln.transfer.parts import Remote

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from comfykiln.models.sources.addresses import parts_of
 from comfykiln.models.sources.credentials import profiles_path
-from comfykiln.transfer.errors import AccessError, MissingError, ProfileError
+from comfykiln.network.client import CA_ADVICE
+from comfykiln.transfer.errors import AccessError, MissingError, ProfileError, UnreachableError
 from comfykiln.transfer.parts import Remote
 from comfykiln.transfer.profiles import ANONYMOUS, CHAIN, Credentials, Profile, Profiles
 from comfykiln.transfer.providers import AWS, CUSTOM, addressing_for, endpoint_for, find_provider
@@ -39,6 +40,9 @@ def find_s3(source: ModelSource, environ: Mapping[str, str], version: str) -> tu
     except (MissingError, AccessError) as error:
         store.say_more(error)
         raise
+    except UnreachableError as error:
+        remedy = CA_ADVICE if "AWS_CA_BUNDLE" in error.remedy else error.remedy
+        raise UnreachableError(error.message, remedy=remedy) from None
     etag = str(answer.get("ETag", ""))
     found = str(answer.get("VersionId") or "")
     remote = Remote(

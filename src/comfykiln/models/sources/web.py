@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import ssl
 import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from comfykiln import __version__
-from comfykiln.network.http import patience_of, redacted
-from comfykiln.transfer.connections import (
-    BROKEN,
-    REDIRECTED,
-    REDIRECTS,
-    Connections,
-    Request,
-    redirected,
+from comfykiln.network.client import (
+    CA_ADVICE,
+    Client,
+    RedirectError,
+    UnavailableError,
+    UntrustedError,
+    redacted,
 )
+from comfykiln.network.host import settings_in
+from comfykiln.network.http import patience_of
+from comfykiln.transfer.connections import CONNECT_SECONDS, Request
 from comfykiln.transfer.errors import (
     AccessError,
     MissingError,
@@ -30,8 +30,9 @@ from comfykiln.transfer.errors import (
 from comfykiln.transfer.reader import BUSY, pause
 
 if TYPE_CHECKING:
-    import http.client
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
+
+    from comfykiln.network.client import Reply
 
 ATTEMPTS = 3
 ADDRESS_SECONDS = 600.0
@@ -90,29 +91,28 @@ def lasting(
     return request
 
 
-def _tried(url: str, environ: Mapping[str, str], ask: Callable[[Connections], Any]) -> Any:
-    for attempt in range(1, ATTEMPTS + 1):
-        connections = Connections(read_seconds=patience_of(environ).probe)
-        try:
-            return ask(connections)
-        except ssl.SSLCertVerificationError as error:
-            raise UnreachableError(
-                f"The certificate of {redacted(url)} is not trusted: {error.verify_message}.",
-                remedy="behind a TLS proxy, name its CA in SSL_CERT_FILE and REQUESTS_CA_BUNDLE",
-            ) from None
-        except BROKEN as error:
-            reason, wait = f"no answer ({type(error).__name__})", 0.0
-        except _BusyError as error:
-            reason, wait = str(error), error.wait
-        finally:
-            connections.close()
-        if attempt == ATTEMPTS:
-            raise UnreachableError(
-                f"{redacted(url)} cannot be reached: {reason} ({ATTEMPTS} attempts).",
-                remedy="check the address and the network",
-            )
-        time.sleep(pause(attempt, wait))
-    raise AssertionError("the last attempt returns or raises")
+def _tried(url: str, environ: Mapping[str, str], ask: Callable[[Client], Any]) -> Any:
+    seconds, reason = patience_of(environ).probe, ""
+    with Client(settings_in(environ), connect=CONNECT_SECONDS, read=seconds) as client:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return ask(client)
+            except UntrustedError as error:
+                raise UnreachableError(
+                    f"The certificate of {redacted(url)} is not trusted: {error.why}.",
+                    remedy=CA_ADVICE,
+                ) from None
+            except RedirectError as error:
+                raise UnreachableError(f"{error.message}.", remedy="check the address") from None
+            except UnavailableError as error:
+                reason, wait = error.message, 0.0
+            except _BusyError as error:
+                reason, wait = f"{redacted(url)}: {error}", error.wait
+            if attempt < ATTEMPTS:
+                time.sleep(pause(attempt, wait))
+    raise UnreachableError(
+        f"{reason} ({ATTEMPTS} attempts).", remedy="check the address and the network"
+    )
 
 
 class _BusyError(Exception):
@@ -123,69 +123,39 @@ class _BusyError(Exception):
         self.wait = min(float(wait), 30.0) if wait.isdecimal() else 0.0
 
 
-def _look(connections: Connections, url: str, headers: Mapping[str, str]) -> Seen:
-    told: dict[str, str] = {}
-    byte = {"Range": "bytes=0-0"}
-    for request, response in _hops(connections, url, {**IDENTIFICATION, **headers, **byte}):
-        if urlsplit(request.url).netloc == urlsplit(url).netloc:
-            told |= {name.lower(): value for name, value in response.getheaders()}
-        if response.status in REDIRECTED:
-            continue
-        _refuse(response, url, empty=True)
-        plain = {name: value for name, value in request.headers.items() if name != "Range"}
+def _look(client: Client, url: str, headers: Mapping[str, str]) -> Seen:
+    sent = {**IDENTIFICATION, **headers, "Range": "bytes=0-0"}
+    with client.request("GET", url, headers=sent) as reply:
+        _refuse(reply, url, empty=True)
+        plain = {name: value for name, value in reply.sent.items() if name != "Range"}
         return Seen(
-            request=Request(url=request.url, headers=plain),
-            size=_size(response, url),
-            etag=response.getheader("ETag", ""),
-            told=told,
+            request=Request(url=reply.url, headers=plain),
+            size=_size(reply, url),
+            etag=reply.headers.get("ETag", ""),
+            told=reply.told,
         )
-    raise UnreachableError(
-        f"{redacted(url)} redirects in a circle, or to nowhere.", remedy="check the address"
-    )
 
 
-def _page(connections: Connections, url: str, headers: Mapping[str, str]) -> Any:
-    for _, response in _hops(connections, url, {**IDENTIFICATION, **headers}):
-        if response.status in REDIRECTED:
-            continue
-        _refuse(response, url)
+def _page(client: Client, url: str, headers: Mapping[str, str]) -> Any:
+    with client.request("GET", url, headers={**IDENTIFICATION, **headers}) as reply:
+        _refuse(reply, url)
         try:
-            return json.loads(response.read(PAGE_LIMIT))
+            return json.loads(reply.stream.read(PAGE_LIMIT))
         except ValueError:
             raise StorageError(
                 f"{redacted(url)} sends no JSON of sensible size.", remedy="check the endpoint"
             ) from None
-    raise UnreachableError(
-        f"{redacted(url)} redirects in a circle, or to nowhere.", remedy="check the address"
-    )
 
 
-def _hops(
-    connections: Connections, url: str, headers: Mapping[str, str]
-) -> Iterator[tuple[Request, http.client.HTTPResponse]]:
-    """Yield each request of a chain of redirects with its answer."""
-    for _ in range(REDIRECTS + 1):
-        response = connections.send(url, headers)
-        try:
-            yield Request(url=url, headers=headers), response
-            target = response.getheader("Location")
-            if response.status not in REDIRECTED or not target:
-                return
-            response.read()
-        finally:
-            response.close()
-        url, headers = redirected(url, target, dict(headers))
-
-
-def _refuse(response: http.client.HTTPResponse, url: str, *, empty: bool = False) -> None:
-    status = response.status
+def _refuse(reply: Reply, url: str, *, empty: bool = False) -> None:
+    status = reply.status
     if status in (OK, PARTIAL) or (empty and status == EMPTY):
         return
     if status in BUSY:
-        raise _BusyError(status, response.getheader("Retry-After", ""))
+        raise _BusyError(status, reply.headers.get("Retry-After", ""))
     if status in (401, 403):
         raise AccessError(
-            f"Access denied to {redacted(url)} (status {status}{_said(response)}).",
+            f"Access denied to {redacted(url)} (status {status}{_said(reply)}).",
             remedy="name the variable with a valid token in `auth`, or set the hub's own",
         )
     if status in (404, 410):
@@ -195,31 +165,31 @@ def _refuse(response: http.client.HTTPResponse, url: str, *, empty: bool = False
     )
 
 
-def _said(response: http.client.HTTPResponse) -> str:
+def _said(reply: Reply) -> str:
     """Return why the hub refuses, such as a licence that is to be accepted on its website."""
-    words = response.getheader("X-Error-Message", "")
+    words = reply.headers.get("X-Error-Message", "")
     line = " ".join("".join(c if c.isprintable() else " " for c in words).split())
     return f": {line[:LONGEST_REASON]}" if line else ""
 
 
-def _size(response: http.client.HTTPResponse, url: str) -> int:
+def _size(reply: Reply, url: str) -> int:
     """Return how many bytes the whole file has."""
-    if response.getheader("Content-Type", "").startswith("text/html"):
+    if reply.headers.get("Content-Type", "").startswith("text/html"):
         raise AccessError(
             f"{redacted(url)} sends a web page instead of a file.",
             remedy="it may want a login: name the variable with your token in `auth`",
         )
-    if response.getheader("Content-Encoding", "identity") != "identity":
+    if reply.headers.get("Content-Encoding", "identity") != "identity":
         raise UnreachableError(
             f"{redacted(url)} compresses the file on its way.", remedy="use another source"
         )
     told = re.fullmatch(
-        r"bytes (?:\*|0-0)/([0-9]{1,18})", response.getheader("Content-Range", "").strip()
+        r"bytes (?:\*|0-0)/([0-9]{1,18})", reply.headers.get("Content-Range", "").strip()
     )
     if told:
         return int(told[1])
-    length = response.getheader("Content-Length", "")
-    if response.status == OK and _LENGTH.fullmatch(length):
+    length = reply.headers.get("Content-Length", "")
+    if reply.status == OK and _LENGTH.fullmatch(length):
         return int(length)
     raise UnreachableError(
         f"{redacted(url)} does not say how large the file is.", remedy="use another source"
