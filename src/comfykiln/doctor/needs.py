@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from comfykiln.engine.disk import REBUILD_BYTES, bytes_needed
+from comfykiln.parsing.values import split_url
 from comfykiln.plan.origins import GitOrigin, SdistOrigin
 from comfykiln.plan.plan import REPOSITORY
 from comfykiln.plan.project import Project
@@ -72,12 +72,12 @@ def _needs(
     return Needs(
         target=target.name,
         image=f"{REPOSITORY}/{IMAGE}:{target.name}",
-        torch_host=urlsplit(torch.index).hostname or "",
+        torch_host=split_url(torch.index).hostname or "",
         room=bytes_needed(torch.gigabytes, rebuild=False),
         stand_in=local,
         stand_in_note=family.stands_in_for.get(target.name, "") if family else "",
         stand_in_room=bytes_needed(size, rebuild=False),
-        git_host=urlsplit(git).hostname or "",
+        git_host=split_url(git).hostname or "",
         sdist=any(isinstance(origin, SdistOrigin) for origin in release.origins),
         suite=project.service(IMAGE).suite,
         accelerator=target.accelerator,

@@ -8,11 +8,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults, FaultyDocumentError
-from comfykiln.parsing.values import check_url, is_scp_address, masked
+from comfykiln.parsing.values import check_url, is_scp_address, masked, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,7 @@ def read(
     `ref` is the branch, tag or commit of the repository, `read_file` the reader of a fetched file.
     Raises `NotPossibleError` when the host cannot be reached, `DocumentError` otherwise.
     """
-    if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
+    if is_scp_address(address) or ref or _FILE.search(split_url(address).path) is None:
         from comfykiln.documents.export.parse import read_repository  # noqa: PLC0415  # exports only
 
         return read_repository(address, ref, settings)
@@ -63,7 +63,7 @@ def _fetch(
             f"{masked(address)}: answers with a web page, no document", remedy=_raw(address)
         )
     with tempfile.TemporaryDirectory(prefix="comfykiln-document-") as folder:
-        name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(address).path).rpartition("/")[2])
+        name = re.sub(r"[^\w.-]", "_", unquote(split_url(address).path).rpartition("/")[2])
         path = Path(folder) / name.lstrip("-.")
         path.write_bytes(page.body)
         try:

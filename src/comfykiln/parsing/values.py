@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
+
+from comfykiln.errors import DocumentError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from urllib.parse import SplitResult
 
     from comfykiln.parsing.faults import Faults
 
@@ -79,6 +82,42 @@ def is_home_path(text: str) -> bool:
 def is_windows_path(text: str) -> bool:
     """Say whether a path or `file:` URL begins with a drive letter."""
     return _WINDOWS_PATH.match(text) is not None
+
+
+class AddressError(DocumentError):
+    """A text that is no address at all, such as `https://[`: no program could go there.
+
+    `problem` says why without a word of the text, which may hold a password.
+    """
+
+    problem = "no address: its host or port cannot be read"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{shown(text)}: {self.problem}", remedy="correct the address")
+
+
+def split_url(text: str) -> SplitResult:
+    """Return the parts of an address, of which host and port can be read.
+
+    The only way to take strangers' addresses apart: the library's own raises `ValueError`, for an
+    odd host at once, for an odd port where that is read. Raises `AddressError`.
+    """
+    try:
+        parts = urlsplit(text)
+        _ = parts.hostname, parts.port
+    except ValueError:
+        raise AddressError(text) from None
+    return parts
+
+
+def join_url(base: str, target: str) -> str:
+    """Return where `target` leads from `base`; raises `AddressError` where that is nowhere."""
+    try:
+        joined = urljoin(base, target)
+    except ValueError:
+        raise AddressError(target) from None
+    split_url(joined)
+    return joined
 
 
 def check_name(text: str, path: str, faults: Faults) -> bool:
@@ -178,7 +217,7 @@ def check_repository(
 
 def _no_repository(text: str) -> str:
     """Return why a valid address cannot be a repository's, empty where it can."""
-    parts = urlsplit(text)
+    parts = split_url(text)
     if parts.fragment or parts.query:
         return "what follows # or ? belongs to a page"
     names = [entry for entry in parts.path.split("/") if entry]
@@ -205,10 +244,10 @@ def _text_problem(text: str) -> tuple[str, str] | None:
 def _parts_problem(text: str, schemes: frozenset[str]) -> tuple[str, str]:
     """Return the rule that a part of the URL breaks and what is wrong, or two empty texts."""
     try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        return "url.format", str(error)
+        parts = split_url(text)
+    except AddressError as error:
+        return "url.format", error.problem
+    host = parts.hostname or ""
     if parts.scheme.lower() not in schemes:
         return "url.transport", f"the scheme {parts.scheme or '(none)'} is not allowed"
     if host.startswith("-") or (parts.username or "").startswith("-"):
@@ -255,7 +294,7 @@ def https_url(url: str) -> str:
     """Return the https address of a repository given by ssh, git or scp-like address."""
     if match := _SCP.fullmatch(url):
         return f"https://{match['host']}/{match['path'].lstrip('/')}"
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme in ("ssh", "git"):
         return f"https://{parts.hostname}{parts.path}"
     return url
@@ -271,7 +310,7 @@ def repository_key(url: str) -> str:
 
     Scheme, user, port, `.git` and a trailing slash do not count; case does not on the big hosts.
     """
-    parts = urlsplit(https_url(url.strip()))
+    parts = split_url(https_url(url.strip()))
     host = (parts.hostname or "").removeprefix("www.")
     path = parts.path.strip("/").removesuffix(".git").rstrip("/")
     key = f"{host}/{path}"

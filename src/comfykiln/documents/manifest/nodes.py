@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from comfykiln.documents.manifest.read import MOVING
+from comfykiln.parsing.values import split_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -154,5 +155,5 @@ def without_credentials(url: str) -> str:
     """Return an address without user and password, which belong into netrc or a keyring."""
     if not url.startswith(("http://", "https://")):
         return url
-    parts = urlsplit(url)
+    parts = split_url(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
