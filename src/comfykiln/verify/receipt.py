@@ -11,7 +11,7 @@ import comfykiln
 from comfykiln.engine import engine as engines
 from comfykiln.errors import KilnError
 from comfykiln.locking.lockfiles import stand_ins_in
-from comfykiln.system import files
+from comfykiln.system import files, gate
 from comfykiln.verify.nodes import found_nodes
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ RECEIPT_LABEL = f"{PREFIX}.receipt"
 
 
 def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
-    """Return the labels of the software image: versions, digests, origins, target."""
+    """Return the labels of the software image: versions, digests, origins, target; no secrets."""
     base_name, _, base_digest = plan.base_ref.partition("@")
-    return {
+    found = {
         "org.opencontainers.image.title": f"{plan.service.title} ({plan.target.name})",
         "org.opencontainers.image.version": plan.comfyui.version,
         "org.opencontainers.image.base.name": base_name,
@@ -48,15 +48,19 @@ def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
         f"{PREFIX}.lock": f"sha256:{plan.lock_digest}",
         **{f"{PREFIX}.origin.{use.thing}": f"{use.origin} {use.identity}" for use in gathered.uses},
     }
+    return {key: gate.fit(value) for key, value in found.items()}
 
 
 def write(
     plan: BuildPlan, gathered: Gathered, answers: Answers, digest: str, layers: Sequence[str]
 ) -> dict[str, Any]:
-    """Return the receipt of a verified image; `digest` and `layers` are those of its software."""
+    """Return the receipt of a verified image; `digest` and `layers` are those of its software.
+
+    What may be a secret is masked in it: everyone who has the image can read it.
+    """
     stats = answers.probe["system_stats"]["system"]
     classes: Mapping[str, str] = answers.probe["node_classes"]
-    return {
+    found = {
         "format": FORMAT,
         "made_by": f"comfykiln {comfykiln.__version__}",
         "image": plan.service.name,
@@ -94,6 +98,8 @@ def write(
         },
         **({} if gathered.nodes.empty else _further(plan, gathered, answers)),
     }
+    record: dict[str, Any] = gate.fit_data(found)
+    return record
 
 
 def _further(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:
