@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ Version = tuple[int, ...]
 # The oldest engine and buildx that the templates were tried on (reference: Debian 13's packages).
 OLDEST_ENGINE = (26, 1)
 OLDEST_BUILDX = (0, 13)
+OWN_ADDRESS = "unix:///var/run/docker.sock"
 PATIENCE = 30  # seconds for an engine that is there to answer
 
 
@@ -70,6 +72,26 @@ def ask() -> EngineInfo:
             f"a Docker engine is there, but gave no answer within {PATIENCE} s",
             remedy="look at its log, and restart it (`systemctl restart docker`)",
         ) from error
+
+
+def chosen(environ: Mapping[str, str]) -> str:
+    """Return the address or the context that a person chose, or nothing for this machine's own."""
+    return _chosen_host(environ) or _chosen_context()
+
+
+def _chosen_host(environ: Mapping[str, str]) -> str:
+    """Return the address in DOCKER_HOST, or nothing when it is this machine's own engine."""
+    host = environ.get("DOCKER_HOST", "")
+    return "" if host == OWN_ADDRESS else host
+
+
+def _chosen_context() -> str:
+    """Return the docker context that somebody chose, or nothing for the default one."""
+    if shutil.which("docker") is None:
+        return ""
+    # `docker context show` is younger than Debian 12's client.
+    context = process.capture(["docker", "context", "inspect", "--format", "{{.Name}}"]).strip()
+    return "" if context == "default" else f"context {context}"
 
 
 def told() -> EngineInfo:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ from comfykiln.engine import engine as engines
 from comfykiln.errors import KilnError
 from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.system import files, gate
+from comfykiln.verify.configuration import PREFIX
 from comfykiln.verify.nodes import found_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import docker
 
@@ -24,11 +26,7 @@ if TYPE_CHECKING:
     from comfykiln.verify.question import Answers
 
 PATH = "/app/.kiln-receipt.json"
-FORMAT = 1
-PREFIX = "io.comfykiln"
-# On the sealed image: the digest of what was verified, and of the receipt that says so.
-SOFTWARE_LABEL = f"{PREFIX}.software"
-RECEIPT_LABEL = f"{PREFIX}.receipt"
+FORMAT = 2
 
 
 def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
@@ -51,12 +49,22 @@ def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
     return {key: gate.fit(value) for key, value in found.items()}
 
 
-def write(
-    plan: BuildPlan, gathered: Gathered, answers: Answers, digest: str, layers: Sequence[str]
-) -> dict[str, Any]:
-    """Return the receipt of a verified image; `digest` and `layers` are those of its software.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Software:
+    """The image that was verified: its digest, its layers' digests, what it does at its start."""
 
-    What may be a secret is masked in it: everyone who has the image can read it.
+    digest: str
+    layers: tuple[str, ...]
+    configuration: Mapping[str, Any]
+
+
+def write(
+    plan: BuildPlan, gathered: Gathered, answers: Answers, software: Software
+) -> dict[str, Any]:
+    """Return the receipt of a verified image.
+
+    What may be a secret is masked in it: everyone who has the image can read it. Its software is
+    told as it is, since the image itself is held against that.
     """
     stats = answers.probe["system_stats"]["system"]
     classes: Mapping[str, str] = answers.probe["node_classes"]
@@ -67,7 +75,6 @@ def write(
         "target": plan.target.name,
         "plan": plan.as_json(),
         **_document(plan),
-        "software": {"digest": digest, "layers": list(layers)},
         "origins": [
             {
                 "thing": use.thing,
@@ -99,7 +106,7 @@ def write(
         **({} if gathered.nodes.empty else _further(plan, gathered, answers)),
     }
     record: dict[str, Any] = gate.fit_data(found)
-    return record
+    return record | {"software": asdict(software) | {"layers": list(software.layers)}}
 
 
 def _further(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:
