@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from comfykiln.environment import is_commit
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.git import command
-from comfykiln.parsing.values import https_url, masked
+from comfykiln.parsing.values import https_url
+from comfykiln.system.gate import masked
 from comfykiln.system.process import ProgramError, SilentProgramError
 
 if TYPE_CHECKING:

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urljoin, urlsplit
 
-from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import Page, Patience, page
 from comfykiln.network.indexes import effective_index
 from comfykiln.parsing.values import WEB, normal_name
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def places_of(
             found = True
             yield links[file]
         else:
-            reasons.append(f"{redacted(index)}: has no {file}")
+            reasons.append(f"{bare_address(index)}: has no {file}")
     for folder in settings.find_links:
         path = Path(folder.removeprefix("file://")) / file
         if path.is_file():
@@ -76,7 +77,9 @@ def _json_links(answer: Page) -> dict[str, str]:
         entries = json.loads(answer.body)["files"]
         return {str(entry["filename"]): urljoin(answer.url, entry["url"]) for entry in entries}
     except (ValueError, KeyError, TypeError) as error:
-        raise UnavailableError(f"{redacted(answer.url)}: is no simple index ({error})") from error
+        raise UnavailableError(
+            f"{bare_address(answer.url)}: is no simple index ({error})"
+        ) from error
 
 
 class _Anchors(HTMLParser):
