@@ -105,4 +105,3 @@ def _install_venv_package(checkout: Checkout) -> None:
         )
     apt.update(system.codename)
     apt.install([package])
-    console.note(f"changed: installed {package}")
