@@ -393,6 +393,29 @@ def test_the_package_of_venv_is_told_once(
     assert capsys.readouterr().err == f"  changed: installed {package} (for {package})\n"
 
 
+@pytest.mark.parametrize(
+    ("uid", "policy", "sudo"), [(0, Policy.NEVER, ""), (1000, Policy.AUTO, "sudo ")]
+)
+def test_who_is_to_install_the_package_of_venv_is_told_what_works_there(
+    uid: int,
+    policy: Policy,
+    sudo: str,
+    os_release: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.executable", "/usr/bin/python3")
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    package = f"python3.{sys.version_info.minor}-venv"
+    with pytest.raises(NotPossibleError) as caught:
+        bootstrap._install_venv_package(Checkout(root=os_release.parent, policy=policy))
+    # A fresh machine has no package lists, and often no sudo.
+    assert caught.value.remedy == (
+        f"run `{sudo}apt-get update` and `{sudo}apt-get install {package}` (or install uv), "
+        "and start the task again"
+    )
+    assert not (os_release.parent / "calls").exists()
+
+
 def test_what_was_installed_before_a_failure_is_told(
     apt_world: Path, os_release: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
