@@ -10,6 +10,7 @@ from comfykiln.system import console, ending
 def main() -> int:
     """Run the tasks named on the command line and return the exit code."""
     console.accept_any_text()
+    sys.excepthook = console.traceback
     return ending.exit_code(_run)
 
 

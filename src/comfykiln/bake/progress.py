@@ -37,6 +37,9 @@ class BuildProgress:
         number, rest = match["id"], match["rest"]
         if number not in self._names:
             self._names[number] = _title(rest)
+            if rest.startswith("exporting "):
+                # The layers of a first build take minutes, in which BuildKit says nothing more.
+                console.note(f"{rest}: started")
             return
         self._event(number, rest)
 

@@ -10,8 +10,8 @@ from comfykiln.documents import read
 from comfykiln.documents.formats import format_of
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import FaultyDocumentError
-from comfykiln.parsing.values import masked
-from comfykiln.system import console
+from comfykiln.system import console, gate
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -58,7 +58,7 @@ def advice_lines(advice: Iterable[Note]) -> Iterable[str]:
         by_rule.setdefault(note.rule, []).append(note)
     for rule, notes in by_rule.items():
         yield f"{rule} ({advice_page(notes[0])}):"
-        yield from (f"  {note.path}: {note.message}" for note in notes[:SHOWN])
+        yield from (gate.one_line(f"  {note.path}: {note.message}") for note in notes[:SHOWN])
         if len(notes) > SHOWN:
             yield f"  and {len(notes) - SHOWN} more; --json lists them all"
 
@@ -88,6 +88,7 @@ def advice_page(note: Note) -> str:
 def _summary(parsed: Parsed) -> str:
     environment = parsed.environment
     form = f" ({parsed.form})" if parsed.form else ""
+    source = gate.one_line(parsed.source)
     counts = (
         (len(environment.nodes), "node"),
         (len(environment.packages) + len(environment.torch.packages), "package"),
@@ -96,7 +97,7 @@ def _summary(parsed: Parsed) -> str:
     )
     listed = ", ".join(f"{count} {word}{'' if count == 1 else 's'}" for count, word in counts)
     comfyui = f", ComfyUI {environment.comfyui.wanted}" if environment.comfyui.wanted else ""
-    return f"{parsed.source}: valid {parsed.kind}{form}: {listed}{comfyui}"
+    return f"{source}: valid {parsed.kind}{form}: {listed}{comfyui}"
 
 
 def snapshot_convert(given: options.SnapshotConvert) -> None:
@@ -141,7 +142,7 @@ def _put(written: Written, source: str, out: str | None) -> Path | None:
             raise DocumentError(
                 f"a {written.kind} is no single text", remedy="name a file with --out"
             )
-        console.out(written.data.decode().rstrip("\n"))
+        print_document(written.data)
         return None
     path = Path(out)
     target = path / written.filename if path.is_dir() else path
@@ -159,6 +160,14 @@ def _put(written: Written, source: str, out: str | None) -> Path | None:
     return target
 
 
+def print_document(data: bytes) -> None:
+    """Print a document as a result; where that shows other words than a file would, say so."""
+    text = data.decode().rstrip("\n")
+    console.out(text)
+    if gate.masked(text) != text:
+        console.warn("what may be a secret is shown as ***: --out FILE writes the document whole")
+
+
 def _is_text(data: bytes) -> bool:
     try:
         data.decode()
@@ -172,7 +181,7 @@ def _tell_losses(losses: Iterable[Note], kind: str) -> None:
     if listed:
         console.warn(f"a {kind} cannot hold everything:")
     for note in listed:
-        console.warn(f"  {note.path}: {note.message}")
+        console.warn(gate.one_line(f"  {note.path}: {note.message}"))
 
 
 def snapshot_pin(
@@ -277,7 +286,7 @@ def _unified(pinned: Pinned, file: str) -> str:
     lines = difflib.unified_diff(
         pinned.before.splitlines(), pinned.after.splitlines(), file, file, lineterm=""
     )
-    return masked("\n".join(lines))
+    return "\n".join(lines)
 
 
 def snapshot_diff(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from comfykiln.errors import DriftError
 from comfykiln.intake import FromOptions, differences, folder, models, take
 from comfykiln.network.host import settings_of_host
-from comfykiln.system import console, files
+from comfykiln.system import console, files, gate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,7 @@ def tell_differences(found: tuple[Difference, ...]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     console.warn("the image differs from the document:")
     for asked, got, why in rows:
-        console.warn(f"  {asked:<{widths[0]}}  {got:<{widths[1]}}  {why}")
+        console.warn(gate.one_line(f"  {asked:<{widths[0]}}  {got:<{widths[1]}}  {why}"))
 
 
 def as_data(intake: Intake) -> dict[str, Any]:
@@ -150,12 +150,12 @@ def show(intake: Intake, *, locked: bool) -> None:
     """Print what of a document is built: its nodes, packages and models; `locked`: was it ever."""
     parsed = intake.parsed
     form = f" ({parsed.form})" if parsed.form else ""
-    console.out(f"from {parsed.source}: {parsed.kind}{form}")
+    console.out(f"from {gate.one_line(parsed.source)}: {parsed.kind}{form}")
     console.out(f"  nodes    {len(intake.nodes)}")
     for node in intake.nodes:
         pin = (node.sha256 if node.source == "archive" else node.wanted) or ""
         off = ", disabled" if node.disabled else ""
-        console.out(f"    {node.name} ({node.source}{off}) {pin[:12]}")
+        console.out(gate.one_line(f"    {node.name} ({node.source}{off}) {pin[:12]}"))
     found = intake.packages
     console.out(f"  packages {len(found.required)} required, {len(found.preferred)} preferred")
     console.out(f"  models   {len(intake.models)}")

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln.cli.documents import advice_lines, advice_page
+from comfykiln.cli.documents import advice_lines, advice_page, print_document
 from comfykiln.documents.advice import advise
 from comfykiln.documents.manifest import parse as manifest
 from comfykiln.documents.manifest import steps
@@ -101,7 +101,7 @@ def manifest_minimize(file: str, *, out: str = "") -> None:
         files.write_bytes(Path(out), result)
         console.note(f"wrote {out}")
     else:
-        console.out(result.decode())
+        print_document(result)
 
 
 def manifest_capture(

@@ -13,7 +13,7 @@ from comfykiln.setup.engine_info import OLDEST_BUILDX, OLDEST_ENGINE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from comfykiln.doctor.machine import Machine
+    from comfykiln.doctor.machine import Engine, Machine
     from comfykiln.doctor.needs import Needs
     from comfykiln.setup.engine_info import Version
 
@@ -143,14 +143,16 @@ def _capacity(machine: Machine, needs: Sequence[Needs]) -> Iterator[Finding]:
     else:
         yield limited("memory", f"{text}: too little for most models", "add memory or swap")
     if engine is not None:
-        yield _disk(engine.free, str(engine.data_root), needs)
+        yield _disk(engine, needs)
 
 
-def _disk(free: int | None, root: str, needs: Sequence[Needs]) -> Finding:
+def _disk(engine: Engine, needs: Sequence[Needs]) -> Finding:
+    free, root, store = engine.free, str(engine.data_root), engine.containerd_store
     if free is None:
         return unknown("disk", f"{root} of the engine cannot be seen from here: how much is free?")
     text = f"{free / GIGA:.0f} GB free for the engine ({root})"
-    short = [f"{n.target} ({n.room / GIGA:.0f} GB)" for n in needs if free < n.room]
+    rooms = [(n.target, n.room_for((), by_stand_in=False, containerd_store=store)) for n in needs]
+    short = [f"{target} ({room / GIGA:.0f} GB)" for target, room in rooms if free < room]
     if short:
         return limited("disk", f"{text}, too little for a first build for {', '.join(short)}", FREE)
     return ok("disk", text)
@@ -191,7 +193,8 @@ def _build(need: Needs, machine: Machine, missing_ids: set[str], doubtful: set[s
         lacking.append(f"torch ({need.torch_host})")
     by_stand_in = need.torch_host not in reached and bool(need.stand_in)
     if machine.engine is not None and machine.engine.free is not None:
-        room = need.room_for(machine.images, by_stand_in=by_stand_in)
+        store = machine.engine.containerd_store
+        room = need.room_for(machine.images, by_stand_in=by_stand_in, containerd_store=store)
         if machine.engine.free < room:
             lacking.append(f"{room / GIGA:.0f} GB of free disk")
     if lacking:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from comfykiln.engine.disk import REBUILD_BYTES, bytes_needed
+from comfykiln.engine.disk import bytes_needed
 from comfykiln.parsing.values import split_url
 from comfykiln.plan.origins import GitOrigin, SdistOrigin
 from comfykiln.plan.plan import REPOSITORY
@@ -26,25 +26,27 @@ REGISTRY_ADDRESS = "https://registry-1.docker.io/v2/"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Needs:
-    """What one target asks of a machine; `room` is in bytes, for a build from nothing."""
+    """What one target asks of a machine."""
 
     target: str
     image: str  # the name its newest build has, which makes the next one small
     torch_host: str
-    room: int
+    torch_gigabytes: float
     stand_in: str  # local tag of a build on the package index that serves too, or empty
     stand_in_note: str  # what that costs, or empty
-    stand_in_room: int
+    stand_in_gigabytes: float
     git_host: str
     sdist: bool  # ComfyUI is on the package index, too
     suite: str  # the Debian release of the base
     accelerator: Accelerator
 
-    def room_for(self, images: Sequence[str], *, by_stand_in: bool) -> int:
+    def room_for(self, images: Sequence[str], *, by_stand_in: bool, containerd_store: bool) -> int:
         """Return the free bytes that the next build wants, `images` being there already."""
-        if self.image in images:
-            return REBUILD_BYTES
-        return self.stand_in_room if by_stand_in else self.room
+        return bytes_needed(
+            self.stand_in_gigabytes if by_stand_in else self.torch_gigabytes,
+            rebuild=self.image in images,
+            containerd_store=containerd_store,
+        )
 
 
 def read_needs(root: Path) -> tuple[Needs, ...]:
@@ -73,10 +75,10 @@ def _needs(
         target=target.name,
         image=f"{REPOSITORY}/{IMAGE}:{target.name}",
         torch_host=split_url(torch.index).hostname or "",
-        room=bytes_needed(torch.gigabytes, rebuild=False),
+        torch_gigabytes=torch.gigabytes,
         stand_in=local,
         stand_in_note=family.stands_in_for.get(target.name, "") if family else "",
-        stand_in_room=bytes_needed(size, rebuild=False),
+        stand_in_gigabytes=size,
         git_host=split_url(git).hostname or "",
         sdist=any(isinstance(origin, SdistOrigin) for origin in release.origins),
         suite=project.service(IMAGE).suite,

@@ -7,7 +7,8 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.environment import is_commit
-from comfykiln.parsing.values import https_url, masked
+from comfykiln.parsing.values import https_url
+from comfykiln.system.gate import fit, masked, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -78,7 +79,7 @@ def _line(entry: Entry) -> str:
     parts = [SIGNS[entry.what], entry.name or "(unnamed)", " → ".join(sides), entry.detail]
     if entry.url and entry.what in ("added", "removed"):
         parts.append(entry.url)
-    return masked("  ".join(part for part in parts if part))
+    return one_line(masked("  ".join(part for part in parts if part)))
 
 
 def _side(value: str, date: str | None) -> str:
@@ -106,6 +107,6 @@ def _compare_link(entry: Entry) -> str:
 
 def _safe(text: str) -> str:
     """Return text of a document as Markdown that shows it and does nothing else."""
-    flat = " ".join(masked(text).split()).replace("@", "@\u200b")
-    flat = re.sub(r"(?i)\b(https?|ftp)://", "\\1:\u200b//", flat)
+    flat = " ".join(fit(text).split()).replace("@", "@\u2060")
+    flat = re.sub(r"(?i)\b(https?|ftp)://", "\\1:\u2060//", flat)
     return _MARKDOWN.sub(r"\\\1", flat)

@@ -26,7 +26,8 @@ from comfykiln.environment import (
     Workflow,
 )
 from comfykiln.parsing.faults import Note
-from comfykiln.parsing.values import masked, normal_name
+from comfykiln.parsing.values import normal_name
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

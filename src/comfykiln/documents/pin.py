@@ -15,7 +15,7 @@ from comfykiln.git.refs import Resolved, mirror_of, resolve
 from comfykiln.parsing.faults import child
 from comfykiln.parsing.reading import load
 from comfykiln.parsing.spans import Spans, apply, set_text, spans
-from comfykiln.parsing.values import masked
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -13,7 +13,8 @@ from comfykiln.documents.formats import format_of
 from comfykiln.documents.pin import Change, Site, ask_all, comfyui_address
 from comfykiln.documents.reading import read
 from comfykiln.documents.remote import is_address
-from comfykiln.parsing.values import masked, split_url
+from comfykiln.parsing.values import split_url
+from comfykiln.system.gate import masked
 from comfykiln.system.process import command_line
 
 if TYPE_CHECKING:

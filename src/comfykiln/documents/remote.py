@@ -12,7 +12,8 @@ from urllib.parse import unquote
 
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults, FaultyDocumentError
-from comfykiln.parsing.values import check_url, is_scp_address, masked, split_url
+from comfykiln.parsing.values import check_url, is_scp_address, split_url
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -14,19 +14,27 @@ if TYPE_CHECKING:
 GB = 1_000_000_000
 # Beside the torch row: packages, ComfyUI and base, measured for core on cpu.
 COMMON_BYTES = int(2.2 * GB)
-# The build's own stages, the exported layers and the unpacked image each hold the content once.
+# uv's cache, the build's stages and the image put together of them each hold the content once.
 COPIES = 3
+# The containerd store holds it twice more: as the image's layers, and unpacked (34.4 GB in all
+# were measured for core on cpu with the torch build of 4.9 GB).
+CONTAINERD_COPIES = COPIES + 2
 # A build that finds its layers made needs room for little more than what changed.
 REBUILD_BYTES = 2 * GB
 
 
-def bytes_needed(torch_gigabytes: float, *, rebuild: bool, further: float = 0) -> int:
+def bytes_needed(
+    torch_gigabytes: float, *, rebuild: bool, containerd_store: bool, further: float = 0
+) -> int:
     """Return the free bytes that a build wants in the engine's data root.
 
-    `further` is what the image holds beyond core and its torch row, in GB.
+    `torch_gigabytes` is the torch row's size, 0 where the engine has that row already; `further`
+    is what the image holds beyond core and its torch row, in GB.
     """
+    if rebuild:
+        return REBUILD_BYTES
     content = COMMON_BYTES + int(torch_gigabytes * GB) + int(further * GB)
-    return REBUILD_BYTES if rebuild else COPIES * content
+    return (CONTAINERD_COPIES if containerd_store else COPIES) * content
 
 
 def require_room(folder: Path, needed: int, what: str, otherwise: str) -> None:

@@ -17,13 +17,14 @@ from comfykiln.errors import DocumentError, DriftError, NotPossibleError
 from comfykiln.gather.git_nodes import AT_A_TIME
 from comfykiln.gather.node_lock import LockedArchive
 from comfykiln.git.repository import LFS_POINTER
-from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import chunks, page
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.parsing.tarballs import Limits, read_members
 from comfykiln.parsing.values import AddressError, split_url
 from comfykiln.parsing.zips import read_zip
 from comfykiln.system import console, files
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -159,7 +160,7 @@ def _attempts(
     addresses = [held.url] if held and held.url else list(pin.urls)
     for address in addresses:
         get = partial(_downloaded, access, address, target)
-        yield Attempt(origin="archive", detail=redacted(address), fallback=False, get=get)
+        yield Attempt(origin="archive", detail=bare_address(address), fallback=False, get=get)
     if pin.registry_id:
         ask = partial(_from_registry, access, pin, target)
         detail = f"{access.registry} {pin.title}"
@@ -198,7 +199,7 @@ def _answer(body: bytes, pin: ArchivePin, registry: str) -> dict[str, Any]:
         raise UnavailableError(f"{registry}: {error.message}") from error
     local = parts.hostname in LOOPBACK and own.hostname in LOOPBACK
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
-        raise UnavailableError(f"{redacted(address)}: is not reached over https")
+        raise UnavailableError(f"{bare_address(address)}: is not reached over https")
     return said
 
 
@@ -208,7 +209,7 @@ def _downloaded(access: Access, address: str, target: Path) -> tuple[Path, str]:
             address, access.settings, size=MAX_ARCHIVE, exact=False, patience=access.patience
         ):
             file.write(chunk)
-    return target, redacted(address)
+    return target, bare_address(address)
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
 from comfykiln.git import command
-from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import Patience, page
 from comfykiln.parsing.values import split_url
+from comfykiln.system.gate import bare_address
 from comfykiln.system.process import ProgramError
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def fetch_commit(
         )
     except ProgramError as error:
         reason = _said(error.output) or f"git ended with status {error.status}"
-        raise UnavailableError(f"{redacted(url)}: {reason}") from error
+        raise UnavailableError(f"{bare_address(url)}: {reason}") from error
     return target
 
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from comfykiln.environment import is_commit
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.git import command
-from comfykiln.parsing.values import https_url, masked, split_url
+from comfykiln.parsing.values import https_url, split_url
+from comfykiln.system.gate import masked
 from comfykiln.system.process import ProgramError, SilentProgramError
 
 if TYPE_CHECKING:

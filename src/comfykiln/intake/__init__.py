@@ -15,10 +15,11 @@ from comfykiln.errors import DocumentError
 from comfykiln.intake import choices, folder, models, nodes, packages
 from comfykiln.intake.records import Difference, FromOptions, Ground, Intake
 from comfykiln.parsing.faults import Note
-from comfykiln.parsing.values import masked, normal_name
+from comfykiln.parsing.values import normal_name
 from comfykiln.plan.datafiles import load_yaml
 from comfykiln.plan.project import DEFAULT_IMAGE
 from comfykiln.plan.services import service_names
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -12,8 +12,9 @@ from comfykiln.documents.export.dev_nodes import Collected, collect
 from comfykiln.documents.manifest.nodes import LAST
 from comfykiln.gather.pins import fetchable, is_exact
 from comfykiln.parsing.faults import Note
-from comfykiln.parsing.values import https, masked, normal_name, repository_key
+from comfykiln.parsing.values import https, normal_name, repository_key
 from comfykiln.system import files
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

@@ -16,7 +16,8 @@ from comfykiln.documents.manifest.write import locked_versions
 from comfykiln.intake.records import Difference, Packages
 from comfykiln.parsing.faults import Note
 from comfykiln.parsing.requirements import line_of
-from comfykiln.parsing.values import https, masked, normal_name
+from comfykiln.parsing.values import https, normal_name
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping

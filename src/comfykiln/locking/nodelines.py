@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from comfykiln.locking.packlines import dropped_lines, packages_of
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.requirements import file_name, line_of
-from comfykiln.parsing.values import masked, normal_name
+from comfykiln.parsing.values import normal_name
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

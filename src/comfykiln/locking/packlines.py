@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults
 from comfykiln.parsing.requirements import logical_lines, parse_line, without_comment
-from comfykiln.parsing.values import masked
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

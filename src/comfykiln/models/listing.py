@@ -10,7 +10,7 @@ from comfykiln.models import store
 from comfykiln.models.document import load_models
 from comfykiln.models.lockfile import load_lock
 from comfykiln.models.progress import amount
-from comfykiln.parsing.values import masked
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

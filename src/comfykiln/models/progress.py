@@ -7,7 +7,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
-from comfykiln.system import console
+from comfykiln.system import console, gate
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -118,7 +118,7 @@ class Bars:
 
     def begin(self, name: str, size: int) -> None:
         """Show a bar."""
-        self._tasks[name] = self._progress.add_task(name, total=size)
+        self._tasks[name] = self._progress.add_task(console.fit(gate.one_line(name)), total=size)
 
     def at(self, name: str, done: int) -> None:
         """Move the bar."""

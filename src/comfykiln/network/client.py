@@ -17,6 +17,7 @@ from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined
 
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.parsing.values import WEB, AddressError, join_url, split_url
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -52,7 +53,7 @@ class UntrustedError(TlsError):
     """The certificate of the address is not trusted here; `why` is TLS's reason."""
 
     def __init__(self, url: str, why: str) -> None:
-        told = f"{redacted(url)}: its certificate is not trusted: {why} ({CA_ADVICE})"
+        told = f"{bare_address(url)}: its certificate is not trusted: {why} ({CA_ADVICE})"
         super().__init__(told, remedy=CA_ADVICE)
         self.why = why
 
@@ -65,7 +66,7 @@ class StatusError(UnavailableError):
     """The server answers, but with an error; `status` is its code."""
 
     def __init__(self, url: str, status: int) -> None:
-        super().__init__(f"{redacted(url)}: answers {status}")
+        super().__init__(f"{bare_address(url)}: answers {status}")
         self.status = status
 
 
@@ -177,9 +178,9 @@ class Client:
                 )
             answer.drain_conn()
             if not target:
-                raise RedirectError(f"{redacted(url)}: redirects to nowhere")
+                raise RedirectError(f"{bare_address(url)}: redirects to nowhere")
             here, sent = _redirected(here, target, sent)
-        raise RedirectError(f"{redacted(url)}: redirects in a circle")
+        raise RedirectError(f"{bare_address(url)}: redirects in a circle")
 
     def _sent(
         self, method: str, url: str, headers: Mapping[str, str], body: Body | None
@@ -208,13 +209,6 @@ class Client:
             if key not in self._pools:
                 self._pools[key] = _pool(proxy, _tls(self._settings.ca_bundle, insecure=insecure))
             return self._pools[key]
-
-
-def redacted(url: str) -> str:
-    """Return the address without user name, password and query: fit to print."""
-    parts = split_url(url)
-    host = parts.netloc.rpartition("@")[2]
-    return parts._replace(netloc=host, query="", fragment="").geturl()
 
 
 def proxy_of(url: str, proxies: Mapping[str, str]) -> str:
@@ -248,7 +242,7 @@ def network_faults(url: str) -> Iterator[None]:
             raise UntrustedError(url, cause.verify_message) from error
         kind = TlsError if isinstance(cause, ssl.SSLError) else UnavailableError
         by = "the proxy: " if isinstance(error, ProxyError) else ""
-        raise kind(f"{redacted(url)}: {by}{_reason(cause)}") from error
+        raise kind(f"{bare_address(url)}: {by}{_reason(cause)}") from error
 
 
 def _root(error: BaseException) -> BaseException:
@@ -269,7 +263,9 @@ def _without_login(url: str, headers: Mapping[str, str]) -> tuple[str, dict[str,
     """Return the address without its credentials, and these among the headers."""
     parts = split_url(url)
     if parts.scheme not in WEB:
-        raise UnavailableError(f"{redacted(url)}: {parts.scheme or 'no scheme'} is not supported")
+        raise UnavailableError(
+            f"{bare_address(url)}: {parts.scheme or 'no scheme'} is not supported"
+        )
     plain = parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment="").geturl()
     sent = {"User-Agent": "comfykiln", **headers}
     if parts.username:
@@ -284,10 +280,10 @@ def _redirected(url: str, target: str, sent: Mapping[str, str]) -> tuple[str, di
         # A header's bytes come as Latin-1; many hosts put spaces and UTF-8 there as they are.
         after = split_url(join_url(url, quote(target, _QUOTED, encoding="latin-1")))
     except AddressError:
-        raise RedirectError(f"{redacted(url)}: redirects to what is no address") from None
+        raise RedirectError(f"{bare_address(url)}: redirects to what is no address") from None
     before = split_url(url)
     if after.scheme not in WEB or (before.scheme, after.scheme) == ("https", "http"):
-        raise RedirectError(f"{redacted(url)}: redirects to {after.scheme}, which is refused")
+        raise RedirectError(f"{bare_address(url)}: redirects to {after.scheme}, which is refused")
     same = (before.scheme, before.netloc) == (after.scheme, after.netloc)
     kept = {name: text for name, text in sent.items() if same or name.lower() not in PRIVATE}
     plain = after._replace(netloc=after.netloc.rpartition("@")[2], fragment="")

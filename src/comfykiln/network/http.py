@@ -13,15 +13,9 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote
 
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.network.client import (
-    Client,
-    Reply,
-    StatusError,
-    TlsError,
-    UnavailableError,
-    redacted,
-)
+from comfykiln.network.client import Client, Reply, StatusError, TlsError, UnavailableError
 from comfykiln.parsing.values import split_url
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -87,7 +81,7 @@ def within(seconds: float, function: Callable[[], T], url: str) -> T:
     if faults:
         raise faults[0]
     if not results:
-        raise UnavailableError(f"{redacted(url)}: no answer within {seconds:g} s")
+        raise UnavailableError(f"{bare_address(url)}: no answer within {seconds:g} s")
     return results[0]
 
 
@@ -107,7 +101,9 @@ def page(
         with _opened(url, settings, patience.probe, headers or {}) as reply:
             body = reply.stream.read(MAX_PAGE + 1)
             if len(body) > MAX_PAGE:
-                raise UnavailableError(f"{redacted(url)}: the page is larger than {MAX_PAGE} bytes")
+                raise UnavailableError(
+                    f"{bare_address(url)}: the page is larger than {MAX_PAGE} bytes"
+                )
             return Page(url=reply.url, media_type=reply.media_type, body=body)
 
     return within(patience.probe, work, url)
@@ -140,15 +136,15 @@ def chunks(
             done += len(chunk)
             if done > size:
                 raise KilnError(
-                    f"{redacted(url)} sends more than the {size} bytes that are "
+                    f"{bare_address(url)} sends more than the {size} bytes that are "
                     + ("pinned" if exact else "allowed"),
                     remedy="do not trust that origin; check the pin, which names what to take",
                 )
             yield chunk
             if time.monotonic() > deadline:
-                raise UnavailableError(f"{redacted(url)}: not done in {patience.total:g} s")
+                raise UnavailableError(f"{bare_address(url)}: not done in {patience.total:g} s")
     if exact and done < size:
-        raise UnavailableError(f"{redacted(url)}: ended after {done} of {size} bytes")
+        raise UnavailableError(f"{bare_address(url)}: ended after {done} of {size} bytes")
 
 
 @contextmanager
@@ -175,4 +171,4 @@ def _local(url: str) -> Iterator[Reply]:
         with path.open("rb") as file:
             yield Reply(url=url, status=200, headers={"Content-Type": kind}, stream=file)
     except OSError as error:
-        raise UnavailableError(f"{redacted(url)}: {error.strerror}") from error
+        raise UnavailableError(f"{bare_address(url)}: {error.strerror}") from error

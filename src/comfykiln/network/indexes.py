@@ -1,7 +1,7 @@
 """The host's way to its package index: uv's settings, else pip's; proxies; the CA bundle.
 
 All of it may hold credentials: `step_environment` is handed to build steps as a secret, and nothing
-from here is printed without `comfykiln.download.redacted`.
+from here is printed without `comfykiln.system.gate.bare_address`.
 """
 
 from __future__ import annotations

@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError, NotPossibleError
-from comfykiln.network.client import MAX_REDIRECTS, Client, UnavailableError, redacted
+from comfykiln.network.client import MAX_REDIRECTS, Client, UnavailableError
 from comfykiln.oci import logins
 from comfykiln.parsing.values import AddressError, join_url, split_url
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -150,7 +151,7 @@ class Transport:
             ) from None
         if split_url(self.root).scheme == "https" and split_url(target).scheme != "https":
             raise KilnError(
-                f"{self.reference.registry} sends uploads to {redacted(target)}, without TLS",
+                f"{self.reference.registry} sends uploads to {bare_address(target)}, without TLS",
                 remedy="report it to who runs the registry",
             )
         return target
@@ -210,7 +211,7 @@ class Transport:
 
     def _refused(self, method: str, url: str, answer: Answer) -> KilnError:
         said = complaint(answer.body)
-        where = f"{self.reference.registry}: {method} {redacted(url)}"
+        where = f"{self.reference.registry}: {method} {bare_address(url)}"
         if answer.status in _PASSING:
             return BrokenError(
                 f"{where}: answers {answer.status}{said}", remedy="the registry is busy: try later"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from comfykiln.errors import KilnError
 from comfykiln.git import commits
-from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import chunks
 from comfykiln.origins.archive import TreeArchive, extract, pieces
 from comfykiln.origins.attempts import Attempt, first_available
@@ -19,6 +19,7 @@ from comfykiln.origins.filelist import faults_of, read_list
 from comfykiln.origins.simple import places_of
 from comfykiln.plan.origins import ComfyUISpec, GitOrigin, OriginUse, SdistOrigin
 from comfykiln.system import console, files
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -164,7 +165,7 @@ def _download(access: Access, origin: SdistOrigin) -> None:
     for place in places_of(origin.project, origin.file, access.settings, access.patience):
         try:
             access.store.put(
-                _bytes_at(access, origin, place), origin.sha256, source=redacted(place)
+                _bytes_at(access, origin, place), origin.sha256, source=bare_address(place)
             )
         except UnavailableError as error:
             reasons.append(error.message)

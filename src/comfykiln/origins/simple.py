@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import Page, Patience, page
 from comfykiln.network.indexes import effective_index
 from comfykiln.parsing.values import WEB, AddressError, join_url, normal_name, split_url
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,7 +45,7 @@ def places_of(
             found = True
             yield links[file]
         else:
-            reasons.append(f"{redacted(index)}: has no {file}")
+            reasons.append(f"{bare_address(index)}: has no {file}")
     for folder in settings.find_links:
         path = Path(folder.removeprefix("file://")) / file
         if path.is_file():
@@ -69,7 +70,7 @@ def project_files(
     try:
         links = _json_links(answer) if answer.media_type.endswith("+json") else _html_links(answer)
     except AddressError as error:
-        problem = f"{redacted(answer.url)}: is no simple index ({error.message})"
+        problem = f"{bare_address(answer.url)}: is no simple index ({error.message})"
         raise UnavailableError(problem) from error
     # The address asked for keeps its credentials; that of the answer never had them.
     return {file: _with_credentials(url, address) for file, url in links.items()}
@@ -80,7 +81,9 @@ def _json_links(answer: Page) -> dict[str, str]:
         entries = json.loads(answer.body)["files"]
         return {str(entry["filename"]): join_url(answer.url, entry["url"]) for entry in entries}
     except (ValueError, KeyError, TypeError) as error:
-        raise UnavailableError(f"{redacted(answer.url)}: is no simple index ({error})") from error
+        raise UnavailableError(
+            f"{bare_address(answer.url)}: is no simple index ({error})"
+        ) from error
 
 
 class _Anchors(HTMLParser):

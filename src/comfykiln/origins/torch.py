@@ -7,10 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.client import UnavailableError
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.origins.simple import project_files
 from comfykiln.plan.origins import OriginUse, TorchFamily, TorchSpec
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -79,7 +80,7 @@ def choose_torch(row: TorchRow, spec: TorchSpec, access: Access) -> tuple[TorchC
 def _own_index(row: TorchRow, access: Access) -> Attempt[TorchChoice]:
     return Attempt(
         origin="index",
-        detail=redacted(row.index),
+        detail=bare_address(row.index),
         fallback=False,
         get=partial(_from_index, row, access),
     )
@@ -108,7 +109,7 @@ def _from_index(row: TorchRow, access: Access) -> TorchChoice:
     wanted = f"torch-{row.versions['torch']}+{row.local}-"
     files = project_files(row.index, "torch", access.settings, access.patience)
     if not any(name.startswith(wanted) for name in files):
-        raise UnavailableError(f"{redacted(row.index)}: has no {wanted.removesuffix('-')}")
+        raise UnavailableError(f"{bare_address(row.index)}: has no {wanted.removesuffix('-')}")
     return _choice(row.versions, row.local, row.index)
 
 
@@ -134,11 +135,12 @@ def _with_remedy(
 ) -> NotPossibleError:
     if family is None:
         remedy = (
-            f"build {row.target} where {redacted(row.index)} can be reached, or name a mirror of "
-            "it as the target's index in images/targets.yaml; the package index has no such build"
+            f"build {row.target} where {bare_address(row.index)} can be reached, or name a "
+            "mirror of it as the target's index in images/targets.yaml; the package index has no "
+            "such build"
         )
     elif strict:
-        remedy = f"fix the way to {redacted(row.index)}, or build without --origins strict"
+        remedy = f"fix the way to {bare_address(row.index)}, or build without --origins strict"
     else:
         remedy = error.remedy
     return NotPossibleError(error.message, remedy=remedy)

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 from comfykiln.errors import DocumentError
+from comfykiln.system import gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,7 @@ class Fault:
             parts.append(f"expected {self.expected}")
         if self.remedy:
             parts.append(self.remedy)
-        return f"{self.path}: {'; '.join(parts)} [{self.rule}]"
+        return gate.one_line(f"{self.path}: {'; '.join(parts)} [{self.rule}]")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +60,7 @@ class Note:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message} [{self.rule}]"
+        return gate.one_line(f"{self.path}: {self.message} [{self.rule}]")
 
 
 MAX_FAULTS = 2_000
@@ -80,7 +81,7 @@ class FaultyDocumentError(DocumentError):
         self.records = tuple(sorted(set(records), key=_place))
         count = len(self.records)
         super().__init__(
-            f"{source}: {count} fault{'' if count == 1 else 's'}",
+            f"{gate.one_line(source)}: {count} fault{'' if count == 1 else 's'}",
             faults=tuple(str(record) for record in self.records),
         )
 

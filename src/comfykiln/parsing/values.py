@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from comfykiln.errors import DocumentError
+from comfykiln.system import gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -49,7 +50,7 @@ _WINDOWS_PATH = re.compile(r"(?i)(file:/{2,3})?[a-z]:[\\/]")
 
 def shown(value: object) -> str:
     """Return `value` for a message: quoted, credentials masked, control characters spelt out."""
-    text = masked(value if isinstance(value, str) else _as_json(value))
+    text = gate.masked(value if isinstance(value, str) else _as_json(value))
     if len(text) > 100:  # noqa: PLR2004  # one line of a terminal
         text = f"{text[:97]}…"
     return repr(text) if isinstance(value, str) else text
@@ -59,11 +60,6 @@ def _as_json(value: object) -> str:
     import json  # noqa: PLC0415  # faulty documents only
 
     return json.dumps(value, ensure_ascii=False, default=repr)
-
-
-def masked(text: str) -> str:
-    """Return `text` with user names, passwords and tokens of URLs replaced by `***`."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub("***@", text))
 
 
 def has_credentials(url: str) -> bool:

@@ -97,12 +97,13 @@ def _install_venv_package(checkout: Checkout) -> None:
             f"{sys.executable} has neither pip nor ensurepip, and uv is not installed",
             remedy="install uv or pip for this Python, and start the task again",
         )
-    if os.geteuid() != 0 or checkout.policy is not Policy.AUTO:
+    root = os.geteuid() == 0
+    if not root or checkout.policy is not Policy.AUTO:
+        sudo = "" if root else "sudo "
         raise NotPossibleError(
             f"{sys.executable} has neither pip nor ensurepip, and uv is not installed",
-            remedy=f"run `sudo apt-get install {package}` (or install uv), "
-            "and start the task again",
+            remedy=f"run `{sudo}apt-get update` and `{sudo}apt-get install {package}` "
+            "(or install uv), and start the task again",
         )
     apt.update(system.codename)
     apt.install([package])
-    console.note(f"changed: installed {package}")

@@ -12,7 +12,7 @@ import comfykiln
 from comfykiln.engine import engine as engines
 from comfykiln.errors import KilnError
 from comfykiln.locking.lockfiles import stand_ins_in
-from comfykiln.system import files
+from comfykiln.system import files, gate
 from comfykiln.verify.configuration import PREFIX
 from comfykiln.verify.nodes import found_nodes
 
@@ -30,9 +30,9 @@ FORMAT = 2
 
 
 def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
-    """Return the labels of the software image: versions, digests, origins, target."""
+    """Return the labels of the software image: versions, digests, origins, target; no secrets."""
     base_name, _, base_digest = plan.base_ref.partition("@")
-    return {
+    found = {
         "org.opencontainers.image.title": f"{plan.service.title} ({plan.target.name})",
         "org.opencontainers.image.version": plan.comfyui.version,
         "org.opencontainers.image.base.name": base_name,
@@ -46,6 +46,7 @@ def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
         f"{PREFIX}.lock": f"sha256:{plan.lock_digest}",
         **{f"{PREFIX}.origin.{use.thing}": f"{use.origin} {use.identity}" for use in gathered.uses},
     }
+    return {key: gate.fit(value) for key, value in found.items()}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,17 +61,20 @@ class Software:
 def write(
     plan: BuildPlan, gathered: Gathered, answers: Answers, software: Software
 ) -> dict[str, Any]:
-    """Return the receipt of a verified image."""
+    """Return the receipt of a verified image.
+
+    What may be a secret is masked in it: everyone who has the image can read it. Its software is
+    told as it is, since the image itself is held against that.
+    """
     stats = answers.probe["system_stats"]["system"]
     classes: Mapping[str, str] = answers.probe["node_classes"]
-    return {
+    found = {
         "format": FORMAT,
         "made_by": f"comfykiln {comfykiln.__version__}",
         "image": plan.service.name,
         "target": plan.target.name,
         "plan": plan.as_json(),
         **_document(plan),
-        "software": asdict(software) | {"layers": list(software.layers)},
         "origins": [
             {
                 "thing": use.thing,
@@ -101,6 +105,8 @@ def write(
         },
         **({} if gathered.nodes.empty else _further(plan, gathered, answers)),
     }
+    record: dict[str, Any] = gate.fit_data(found)
+    return record | {"software": asdict(software) | {"layers": list(software.layers)}}
 
 
 def _further(plan: BuildPlan, gathered: Gathered, answers: Answers) -> dict[str, Any]:

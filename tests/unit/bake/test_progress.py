@@ -68,6 +68,11 @@ LINES: dict[str, tuple[list[str], list[str], tuple[int, int]]] = {
         [],
         (0, 0),
     ),
+    "an export says that it starts, as it may take minutes": (
+        ["#30 exporting to image", "#30 exporting layers", "#30 exporting layers 9.8s done"],
+        ["  exporting to image: started"],
+        (0, 0),
+    ),
     "what is no step": (["", "WARNING: no step", "#x 1"], [], (0, 0)),
     "a program's own words": ([STEP, "#5 0.2 Resolved 22 packages", "#5 0.3 1.5 MB"], [], (0, 0)),
     "ours among them": (

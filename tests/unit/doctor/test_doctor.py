@@ -172,6 +172,10 @@ def test_the_older_image_store_builds_within_limits() -> None:
 def test_a_small_disk_is_enough_for_what_is_built_already() -> None:
     small = replace(GOOD, engine=replace(ENGINE, free=5 * GIGA))
     assert judge(small, NEEDS)["build.cpu"].text == (
+        "not from here, for want of: 16 GB of free disk"
+    )
+    older = replace(small, engine=replace(ENGINE, free=5 * GIGA, containerd_store=False))
+    assert judge(older, NEEDS)["build.cpu"].text == (
         "not from here, for want of: 9 GB of free disk"
     )
     built = replace(small, images=("comfykiln/core:cpu",))

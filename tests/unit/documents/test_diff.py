@@ -122,7 +122,7 @@ def test_as_markdown() -> None:
         "| removed | gone | 1111111111 |  |  |\n"
         "| moved | moved | 1111111111 (2025-01-01) | 2222222222 (2026-01-01) | "
         f"[commits](https://github.com/O/moved/compare/{OLD}...{NEW}) "
-        "address: https:\u200b//github.com/o/moved → https:\u200b//github.com/O/moved.git |"
+        "address: https:\u2060//github.com/o/moved → https:\u2060//github.com/O/moved.git |"
     )
 
 
@@ -130,7 +130,7 @@ def test_markdown_shows_hostile_values_and_nothing_more() -> None:
     name = "x|@team`<img src=https://e/x>[a](https://e)"
     environment = Environment(packages=(Package(name=name, version="1"),))
     line = as_markdown(diff(Environment(), environment), "a", "b").splitlines()[-1]
-    shown = "x\\|@\u200bteam\\`\\<img src=https:\u200b//e/x\\>\\[a\\](https:\u200b//e)"
+    shown = "x\\|@\u2060team\\`\\<img src=https:\u2060//e/x\\>\\[a\\](https:\u2060//e)"
     assert line == f"| added | {shown} |  | 1 |  |"
 
 

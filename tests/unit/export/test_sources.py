@@ -22,7 +22,7 @@ from comfykiln.export.environment import PREFIX, environment_of
 from comfykiln.export.tarball import ExportModel, ExportNode
 from comfykiln.intake.models import choose
 from comfykiln.parsing.tarballs import write_members
-from comfykiln.parsing.values import masked
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

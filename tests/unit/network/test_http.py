@@ -10,9 +10,10 @@ import pytest
 from tests.support.sites import Answer, closed, silent, site
 
 from comfykiln.errors import DocumentError, KilnError
-from comfykiln.network.client import UnavailableError, redacted
+from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import Patience, chunks, page, patience_of
 from comfykiln.network.indexes import IndexSettings
+from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,7 +108,7 @@ def test_credentials_go_to_their_own_host_alone_and_are_never_printed() -> None:
 
 
 def test_an_address_is_printed_without_user_password_and_query() -> None:
-    assert redacted("https://me:pw@host.example:8/a?token=x#f") == "https://host.example:8/a"
+    assert bare_address("https://me:pw@host.example:8/a?token=x#f") == "https://host.example:8/a"
 
 
 @pytest.mark.parametrize(

@@ -21,12 +21,12 @@ from comfykiln.parsing.values import (
     is_package_name,
     is_version,
     is_windows_path,
-    masked,
     normal_name,
     repository_key,
     shown,
 )
 from comfykiln.restore.packages import normalized
+from comfykiln.system.gate import masked
 
 
 def rule_of(faults: Faults) -> str:
@@ -159,7 +159,7 @@ def test_names_that_differ_by_case_collide() -> None:
 
 
 def test_messages_never_show_credentials_or_control_characters() -> None:
-    assert masked("https://me:s3cret@h/r?token=abc&x=1") == "https://***@h/r?token=***&x=1"
+    assert masked("https://me:s3cret@h/r?token=abc&x=1") == "https://***@h/r?token=***&x=***"
     assert shown("a\nb") == "'a\\nb'"
     assert shown("x" * 200) == repr("x" * 97 + "…")
     assert shown(3) == "3"

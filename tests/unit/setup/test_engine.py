@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.setup import apt, apt_lock, daemon, engine, engine_info, trixie
+from comfykiln.setup import apt, apt_lock, bootstrap, daemon, engine, engine_info, trixie
 from comfykiln.setup.apt import Distribution
-from comfykiln.setup.checkout import Policy
+from comfykiln.setup.checkout import Checkout, Policy
 from comfykiln.setup.engine import Machine
 from comfykiln.setup.engine_info import EngineInfo
 
@@ -371,6 +372,48 @@ def test_maintenance_is_done_and_told(
     assert capsys.readouterr().err == (
         "  changed: installed uidmap (for uidmap)\n  changed: upgraded passwd 1 → 2 (for uidmap)\n"
     )
+
+
+def test_the_package_of_venv_is_told_once(
+    apt_world: Path,
+    os_release: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert os_release.is_file()
+    monkeypatch.setattr("sys.executable", "/usr/bin/python3")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    package = f"python3.{sys.version_info.minor}-venv"
+    (apt_world / "answer").write_text(
+        'case "$*" in\n'
+        f"*--simulate*) echo 'Inst {package} (3 Debian:12.15/oldstable [amd64])' ;;\n"
+        f"install*) printf 'installed\\t{package}\\t3\\n' >>{apt_world}/list ;;\nesac\n"
+    )
+    bootstrap._install_venv_package(Checkout(root=apt_world, policy=Policy.AUTO))
+    assert capsys.readouterr().err == f"  changed: installed {package} (for {package})\n"
+
+
+@pytest.mark.parametrize(
+    ("uid", "policy", "sudo"), [(0, Policy.NEVER, ""), (1000, Policy.AUTO, "sudo ")]
+)
+def test_who_is_to_install_the_package_of_venv_is_told_what_works_there(
+    uid: int,
+    policy: Policy,
+    sudo: str,
+    os_release: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sys.executable", "/usr/bin/python3")
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    package = f"python3.{sys.version_info.minor}-venv"
+    with pytest.raises(NotPossibleError) as caught:
+        bootstrap._install_venv_package(Checkout(root=os_release.parent, policy=policy))
+    # A fresh machine has no package lists, and often no sudo.
+    assert caught.value.remedy == (
+        f"run `{sudo}apt-get update` and `{sudo}apt-get install {package}` (or install uv), "
+        "and start the task again"
+    )
+    assert not (os_release.parent / "calls").exists()
 
 
 def test_what_was_installed_before_a_failure_is_told(

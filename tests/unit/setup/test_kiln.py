@@ -35,6 +35,7 @@ SOURCES = (
     "system/console",
     "system/ending",
     "system/files",
+    "system/gate",
     "system/process",
 )
 

@@ -313,3 +313,24 @@ def test_an_image_without_a_receipt_is_refused(
         read(engine)
     assert str(caught.value) == message
     assert engine.removed == [True]
+
+
+def test_what_may_be_a_secret_is_in_no_receipt_and_no_label(plan: BuildPlan) -> None:
+    whole = gathered(plan)
+    (use,) = whole.uses
+    odd = replace(use, identity="https://me:CANARY@h.example/x?never-heard-of=CANARY\u202e\x1b")
+    whole = replace(whole, uses=(odd,))
+    found = answers(plan)
+    found.probe["packages"]["odd"] = "1 @ https://CANARY@h.example/odd.whl"
+    configuration = {"Healthcheck": {"Test": ["CMD", "curl", "http://localhost/?a=b"]}}
+    software = replace(SOFTWARE, configuration=configuration)
+
+    labels, record = receipt.labels(plan, whole), receipt.write(plan, whole, found, software)
+
+    assert labels["io.comfykiln.origin.comfyui"] == (
+        "sdist https://***@h.example/x?never-heard-of=***"
+    )
+    assert record["origins"][0]["identity"] == "https://***@h.example/x?never-heard-of=***"
+    assert record["found"]["packages"]["odd"] == "1 @ https://***@h.example/odd.whl"
+    assert "CANARY" not in json.dumps([labels, record])
+    assert record["software"]["configuration"] == configuration

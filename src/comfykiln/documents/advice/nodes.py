@@ -8,7 +8,8 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from comfykiln.parsing.values import masked, normal_name, repository_key
+from comfykiln.parsing.values import normal_name, repository_key
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

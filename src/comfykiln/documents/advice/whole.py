@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from comfykiln.parsing.values import has_credentials, is_home_path, is_windows_path, masked
+from comfykiln.parsing.values import has_credentials, is_home_path, is_windows_path
+from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,9 +17,9 @@ from comfykiln.models.sources.addresses import (
     parts_of,
 )
 from comfykiln.models.sources.s3 import find_s3
-from comfykiln.network.client import redacted
 from comfykiln.parsing.schemes import asked_of
 from comfykiln.parsing.values import AddressError, split_url
+from comfykiln.system.gate import bare_address
 from comfykiln.transfer.errors import MissingError, StorageError
 from comfykiln.transfer.parts import Remote
 
@@ -93,7 +93,7 @@ def _web(source: ModelSource, environ: Mapping[str, str], _: Pinned) -> Found:
 def _on_web(label: str, url: str, headers: Mapping[str, str], environ: Mapping[str, str]) -> Found:
     seen = web.look(url, headers, environ)
     remote = Remote(
-        label=redacted(label),
+        label=bare_address(label),
         size=seen.size,
         etag=seen.etag,
         request=web.lasting(url, headers, seen, environ),

@@ -16,10 +16,10 @@ from comfykiln.network.client import (
     RedirectError,
     UnavailableError,
     UntrustedError,
-    redacted,
 )
 from comfykiln.network.host import settings_in
 from comfykiln.network.http import patience_of
+from comfykiln.system.gate import bare_address
 from comfykiln.transfer.connections import CONNECT_SECONDS, Request
 from comfykiln.transfer.errors import (
     AccessError,
@@ -99,7 +99,7 @@ def _tried(url: str, environ: Mapping[str, str], ask: Callable[[Client], Any]) -
                 return ask(client)
             except UntrustedError as error:
                 raise UnreachableError(
-                    f"The certificate of {redacted(url)} is not trusted: {error.why}.",
+                    f"The certificate of {bare_address(url)} is not trusted: {error.why}.",
                     remedy=CA_ADVICE,
                 ) from None
             except RedirectError as error:
@@ -107,7 +107,7 @@ def _tried(url: str, environ: Mapping[str, str], ask: Callable[[Client], Any]) -
             except UnavailableError as error:
                 reason, wait = error.message, 0.0
             except _BusyError as error:
-                reason, wait = f"{redacted(url)}: {error}", error.wait
+                reason, wait = f"{bare_address(url)}: {error}", error.wait
             if attempt < ATTEMPTS:
                 time.sleep(pause(attempt, wait))
     raise UnreachableError(
@@ -143,7 +143,7 @@ def _page(client: Client, url: str, headers: Mapping[str, str]) -> Any:
             return json.loads(reply.stream.read(PAGE_LIMIT))
         except ValueError:
             raise StorageError(
-                f"{redacted(url)} sends no JSON of sensible size.", remedy="check the endpoint"
+                f"{bare_address(url)} sends no JSON of sensible size.", remedy="check the endpoint"
             ) from None
 
 
@@ -155,13 +155,13 @@ def _refuse(reply: Reply, url: str, *, empty: bool = False) -> None:
         raise _BusyError(status, reply.headers.get("Retry-After", ""))
     if status in (401, 403):
         raise AccessError(
-            f"Access denied to {redacted(url)} (status {status}{_said(reply)}).",
+            f"Access denied to {bare_address(url)} (status {status}{_said(reply)}).",
             remedy="name the variable with a valid token in `auth`, or set the hub's own",
         )
     if status in (404, 410):
-        raise MissingError(f"Nothing is at {redacted(url)}.", remedy="check the address")
+        raise MissingError(f"Nothing is at {bare_address(url)}.", remedy="check the address")
     raise UnreachableError(
-        f"{redacted(url)} answers with status {status}.", remedy="check the address"
+        f"{bare_address(url)} answers with status {status}.", remedy="check the address"
     )
 
 
@@ -176,12 +176,12 @@ def _size(reply: Reply, url: str) -> int:
     """Return how many bytes the whole file has."""
     if reply.headers.get("Content-Type", "").startswith("text/html"):
         raise AccessError(
-            f"{redacted(url)} sends a web page instead of a file.",
+            f"{bare_address(url)} sends a web page instead of a file.",
             remedy="it may want a login: name the variable with your token in `auth`",
         )
     if reply.headers.get("Content-Encoding", "identity") != "identity":
         raise UnreachableError(
-            f"{redacted(url)} compresses the file on its way.", remedy="use another source"
+            f"{bare_address(url)} compresses the file on its way.", remedy="use another source"
         )
     told = re.fullmatch(
         r"bytes (?:\*|0-0)/([0-9]{1,18})", reply.headers.get("Content-Range", "").strip()
@@ -192,5 +192,5 @@ def _size(reply: Reply, url: str) -> int:
     if reply.status == OK and _LENGTH.fullmatch(length):
         return int(length)
     raise UnreachableError(
-        f"{redacted(url)} does not say how large the file is.", remedy="use another source"
+        f"{bare_address(url)} does not say how large the file is.", remedy="use another source"
     )
