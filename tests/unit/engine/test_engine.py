@@ -206,7 +206,6 @@ def test_a_data_root_on_another_machine_cannot_be_judged(tmp_path: Path) -> None
         (4.9, 0, False, False, 21.3),
         (0.9, 0, False, True, 15.5),
         (4.9, 2.4, False, True, 47.5),
-        (0, 2.4, False, True, 23),
         (4.9, 2.4, True, True, 2),
     ],
 )
