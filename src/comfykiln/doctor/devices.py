@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln.errors import NotPossibleError
+from comfykiln.errors import KilnError
 from comfykiln.system.process import ProgramError, SilentProgramError, capture
 
 if TYPE_CHECKING:
@@ -101,5 +101,5 @@ def _ask(argv: tuple[str, ...]) -> Said:
         return Said(text="", fault=first or f"it ended with status {error.status}")
     except SilentProgramError:
         return Said(text=None, fault=f"gave no answer within {PATIENCE} s")
-    except NotPossibleError as error:
+    except KilnError as error:
         return Said(text=None, fault=error.message)

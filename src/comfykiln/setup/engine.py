@@ -74,6 +74,8 @@ def ensure(policy: Policy | None = None) -> None:
     info = engine_info.ask()
     if is_enough(info):
         return
+    if info.remedy:  # a docker command that is not Docker's, or that cannot be started
+        raise NotPossibleError(info.complaint, remedy=info.remedy)
     machine = _machine(policy_of(os.environ) if policy is None else policy)
     refuse(info, machine)
     with _alone():
@@ -234,10 +236,21 @@ def _chosen_host(environ: Mapping[str, str]) -> str:
 
 
 def _chosen_context() -> str:
-    """Return the docker context that somebody chose, or nothing for the default one."""
+    """Return the docker context that somebody chose, or nothing for the default one.
+
+    Asked in words that Docker 20.10 understands, too, which Debian 12 has.
+    """
     if shutil.which("docker") is None:
         return ""
-    context = process.capture(["docker", "context", "show"]).strip()
+    context = os.environ.get("DOCKER_CONTEXT", "")
+    argv = ["docker", "context", "inspect", "--format", "{{.Name}}"]
+    try:
+        context = context or process.capture(argv).strip()
+    except process.ProgramError as error:
+        raise NotPossibleError(
+            f"the docker command does not tell which engine it is set to use:\n    {error.message}",
+            remedy="run `docker context use default`, and start the task again",
+        ) from error
     return "" if context == "default" else f"context {context}"
 
 

@@ -11,10 +11,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from comfykiln.errors import DocumentError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK = 1 << 20
+DEVICES = Path("/dev")
 
 
 @contextlib.contextmanager
@@ -22,7 +25,13 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a temporary neighbour of `path` for writing; it takes the name only when all went well.
 
     Parents are created. On any exception nothing is left behind and an old file stays untouched.
+    What is there and is no file, such as `/dev/null`, raises `DocumentError`: root would replace it.
     """
+    if path.parent == DEVICES or not (path.is_file() or path.is_dir() or not path.exists()):
+        raise DocumentError(
+            f"{path}: no place for a file: a device, pipe or socket is there",
+            remedy="name a new file",
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
