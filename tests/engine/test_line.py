@@ -95,6 +95,37 @@ def test_the_whole_line(line: Line) -> None:
     assert reverify.verify_ref(built.ref) == record
 
 
+@pytest.mark.parametrize(
+    ("instruction", "told"),
+    [
+        ("ENV PYTHONPATH=/app/input", "Env: "),
+        ('ENV CLI_ARGS="--enable-cors-header *"', "Env: "),
+        ('ENTRYPOINT ["/bin/sh", "-c", "exec /app/.kiln/startup.py serve"]', "Entrypoint: "),
+        ("USER 0", "User: 1000:1000 → 0"),
+        ("LABEL io.comfykiln.comfyui.version=9.9.8", "label io.comfykiln.comfyui.version: "),
+        ("HEALTHCHECK NONE", "Healthcheck: "),
+    ],
+)
+def test_an_image_that_starts_otherwise_is_not_what_its_receipt_says(
+    line: Line, tmp_path: Path, instruction: str, told: str
+) -> None:
+    """The same layers with another configuration: verify looked at the layers alone."""
+    built = build_line(line)
+    changed = f"{REPOSITORY}:changed"
+    folder = tmp_path / "changed"
+    folder.mkdir()
+    (folder / "Dockerfile").write_text(f"FROM {built.ref}\n{instruction}\n", "utf-8")
+    argv = ["buildx", "build", "--quiet", "--provenance=false", "--sbom=false", f"--tag={changed}"]
+    docker(*argv, "--output=type=image,compression=uncompressed", str(folder))
+    try:
+        with pytest.raises(KilnError) as error:
+            reverify.verify_ref(changed)
+    finally:
+        docker("rmi", changed)
+    assert f"the configuration of {changed} is not the one that was verified:\n" in str(error.value)
+    assert f"\n    {told}" in str(error.value)
+
+
 def test_nothing_changed_means_nothing_done(line: Line, capsys: pytest.CaptureFixture[str]) -> None:
     built = build_line(line)
     assert built.export is not None

@@ -24,6 +24,7 @@ from comfykiln.plan import render
 from comfykiln.plan.project import RESTORE, Project
 from comfykiln.system import console, files, process
 from comfykiln.verify import nodes, question, receipt
+from comfykiln.verify.configuration import RECEIPT_LABEL, SOFTWARE_LABEL, configuration_of
 from comfykiln.verify.gathered import gather_all
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def build(
         else:
             console.step(f"{ref} is unchanged: verified when its software was new")
             if not models.layers and _holds_models(client, ref):
-                _seal(project.root, software, record, {receipt.SOFTWARE_LABEL: digest}, ref)
+                _seal(project.root, software, record, {SOFTWARE_LABEL: digest}, ref)
     delivery = Delivery(client=client, engine=the_engine, ref=ref, models=models)
     pushed = _deliver(delivery, project, options, target)
     engine.tag(client, ref, plan.latest)
@@ -282,11 +283,15 @@ def _bake_file(root: Path, plan: BuildPlan) -> Path:
 
 
 def _verified_before(client: docker.DockerClient, ref: str, digest: str) -> dict[str, Any] | None:
-    """Return the receipt of `ref` when it was sealed over the very software `digest`."""
+    """Return the receipt of `ref` when it was sealed over the very software `digest`.
+
+    A receipt of an older form says less than one of today: it is made anew.
+    """
     image = engine.find_image(client, ref)
-    if image is None or engine.labels(image).get(receipt.SOFTWARE_LABEL) != digest:
+    if image is None or engine.labels(image).get(SOFTWARE_LABEL) != digest:
         return None
-    return receipt.read(client, ref)
+    record = receipt.read(client, ref)
+    return record if record.get("format") == receipt.FORMAT else None
 
 
 def _verify_and_seal(
@@ -310,10 +315,15 @@ def _verify_and_seal(
         )
     for line in nodes.report(gathered.nodes, answers):
         console.note(line)
-    layers = engine.layer_digests(engine.require_image(client, software))
-    record = receipt.write(plan, gathered, answers, digest, layers)
+    image = engine.require_image(client, software)
+    made = receipt.Software(
+        digest=digest,
+        layers=tuple(engine.layer_digests(image)),
+        configuration=configuration_of(image.attrs["Config"]),
+    )
+    record = receipt.write(plan, gathered, answers, made)
     with console.timed(f"seal and tag {ref}"):
-        _seal(root, software, record, {receipt.SOFTWARE_LABEL: digest}, ref)
+        _seal(root, software, record, {SOFTWARE_LABEL: digest}, ref)
     return record
 
 
@@ -335,7 +345,7 @@ def _seal(
             "dockerfile": str(folder / "Dockerfile"),
             "contexts": {"software": f"docker-image://{software}"},
             "args": {"SOURCE_DATE_EPOCH": str(record["plan"]["epoch"])},
-            "labels": labels | {receipt.RECEIPT_LABEL: receipt.digest(record)},
+            "labels": labels | {RECEIPT_LABEL: receipt.digest(record)},
             **_output([ref]),
         }
         bake_file = folder / "bake.json"

@@ -54,7 +54,8 @@ def render_files(root: Path, *, check: bool) -> None:
     from comfykiln.plan import render, vendored  # noqa: PLC0415  # jinja2, where it is used
 
     page = root / "docs/documents.md"
-    generated = render.rendered(Project(root=root)) | {page: pages.render(page)}
+    kinds = pages.packages(root / "src/comfykiln/documents")
+    generated = render.rendered(Project(root=root)) | {page: pages.render(page)} | kinds
     if check:
         render.check(generated, root)
         vendored.check(root)

@@ -96,7 +96,7 @@ def _daemon(machine: Machine) -> Finding:
         return missing("engine", text, f"install Docker Engine {oldest} or newer")
     if engine.version < OLDEST_ENGINE:
         text = f"Docker {dotted(engine.version)} is older than {oldest}"
-        return missing("engine", text, "upgrade the engine")
+        return missing("engine", text, "upgrade the engine (docs/setup.md has the commands)")
     text = f"Docker {dotted(engine.version)} on {engine.system}, {engine.architecture or 'unknown'}"
     if engine.architecture not in ARCHITECTURES:
         return unknown("engine", f"{text}: images are built and tried on {ARCHITECTURES[0]} only")

@@ -28,6 +28,19 @@ def render(page: Path) -> bytes:
     return f"{before}{BEGIN}\n{table()}{END}{after}".encode()
 
 
+def packages(folder: Path) -> dict[Path, bytes]:
+    """Return the `__init__.py` of each kind below `folder` that has none: one line, its title.
+
+    Without it linters see no package there, and would check nothing of it.
+    """
+    places = [(found.title, folder / found.kind / "__init__.py") for found in formats()]
+    return {
+        path: f'"""{title[0].upper()}{title[1:]}."""\n'.encode()
+        for title, path in places
+        if not path.exists()
+    }
+
+
 def table() -> str:
     """Return the table of all kinds as Markdown."""
     rows = ["| kind | file | forms |", "|---|---|---|", *map(_row, formats())]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
-from comfykiln.setup import engine_info
+from comfykiln.setup import engine_info, old_engine
 from comfykiln.setup.engine_info import OLDEST_BUILDX, OLDEST_ENGINE
 from comfykiln.system import process
 
@@ -45,10 +45,14 @@ class Engine:
 def connect() -> Engine:
     """Return the engine in use; raises `NotPossibleError` when none answers or it is too old."""
     info = engine_info.require(SETUP)
-    _require("Docker Engine", info.version, OLDEST_ENGINE)
+    if engine_info.version_of(info.version) < OLDEST_ENGINE:
+        raise old_engine.too_old(info.version, remote=engine_info.chosen(os.environ))
     if "buildx" not in info.plugins:
         raise NotPossibleError("the docker command has no buildx", remedy=SETUP)
-    _require("docker buildx", ".".join(map(str, info.buildx)), OLDEST_BUILDX)
+    if info.buildx < OLDEST_BUILDX:
+        found = ".".join(map(str, info.buildx)) or "of an unknown version"
+        wanted = ".".join(map(str, OLDEST_BUILDX))
+        raise NotPossibleError(f"docker buildx is {found}, older than {wanted}", remedy=SETUP)
     status = " ".join(" ".join(pair) for pair in info.facts.get("DriverStatus") or [])
     return Engine(
         version=info.version,
@@ -56,15 +60,6 @@ def connect() -> Engine:
         data_root=info.facts["DockerRootDir"],
         architecture=info.facts["Architecture"],
     )
-
-
-def _require(what: str, version: str, oldest: engine_info.Version) -> None:
-    if engine_info.version_of(version) < oldest:
-        wanted = ".".join(map(str, oldest))
-        raise NotPossibleError(
-            f"{what} is {version or 'of an unknown version'}, older than {wanted}",
-            remedy=f"upgrade to {wanted} or newer (docs/setup.md)",
-        )
 
 
 def bake(

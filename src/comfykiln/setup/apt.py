@@ -6,18 +6,20 @@ import os
 import re
 import shutil
 import tempfile
-import time
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import NotPossibleError
+from comfykiln.setup import apt_lock
 from comfykiln.setup.apt_plan import own_releases, read_plan, refusals
 from comfykiln.system import console
 from comfykiln.system.process import ProgramError, capture
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from comfykiln.setup.apt_plan import AptPlan
 
@@ -27,15 +29,15 @@ PATIENCE = 1800  # seconds for a hundred megabytes over a slow line
 
 # An engine is no reason to restart other services, to wait for a person or to hang on a lock.
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "NEEDRESTART_SUSPEND": "1", "LC_ALL": "C"}
-LOCK_PATIENCE = 120  # seconds for another apt to end
-LOCK_PAUSE = 1.0  # seconds between two looks at its lock
-LOCKED = re.compile(
-    r"Could not get lock /var/lib/apt/lists/lock\. It is held by (.+)$", re.MULTILINE
-)
+UNMET = re.compile(r"^The following packages have unmet dependencies:\n((?: .*\n)+)", re.MULTILINE)
 TAIL_LINES = 8
+ASKED_REMEDY = "do what apt asks for there, and start the task again"
+UNKNOWN_REMEDY = (
+    "fix what keeps apt from its archive (`apt-get update` shows it), and start the task again"
+)
 INSTALL = (
     *("apt-get", "install", "--yes", "--quiet", "--no-install-recommends", "--no-remove"),
-    *("-o", f"DPkg::Lock::Timeout={LOCK_PATIENCE}", "-o", "Dpkg::Options::=--force-confold"),
+    *("-o", "DPkg::Lock::Timeout=0", "-o", "Dpkg::Options::=--force-confold"),
 )
 # Allowed everything, since nothing is done: a refusal of apt's would hide the rest of its plan.
 SIMULATE = (
@@ -91,18 +93,10 @@ def install(
     `anywhere` names the packages that may come from another release than the machine's own,
     `untouched` those that are in use and stay as they are. A plan that does more than that raises
     `NotPossibleError` before it is carried out, and so does a failure of apt's, after what was
-    installed until then has been told.
+    installed until then has been told. Once another apt has been waited for, it is judged anew.
     """
-    words = " ".join(packages)
-    _refuse(_plan(packages), packages, anywhere=anywhere, untouched=untouched)
-    before = installed()
-    try:
-        run([*INSTALL, *packages])
-    except ProgramError as error:
-        _tell(before, installed(), f"before `apt-get install {words}` failed")
-        raise failure(words, error) from error
+    apt_lock.waiting(partial(_judge_and_install, packages, anywhere=anywhere, untouched=untouched))
     now = installed()
-    _tell(before, now, f"for {words}")
     lacking = [name for name in packages if name not in now]
     if lacking:
         raise NotPossibleError(
@@ -111,22 +105,54 @@ def install(
         )
 
 
+def _judge_and_install(
+    packages: Sequence[str], *, anywhere: Sequence[str], untouched: Sequence[str]
+) -> None:
+    """Install what may be installed and tell it; a lock of another's is left as apt's error."""
+    words = " ".join(packages)
+    judged(packages, anywhere=anywhere, untouched=untouched)
+    before = installed()
+    try:
+        run([*INSTALL, *packages])
+    except ProgramError as error:
+        if apt_lock.is_locked_out(error):
+            raise
+        _tell(before, installed(), f"before `apt-get install {words}` failed")
+        raise failure(words, error) from error
+    _tell(before, installed(), f"for {words}")
+
+
 def failure(words: str, error: ProgramError) -> NotPossibleError:
     """Return what a refusal of apt's means: its own words, and where to go on."""
-    said = [line for line in error.output.splitlines() if line[:2] in {"E:", "W:"}]
+    unmet = UNMET.search(error.output)
+    said = unmet[1].splitlines() if unmet else []
+    said += [line for line in error.output.splitlines() if line[:2] in {"E:", "W:"}]
     shown = "\n    ".join(said or error.output.splitlines()[-TAIL_LINES:])
+    unknown = re.search("Unable to locate package|no installation candidate", error.output)
     return NotPossibleError(
         f"apt-get could not install {words}:\n    {shown}",
-        remedy="do what apt asks for there, and start the task again",
+        remedy=UNKNOWN_REMEDY if unknown else ASKED_REMEDY,
     )
 
 
-def _plan(packages: Sequence[str]) -> AptPlan:
-    """Return what apt would do if it were allowed everything, so that all of it can be judged."""
+def judged(
+    packages: Sequence[str], *, anywhere: Sequence[str] = (), untouched: Sequence[str] = ()
+) -> AptPlan:
+    """Return what apt would do if it were allowed everything; what it may not do is an error."""
+    judge = partial(_refuse, packages=packages, anywhere=anywhere, untouched=untouched)
     try:
-        return read_plan(run([*SIMULATE, *packages]))
+        plan = read_plan(run([*SIMULATE, *packages]))
     except ProgramError as error:
+        _judge_without_holds(packages, judge)
         raise failure(" ".join(packages), error) from error
+    judge(plan)
+    return plan
+
+
+def _judge_without_holds(packages: Sequence[str], judge: Callable[[AptPlan], None]) -> None:
+    """Refuse what apt would do if nothing were on hold, as its own words name no hold."""
+    with suppress(ProgramError):
+        judge(read_plan(run([*SIMULATE, "--ignore-hold", *packages])))
 
 
 def _refuse(
@@ -192,33 +218,16 @@ def update(*releases: str, sources: Path = SOURCES) -> None:
         for path in chosen:
             shutil.copy(path, folder)
         try:
-            _read_lists([*UPDATE, *(only_sources(Path(folder)) if chosen else ())])
+            read_lists(only=Path(folder) if chosen else None)
         except ProgramError as error:
             faults = [line for line in error.output.splitlines() if line[:2] in {"E:", "W:"}]
             console.warn("apt could not read every package list:\n    " + "\n    ".join(faults))
 
 
-def _read_lists(argv: Sequence[str]) -> None:
-    """Run `apt-get update`, waiting while another apt reads the lists.
-
-    apt waits for dpkg's lock when it is told to, but never for that of the lists, which the
-    timers of a machine that has just been started hold for a while.
-    """
-    end = time.monotonic() + LOCK_PATIENCE
-    told = False
-    while True:
-        try:
-            run(argv)
-        except ProgramError as error:
-            holder = LOCKED.search(error.output)
-            if holder is None or time.monotonic() > end:
-                raise
-            if not told:
-                console.note(f"waiting for {holder[1]}, which reads the package lists")
-                told = True
-            time.sleep(LOCK_PAUSE)
-        else:
-            return
+def read_lists(*, only: Path | None = None) -> None:
+    """Run `apt-get update` with the sources in the folder `only`, or with all of them."""
+    chosen = () if only is None else only_sources(only)
+    apt_lock.waiting(partial(run, [*UPDATE, *chosen]))
 
 
 def only_sources(folder: Path) -> tuple[str, ...]:

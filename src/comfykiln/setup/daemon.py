@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 SETTINGS = Path("/etc/docker/daemon.json")
 DATA = Path("/var/lib/docker")
 LOG = Path("/var/log/dockerd.log")
+PID = Path("/run/docker.pid")
 SYSTEMD = Path("/run/systemd/system")
 ROUTES = Path("/proc/net/route")
 LINKS = Path("/sys/class/net")

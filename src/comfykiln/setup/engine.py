@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.setup import apt, daemon, engine_info, trixie
+from comfykiln.setup import apt, daemon, engine_info, old_engine, trixie
 from comfykiln.setup.checkout import Policy, policy_of
 from comfykiln.setup.engine_info import OLDEST_BUILDX, OLDEST_ENGINE, version_of
-from comfykiln.system import console, process
+from comfykiln.system import console
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from comfykiln.setup.engine_info import EngineInfo
 
@@ -48,7 +48,6 @@ FOR_USERS = "uidmap"  # what mmdebstrap needs for anyone but root
 FROM_TRIXIE = ("docker.io", "docker-cli", "docker-buildx", "docker-compose", "containerd")
 # What a running engine consists of, from Debian, Ubuntu or Docker; replacing it would restart it.
 IN_USE = ("docker.io", "containerd", "runc", "docker-ce", "containerd.io")
-OWN_ADDRESS = "unix:///var/run/docker.sock"
 ANY_ENGINE = "install Docker Engine 26.1 or newer with buildx 0.13 or newer"
 
 
@@ -62,6 +61,7 @@ class Machine:
     policy: Policy
     remote: str = ""  # the address or context chosen by the person, when it is not this machine's
     for_user: bool = False  # whether somebody else than root will build here
+    old_daemon: str = ""  # the version of a daemon that is installed and too old
 
 
 def ensure(policy: Policy | None = None) -> None:
@@ -96,8 +96,9 @@ def _machine(policy: Policy) -> Machine:
         root=os.geteuid() == 0,
         daemon_installed=daemon.program() is not None,
         policy=policy,
-        remote=_chosen_host(os.environ) or _chosen_context(),
+        remote=engine_info.chosen(os.environ),
         for_user=os.geteuid() != 0 or os.environ.get("SUDO_UID", "0") != "0",
+        old_daemon=old_engine.version(),
     )
 
 
@@ -111,6 +112,9 @@ def refuse(info: EngineInfo, machine: Machine) -> None:
         )
     if info.forbidden:
         raise engine_info.not_allowed(info)
+    if machine.old_daemon and not info.answers:
+        # To complete it and to start it would be in vain.
+        raise old_engine.too_old(machine.old_daemon)
     if not machine.distribution.has_packages and missing(info, machine):
         name = machine.distribution.name or sys.platform
         raise NotPossibleError(
@@ -142,6 +146,13 @@ def packages_for(info: EngineInfo, machine: Machine) -> list[str]:
     own = [PACKAGES[machine.distribution.id][part] for part in parts]
     extra = [*EXTRA, FOR_USERS] if machine.for_user else [*EXTRA]
     return list(dict.fromkeys([*own, *(extra if "daemon" in parts else [])]))
+
+
+def _to_install(info: EngineInfo, machine: Machine) -> list[str]:
+    """Return the packages to name to apt, which upgrades what it is named: what serves stays."""
+    have = apt.installed()
+    serving = {name for name in (*EXTRA, FOR_USERS) if name in have}
+    return [name for name in packages_for(info, machine) if name not in serving]
 
 
 def _lack(info: EngineInfo) -> str:
@@ -204,7 +215,7 @@ def _check(info: EngineInfo, machine: Machine) -> None:
 
 def _install(info: EngineInfo, machine: Machine) -> None:
     """Install and configure, or leave the machine's settings as they were."""
-    packages = packages_for(info, machine)
+    packages = _to_install(info, machine)
     release = [machine.distribution.codename]
     with ExitStack() as undo:
         if "daemon" in missing(info, machine):
@@ -227,31 +238,6 @@ def _of_trixie(packages: list[str]) -> list[str]:
 
 def _needs_trixie(machine: Machine) -> bool:
     return machine.distribution.codename == "bookworm" and machine.distribution.id == "debian"
-
-
-def _chosen_host(environ: Mapping[str, str]) -> str:
-    """Return the address in DOCKER_HOST, or nothing when it is this machine's own engine."""
-    host = environ.get("DOCKER_HOST", "")
-    return "" if host == OWN_ADDRESS else host
-
-
-def _chosen_context() -> str:
-    """Return the docker context that somebody chose, or nothing for the default one.
-
-    Asked in words that Docker 20.10 understands, too, which Debian 12 has.
-    """
-    if shutil.which("docker") is None:
-        return ""
-    context = os.environ.get("DOCKER_CONTEXT", "")
-    argv = ["docker", "context", "inspect", "--format", "{{.Name}}"]
-    try:
-        context = context or process.capture(argv).strip()
-    except process.ProgramError as error:
-        raise NotPossibleError(
-            f"the docker command does not tell which engine it is set to use:\n    {error.message}",
-            remedy="run `docker context use default`, and start the task again",
-        ) from error
-    return "" if context == "default" else f"context {context}"
 
 
 @contextmanager

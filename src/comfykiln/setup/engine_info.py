@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import dataclass, field, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ SHAPES = {
     "SecurityOptions": list,
     "ServerErrors": list,
 }
+OWN_ADDRESS = "unix:///var/run/docker.sock"
 PATIENCE = 30  # seconds for an engine that is there to answer
 
 
@@ -84,6 +86,33 @@ def ask() -> EngineInfo:
             f"a Docker engine is there, but gave no answer within {PATIENCE} s",
             remedy="look at its log, and restart it (`systemctl restart docker`)",
         ) from error
+
+
+def chosen(environ: Mapping[str, str]) -> str:
+    """Return the address or the context that a person chose, or nothing for this machine's own."""
+    return _chosen_host(environ) or _chosen_context(environ)
+
+
+def _chosen_host(environ: Mapping[str, str]) -> str:
+    """Return the address in DOCKER_HOST, or nothing when it is this machine's own engine."""
+    host = environ.get("DOCKER_HOST", "")
+    return "" if host == OWN_ADDRESS else host
+
+
+def _chosen_context(environ: Mapping[str, str]) -> str:
+    """Return the docker context that somebody chose, or nothing for the default one."""
+    if shutil.which("docker") is None:
+        return ""
+    # `docker context show` is younger than Debian 12's client.
+    argv = ["docker", "context", "inspect", "--format", "{{.Name}}"]
+    try:
+        context = environ.get("DOCKER_CONTEXT") or process.capture(argv).strip()
+    except process.ProgramError as error:
+        raise NotPossibleError(
+            f"the docker command does not tell which engine it is set to use:\n    {error.message}",
+            remedy="run `docker context use default`, and start the task again",
+        ) from error
+    return "" if context == "default" else f"context {context}"
 
 
 def told() -> EngineInfo:

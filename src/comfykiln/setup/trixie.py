@@ -65,15 +65,15 @@ def _archive() -> str:
         with tempfile.TemporaryDirectory() as folder:
             files.write_text(Path(folder) / SOURCE.name, source_text(address))
             try:
-                apt.run([*apt.UPDATE, *apt.only_sources(Path(folder))])
+                apt.read_lists(only=Path(folder))
             except ProgramError as error:
                 said += [line for line in error.output.splitlines() if line[:2] in {"E:", "W:"}]
             else:
                 return address
     raise NotPossibleError(
         "\n    ".join(["no source of this machine serves Debian 13 (trixie):", *said]),
-        remedy="add Debian's own archive to /etc/apt/sources.list.d, or install a Docker engine "
-        "from elsewhere",
+        remedy="fix the way to the archive where that is what apt says, or add Debian's own to "
+        "/etc/apt/sources.list.d; then start the task again",
     )
 
 

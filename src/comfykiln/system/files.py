@@ -25,7 +25,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a temporary neighbour of `path` for writing; it takes the name only when all went well.
 
     Parents are created. On any exception nothing is left behind and an old file stays untouched.
-    What is there and is no file, such as `/dev/null`, raises `DocumentError`: root would replace it.
+    What is there and is no file (`/dev/null`) raises `DocumentError`: root would replace it.
     """
     if path.parent == DEVICES or not (path.is_file() or path.is_dir() or not path.exists()):
         raise DocumentError(

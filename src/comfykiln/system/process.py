@@ -196,7 +196,7 @@ def _not_started(argv: Sequence[str], error: OSError) -> KilnError:
     if not isinstance(error, FileNotFoundError):
         return BrokenProgramError(
             f"the program `{argv[0]}` cannot be started: {error.strerror}",
-            remedy=f"look at `command -v {argv[0]}`: it is not for this machine, or not yours to run",
+            remedy=f"look at `command -v {argv[0]}`: not for this machine, or not yours to run",
         )
     return NotPossibleError(
         f"the program `{argv[0]}` is not installed",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from comfykiln.engine import engine
 from comfykiln.errors import KilnError
@@ -11,7 +11,18 @@ from comfykiln.oci.images import MODELS_LABEL
 from comfykiln.parsing.values import normal_name
 from comfykiln.system import console
 from comfykiln.verify import question, receipt
+from comfykiln.verify.configuration import (
+    RECEIPT_LABEL,
+    SOFTWARE_LABEL,
+    changes,
+    configuration_of,
+)
 from comfykiln.verify.models import require_visible
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CHANGED = "the image was changed after it was sealed: build or pull it again"
 
 
 def verify_ref(ref: str) -> dict[str, Any]:
@@ -20,11 +31,8 @@ def verify_ref(ref: str) -> dict[str, Any]:
     client = engine.client()
     image = engine.require_image(client, ref)
     record = receipt.read(client, ref)
-    if engine.labels(image).get(receipt.RECEIPT_LABEL) != receipt.digest(record):
-        raise KilnError(
-            f"the receipt inside {ref} is not the one that its label names",
-            remedy="the image was changed after it was sealed: build or pull it again",
-        )
+    _require_receipt(ref, engine.labels(image), record)
+    _require_configuration(ref, image.attrs["Config"], record["software"]["configuration"])
     models = json.loads(engine.labels(image).get(MODELS_LABEL, "[]"))
     _require_layers(ref, engine.layer_digests(image), record["software"]["layers"], models)
     require_visible(client, ref, {str(model["path"]): int(model["size"]) for model in models})
@@ -37,6 +45,33 @@ def verify_ref(ref: str) -> dict[str, Any]:
     return record
 
 
+def _require_receipt(ref: str, labels: Mapping[str, str], record: Mapping[str, Any]) -> None:
+    """Raise `KilnError` unless the labels name this receipt, and it is of today's form."""
+    named = {RECEIPT_LABEL: receipt.digest(record)}
+    if record.get("format") == receipt.FORMAT:
+        named[SOFTWARE_LABEL] = record["software"]["digest"]
+    if any(labels.get(label) != digest for label, digest in named.items()):
+        raise KilnError(
+            f"the receipt inside {ref} is not the one that its label names", remedy=CHANGED
+        )
+    if record.get("format") != receipt.FORMAT:
+        raise KilnError(
+            f"the receipt inside {ref} is of form {record.get('format')}, which says nothing of "
+            f"what the image does at its start (today's is {receipt.FORMAT})",
+            remedy="build the image again",
+        )
+
+
+def _require_configuration(ref: str, config: Mapping[str, Any], sealed: Mapping[str, Any]) -> None:
+    """Raise `KilnError` unless the image does at its start what the verified one does."""
+    if lines := changes(configuration_of(config), sealed):
+        listed = "\n".join(f"    {line}" for line in lines)
+        raise KilnError(
+            f"the configuration of {ref} is not the one that was verified:\n{listed}",
+            remedy=CHANGED,
+        )
+
+
 def _require_layers(
     ref: str, layers: list[str], software: list[str], models: list[dict[str, Any]]
 ) -> None:
@@ -46,7 +81,7 @@ def _require_layers(
     if layers[: len(software)] != software or len(rest) != 1 + len(added) or rest[1:] != added:
         raise KilnError(
             f"the layers of {ref} are not those that were verified",
-            remedy="the image was changed after it was sealed: build or pull it again",
+            remedy=CHANGED,
         )
 
 

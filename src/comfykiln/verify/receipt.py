@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tarfile
+from dataclasses import asdict, dataclass
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +13,11 @@ from comfykiln.engine import engine as engines
 from comfykiln.errors import KilnError
 from comfykiln.locking.lockfiles import stand_ins_in
 from comfykiln.system import files
+from comfykiln.verify.configuration import PREFIX
 from comfykiln.verify.nodes import found_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import docker
 
@@ -24,11 +26,7 @@ if TYPE_CHECKING:
     from comfykiln.verify.question import Answers
 
 PATH = "/app/.kiln-receipt.json"
-FORMAT = 1
-PREFIX = "io.comfykiln"
-# On the sealed image: the digest of what was verified, and of the receipt that says so.
-SOFTWARE_LABEL = f"{PREFIX}.software"
-RECEIPT_LABEL = f"{PREFIX}.receipt"
+FORMAT = 2
 
 
 def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
@@ -50,10 +48,19 @@ def labels(plan: BuildPlan, gathered: Gathered) -> dict[str, str]:
     }
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Software:
+    """The image that was verified: its digest, its layers' digests, what it does at its start."""
+
+    digest: str
+    layers: tuple[str, ...]
+    configuration: Mapping[str, Any]
+
+
 def write(
-    plan: BuildPlan, gathered: Gathered, answers: Answers, digest: str, layers: Sequence[str]
+    plan: BuildPlan, gathered: Gathered, answers: Answers, software: Software
 ) -> dict[str, Any]:
-    """Return the receipt of a verified image; `digest` and `layers` are those of its software."""
+    """Return the receipt of a verified image."""
     stats = answers.probe["system_stats"]["system"]
     classes: Mapping[str, str] = answers.probe["node_classes"]
     return {
@@ -63,7 +70,7 @@ def write(
         "target": plan.target.name,
         "plan": plan.as_json(),
         **_document(plan),
-        "software": {"digest": digest, "layers": list(layers)},
+        "software": asdict(software) | {"layers": list(software.layers)},
         "origins": [
             {
                 "thing": use.thing,

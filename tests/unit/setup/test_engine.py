@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from comfykiln.errors import NotPossibleError
-from comfykiln.setup import apt, daemon, engine, engine_info, trixie
+from comfykiln.setup import apt, apt_lock, daemon, engine, engine_info, trixie
 from comfykiln.setup.apt import Distribution
 from comfykiln.setup.checkout import Policy
 from comfykiln.setup.engine import Machine
@@ -403,7 +403,7 @@ def test_a_success_that_installed_nothing_is_none(apt_world: Path, os_release: P
 def test_lists_that_another_apt_reads_are_waited_for(
     apt_get: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(apt, "LOCK_PAUSE", 0.01)
+    monkeypatch.setattr(apt_lock, "PAUSE", 0.01)
     (apt_get / "answer").write_text(
         f"[ $(wc -l <{apt_get}/calls) -gt 3 ] || {{ echo 'E: Could not get lock "
         "/var/lib/apt/lists/lock. It is held by process 812 (unattended-upgr)' >&2; exit 100; }"
@@ -411,7 +411,8 @@ def test_lists_that_another_apt_reads_are_waited_for(
     apt.update("bookworm", sources=apt_get)
     assert len((apt_get / "calls").read_text().splitlines()) == 4
     assert capsys.readouterr().err == (
-        "  waiting for process 812 (unattended-upgr), which reads the package lists\n"
+        "  waiting for process 812 (unattended-upgr), which holds apt's lock "
+        "/var/lib/apt/lists/lock\n"
     )
 
 
@@ -614,17 +615,16 @@ def test_a_client_for_another_machine_is_told_and_gets_no_engine(
     [("", "default", ""), ("", "lab", "context lab"), ("mine", "lab", "context mine")],
 )
 def test_the_context_is_asked_in_words_that_docker_20_10_knows(
-    dockerd: Path, monkeypatch: pytest.MonkeyPatch, chosen: str, said: str, told: str
+    dockerd: Path, chosen: str, said: str, told: str
 ) -> None:
     dockerd.with_name("docker").write_text(
         f'#!/bin/sh\n[ "$1 $2" = "context inspect" ] && echo {said} && exit\n'
         "echo \"docker: 'show' is not a docker command.\" >&2; exit 1\n"
     )
-    monkeypatch.setenv("DOCKER_CONTEXT", chosen)
-    assert engine._chosen_context() == told  # noqa: SLF001  # what it asks is another's affair
+    assert engine_info.chosen({"DOCKER_CONTEXT": chosen}) == told
 
 
 def test_a_client_that_does_not_tell_its_context_is_told(dockerd: Path) -> None:
     assert dockerd.is_file()
     with pytest.raises(NotPossibleError, match="does not tell which engine it is set to use"):
-        engine._chosen_context()  # noqa: SLF001  # as above
+        engine_info.chosen({})

@@ -88,16 +88,27 @@ def answers(plan: BuildPlan, **changes: Any) -> Answers:
     return replace(found, **changes)
 
 
+SOFTWARE = receipt.Software(
+    digest="sha256:5",
+    layers=("sha256:1", "sha256:2"),
+    configuration={"User": "1000:1000"},
+)
+
+
 def expected(plan: BuildPlan) -> dict[str, Any]:
     """Return the whole receipt of an image without custom nodes."""
     (pack,) = plan.service.local_nodes
     return {
-        "format": 1,
+        "format": 2,
         "made_by": f"comfykiln {comfykiln.__version__}",
         "image": "core",
         "target": "cpu",
         "plan": plan.as_json(),
-        "software": {"digest": "sha256:5", "layers": ["sha256:1", "sha256:2"]},
+        "software": {
+            "digest": "sha256:5",
+            "layers": ["sha256:1", "sha256:2"],
+            "configuration": {"User": "1000:1000"},
+        },
         "origins": [
             {
                 "thing": "comfyui",
@@ -123,9 +134,7 @@ def expected(plan: BuildPlan) -> dict[str, Any]:
 
 
 def test_the_receipt_of_an_image_without_custom_nodes(plan: BuildPlan) -> None:
-    record = receipt.write(
-        plan, gathered(plan), answers(plan), "sha256:5", ("sha256:1", "sha256:2")
-    )
+    record = receipt.write(plan, gathered(plan), answers(plan), SOFTWARE)
     assert record == expected(plan)
     assert list(record["found"]["packages"]) == ["numpy", "pip", "PyYAML"]
 
@@ -134,7 +143,7 @@ def test_a_root_that_can_be_written_to_is_written_down(plan: BuildPlan) -> None:
     found = answers(plan)
     process = {"uid": 1001, "root_writable": True, "state_writable": True}
     changed = replace(found, probe={**found.probe, "process": process})
-    record = receipt.write(plan, gathered(plan), changed, "sha256:5", ("sha256:1", "sha256:2"))
+    record = receipt.write(plan, gathered(plan), changed, SOFTWARE)
     whole = expected(plan)
     assert record == whole | {"found": whole["found"] | {"uid": 1001, "read_only_root": False}}
 
@@ -142,7 +151,7 @@ def test_a_root_that_can_be_written_to_is_written_down(plan: BuildPlan) -> None:
 def test_no_clock_goes_into_it(plan: BuildPlan) -> None:
     quick, slow = (
         receipt.write(
-            plan, gathered(plan), answers(plan, start_seconds=at, stop_seconds=at), "sha256:5", ()
+            plan, gathered(plan), answers(plan, start_seconds=at, stop_seconds=at), SOFTWARE
         )
         for at in (1.0, 4.0)
     )
@@ -153,7 +162,7 @@ def test_an_image_from_a_document_names_it(plan: BuildPlan) -> None:
     made = replace(plan, service=replace(plan.service, document="snapshot"))
     path = made.service.folder / "document.json"
     path.write_text('{"kind": "snapshot", "differences": []}', "utf-8")
-    record = receipt.write(made, gathered(made), answers(plan), "sha256:5", ())
+    record = receipt.write(made, gathered(made), answers(plan), SOFTWARE)
     assert record["document"] == {"kind": "snapshot", "differences": []}
 
 
@@ -174,8 +183,7 @@ def test_with_custom_nodes_it_has_them_and_what_people_decided(plan: BuildPlan) 
         made,
         gathered(made, NodeSet(pins=NodePins(git=(node.pin,)), git=(node,))),
         answers(plan, complaints=(COMPLAINT,), unloadable=(UNLOADABLE,)),
-        "sha256:5",
-        (),
+        SOFTWARE,
     )
     assert record["found"]["nodes"] == {
         "good": {

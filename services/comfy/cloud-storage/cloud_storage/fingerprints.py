@@ -8,12 +8,12 @@ and what cannot be known beforehand counts as changed.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from typing import TYPE_CHECKING, Any
 
 from . import compat
-from .runtime import object_key, open_store
+from .nodes_profile import resolve
+from .runtime import digest, object_key, open_store
 from .shared.errors import StorageError, UnreachableError
 
 if TYPE_CHECKING:
@@ -34,11 +34,6 @@ class UnknownYetError(Exception):
 
 class NotWired:
     """The default of a socket that is not connected; a connected one arrives as None."""
-
-
-def digest(*values: object) -> str:
-    """Return a short text that is equal for equal values and tells nothing about them."""
-    return hashlib.sha256(repr(values).encode()).hexdigest()[:32]
 
 
 def text_input(name: str, value: Any) -> str:
@@ -62,8 +57,6 @@ def store_input(value: Any) -> Store:
     inputs = {name: source[1].get(name) for name in PROFILE_INPUTS if name in source[1]}
     if any(isinstance(given, list) for given in inputs.values()):
         raise UnknownYetError
-    from .nodes_profile import resolve  # noqa: PLC0415  # it imports this module
-
     return open_store(resolve(**inputs))
 
 

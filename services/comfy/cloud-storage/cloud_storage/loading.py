@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from . import compat
-from .fingerprints import digest, seen
-from .runtime import object_key
+from .fingerprints import seen
+from .runtime import digest, object_key
 from .shared.download import download
 from .shared.errors import ChangedError, DamagedError, MissingError, UnreachableError
 

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 from comfy_api.latest import io
 
 from . import compat
-from .fingerprints import digest
-from .runtime import FROM_ENV, FROM_PROFILE, S3Profile, profiles
+from .runtime import FROM_ENV, FROM_PROFILE, S3Profile, digest, profiles
 from .shared.errors import ProfileError, StorageError
 from .shared.providers import PROVIDERS
 
