@@ -134,7 +134,8 @@ def _by_nodes(name: str, need: Needs, machine: Machine, shown: list[str]) -> Fin
         nodes = machine.devices.nodes.get(pattern, ())
         if not nodes:
             return missing(name, f"this machine has no {pattern}", DRIVER)
-        found = _of_vendor(name, need, nodes) if pattern.startswith(RENDER_NODES) else nodes
+        of_vendors = f"{pattern}/".startswith(RENDER_NODES)
+        found = _of_vendor(name, need, nodes) if of_vendors else nodes
         if isinstance(found, Finding):
             return found
         opened = [node.path for node in found if node.open]

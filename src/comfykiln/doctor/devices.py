@@ -73,8 +73,14 @@ def read_devices(accelerators: Iterable[Accelerator], host: Path = HOST) -> Devi
 
 
 def find_nodes(pattern: str, host: Path = HOST) -> tuple[Node, ...]:
-    """Return the device files that match a pattern such as `/dev/dri/renderD*`, by name."""
-    found = sorted(host.glob(pattern.lstrip("/")))
+    """Return the device files that match a pattern such as `/dev/dri/renderD*`, by name.
+
+    A folder that matches, such as `/dev/accel`, stands for the device files in it.
+    """
+    matches = sorted(host.glob(pattern.lstrip("/")))
+    found = [
+        file for path in matches for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+    ]
     return tuple(_node(path, host) for path in found if path.is_char_device())
 
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
 from comfykiln.engine import disk, engine
-from comfykiln.errors import NotPossibleError
+from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.setup import engine_info
 
 if TYPE_CHECKING:
@@ -203,3 +204,20 @@ def test_a_rebuild_needs_less_than_a_first_build() -> None:
     assert disk.bytes_needed(4.9, rebuild=False) == 21_300_000_000
     assert disk.bytes_needed(4.9, rebuild=False, further=2.4) == 28_500_000_000
     assert disk.bytes_needed(4.9, rebuild=True) == 2_000_000_000
+
+
+@pytest.mark.parametrize(
+    ("ref", "remedy"),
+    [
+        ("comfykiln/core:cpu", "`./kiln build --target cpu --image core` makes it"),
+        ("comfykiln/core:cpu-mine", "`./kiln build --target cpu --image core --tag mine` makes it"),
+        ("comfykiln-base:x", "`docker pull comfykiln-base:x` gets it, if it is in a registry"),
+    ],
+)
+def test_a_lacking_image_is_told_with_the_command_that_makes_it(
+    monkeypatch: pytest.MonkeyPatch, ref: str, remedy: str
+) -> None:
+    monkeypatch.setattr(engine, "find_image", lambda _engine, _ref: None)
+    with pytest.raises(KilnError) as caught:
+        engine.require_image(Mock(), ref)
+    assert (caught.value.message, caught.value.remedy) == (f"the engine has no image {ref}", remedy)
