@@ -11,8 +11,6 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from comfykiln.errors import DocumentError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -25,13 +23,12 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a temporary neighbour of `path` for writing; it takes the name only when all went well.
 
     Parents are created. On any exception nothing is left behind and an old file stays untouched.
-    What is there and is no file (`/dev/null`) raises `DocumentError`: root would replace it.
+    A device or a pipe (`/dev/null`, `/dev/stdout`) is written to: root would replace it by a file.
     """
-    if path.parent == DEVICES or not (path.is_file() or path.is_dir() or not path.exists()):
-        raise DocumentError(
-            f"{path}: no place for a file: a device, pipe or socket is there",
-            remedy="name a new file",
-        )
+    if path.exists() and not path.is_dir() and (path.parent == DEVICES or not path.is_file()):
+        with path.open("wb") as file:
+            yield file
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:
