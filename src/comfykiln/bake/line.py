@@ -21,7 +21,6 @@ from comfykiln.network.host import step_secrets
 from comfykiln.oci import references, registry
 from comfykiln.oci.images import MODELS_LABEL
 from comfykiln.plan import render
-from comfykiln.plan.plan import REPOSITORY
 from comfykiln.plan.project import RESTORE, Project
 from comfykiln.system import console, files, process
 from comfykiln.verify import nodes, question, receipt
@@ -134,10 +133,8 @@ def _require_space(
 ) -> None:
     known = engine.find_image(client, plan.latest) is not None
     torch = project.targets.torch_gigabytes(gathered.torch.local_tag)
-    # Any image of the target has brought its torch row.
-    of_target = client.images.list(filters={"reference": f"{REPOSITORY}/*:{plan.target.name}"})
     needed = disk.bytes_needed(
-        0 if of_target else torch,
+        torch,
         rebuild=known,
         containerd_store=the_engine.containerd_store,
         further=plan.service.gigabytes,

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     Choices = Callable[[str, str], tuple[str, ...]]
 
 PROGRAM = "./kiln"
+CHOICES = {
+    "--list-format": ("flat", "nested", "json"),
+    "-F": ("flat", "nested", "json"),
+    "--print-completion-script": ("bash", "zsh", "fish"),
+}
+"""The values that options of the program itself may have."""
 LETTER = 2
 """The length of a flag of one letter; more behind it is its value, or more such flags."""
 
@@ -183,7 +189,10 @@ class _Reader:
                 f"{option} is {value!r}, which is no whole number",
                 remedy=f"write a number, such as {flag} {entry.default}",
             )
-        known = () if self.context is self.program else self.choices(self.name, entry.name or "")
+        own = self.context is self.program
+        known = CHOICES.get(flag, ()) if own else self.choices(self.name, entry.name or "")
+        if own and entry.kind is int and int(value) < 0:
+            raise DocumentError(f"{option} is {value}", remedy="write 0 or more")
         if known and value not in known:
             raise DocumentError(
                 f"{option} is {value!r}{did_you_mean(value, known)}",

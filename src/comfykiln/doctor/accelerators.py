@@ -47,7 +47,9 @@ def judge_run(need: Needs, machine: Machine, lacking: set[str], doubtful: set[st
 
 def _judge(name: str, need: Needs, machine: Machine, engine: Engine) -> Finding:
     if need.accelerator.kind is Kind.NONE:
-        return ok(name, f"{engine.cpus} CPUs, {engine.memory / GIGA:.0f} GB of memory")
+        cpus = f"{engine.cpus} CPUs" if engine.cpus else "an unknown number of CPUs"
+        memory = f"{engine.memory / GIGA:.0f} GB" if engine.memory else "an unknown amount"
+        return ok(name, f"{cpus}, {memory} of memory")
     if not engine.here:
         return unknown(name, "the engine is on another machine, whose devices are not seen here")
     if engine.rootless:
@@ -132,7 +134,8 @@ def _by_nodes(name: str, need: Needs, machine: Machine, shown: list[str]) -> Fin
         nodes = machine.devices.nodes.get(pattern, ())
         if not nodes:
             return missing(name, f"this machine has no {pattern}", DRIVER)
-        found = _of_vendor(name, need, nodes) if pattern.startswith(RENDER_NODES) else nodes
+        of_vendors = f"{pattern}/".startswith(RENDER_NODES)
+        found = _of_vendor(name, need, nodes) if of_vendors else nodes
         if isinstance(found, Finding):
             return found
         opened = [node.path for node in found if node.open]

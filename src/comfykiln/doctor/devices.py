@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from comfykiln.errors import NotPossibleError
+from comfykiln.errors import KilnError
 from comfykiln.system.process import ProgramError, SilentProgramError, capture
 
 if TYPE_CHECKING:
@@ -73,8 +73,14 @@ def read_devices(accelerators: Iterable[Accelerator], host: Path = HOST) -> Devi
 
 
 def find_nodes(pattern: str, host: Path = HOST) -> tuple[Node, ...]:
-    """Return the device files that match a pattern such as `/dev/dri/renderD*`, by name."""
-    found = sorted(host.glob(pattern.lstrip("/")))
+    """Return the device files that match a pattern such as `/dev/dri/renderD*`, by name.
+
+    A folder that matches, such as `/dev/accel`, stands for the device files in it.
+    """
+    matches = sorted(host.glob(pattern.lstrip("/")))
+    found = [
+        file for path in matches for file in (sorted(path.iterdir()) if path.is_dir() else [path])
+    ]
     return tuple(_node(path, host) for path in found if path.is_char_device())
 
 
@@ -101,5 +107,5 @@ def _ask(argv: tuple[str, ...]) -> Said:
         return Said(text="", fault=first or f"it ended with status {error.status}")
     except SilentProgramError:
         return Said(text=None, fault=f"gave no answer within {PATIENCE} s")
-    except NotPossibleError as error:
+    except KilnError as error:
         return Said(text=None, fault=error.message)

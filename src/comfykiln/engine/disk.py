@@ -28,8 +28,8 @@ def bytes_needed(
 ) -> int:
     """Return the free bytes that a build wants in the engine's data root.
 
-    `torch_gigabytes` is the torch row's size, 0 where the engine has that row already; `further`
-    is what the image holds beyond core and its torch row, in GB.
+    `further` is what the image holds beyond core and its torch row, in GB. Another image's build
+    saves little: with other system libraries below it, the torch row is made and unpacked anew.
     """
     if rebuild:
         return REBUILD_BYTES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # (a warning in 0.19, an error since 0.20); older ones do not know the option.
 ASKS_FOR_PATHS = (0, 19)
 _IN_USE = 409
+_OURS = re.compile(r"comfykiln/([a-z0-9-]+):([a-z][a-z0-9]*)(?:-([\w.-]+))?", re.ASCII)
 _NO_REFERENCE = 400
 SETUP = "start with ./kiln, which sets an engine up on Debian and Ubuntu; see docs/setup.md"
 
@@ -131,11 +133,19 @@ def require_image(engine: docker.DockerClient, ref: str) -> Image:
     """Return the local image `ref`; a missing one is an error that says how to build it."""
     image = find_image(engine, ref)
     if image is None:
-        raise KilnError(
-            f"the engine has no image {ref}",
-            remedy="build it first (`./kiln build --target …`), or pull it",
-        )
+        raise KilnError(f"the engine has no image {ref}", remedy=_how_to_get(ref))
     return image
+
+
+def _how_to_get(ref: str) -> str:
+    """Return how to get an image that the engine lacks: the command that gives it this name."""
+    match = _OURS.fullmatch(ref)
+    if match is None:
+        return f"`docker pull {ref}` gets it, if it is in a registry"
+    image, target, own = match.groups()
+    if own:
+        return f"`./kiln build --target {target} --image {image} --tag {own}` makes it"
+    return f"`./kiln build --target {target} --image {image}` makes it"
 
 
 def tag(engine: docker.DockerClient, ref: str, alias: str) -> None:

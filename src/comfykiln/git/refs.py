@@ -137,6 +137,7 @@ def fetch(source: str, ref: str | None, target: Path, settings: IndexSettings | 
     command.init(target)
     options = ["--quiet", "--no-tags"]
     if place:
+        options.append("--update-shallow")  # a clone made with --depth is taken as far as it goes
         specs = ["+HEAD:refs/source/head", "+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
         repository.ask("fetch", options, *specs, into=target, seconds=CLONE_SECONDS)
         return _expand(target, source, ref or "refs/source/head").commit

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.network.pip import CA_VARIABLES, PipSettings, pip_settings, system_bundle
-from comfykiln.parsing.values import WEB, split_url
+from comfykiln.parsing.values import WEB, AddressError, split_url
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ PASSED = re.compile(
     r"UV_INDEX_[A-Z0-9_]+_(USERNAME|PASSWORD)|UV_INDEX_STRATEGY"
     r"|UV_HTTP_(TIMEOUT|CONNECT_TIMEOUT|RETRIES)"
 )
+
+_PROXY_HOST = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -239,11 +241,37 @@ def _of_storage(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def proxies_of(environ: Mapping[str, str], pip: PipSettings) -> dict[str, str]:
-    """Return the proxies of the variables, else pip's, by the variables' lower-case names."""
+    """Return the proxies of the variables, else pip's, by the variables' lower-case names.
+
+    Raises `DocumentError` for what is no address, before any program could print it.
+    """
     found = {name: environ.get(name) or environ.get(name.upper()) for name in PROXY_VARIABLES}
     for name in ("http_proxy", "https_proxy"):
         found[name] = found[name] or pip.proxy
-    return {name: value for name, value in found.items() if value}
+    chosen = {name: value for name, value in found.items() if value}
+    for name, value in chosen.items():
+        if name != "no_proxy" and not _is_proxy(value):
+            raise DocumentError(
+                f"{name} (or pip's setting proxy) is no address of a proxy; it is not shown here, "
+                "as it may hold a password",
+                remedy="write http://USER:PASSWORD@HOST:PORT, and in the password %2F for /, "
+                "%23 for #, %3F for ?, %5B for [",
+            )
+    return chosen
+
+
+def _is_proxy(address: str) -> bool:
+    """Tell whether libraries and programs agree on the host and port of a proxy's address.
+
+    A password with a bare / ? or # ends the address there: they take its start for the host.
+    """
+    try:
+        parts = split_url(address if "://" in address else f"http://{address}")
+    except AddressError:
+        return False
+    host = parts.netloc.rpartition("@")[2]
+    plain = parts.path in ("", "/") and not parts.query and not parts.fragment
+    return plain and address.isprintable() and _PROXY_HOST.fullmatch(host) is not None
 
 
 def _both_cases(proxies: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ Each check adds at most one fault, with its rule's id, and says whether the valu
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -92,6 +93,7 @@ class AddressError(DocumentError):
         super().__init__(f"{shown(text)}: {self.problem}", remedy="correct the address")
 
 
+@functools.lru_cache(maxsize=2048)
 def split_url(text: str) -> SplitResult:
     """Return the parts of an address, of which host and port can be read.
 

@@ -168,7 +168,7 @@ def _refuse(
         plan, own=own, anywhere=anywhere, untouched=untouched, held=held, is_older=is_older
     )
     if faults:
-        names = sorted({change.name for change in plan.changes if change.name in held})
+        names = sorted({change.name for change in plan.changes if change.is_one_of(held)})
         unhold = f"`apt-mark unhold {' '.join(names)}`, or " if names else ""
         raise NotPossibleError(
             "\n    ".join([f"./kiln does not install {' '.join(packages)} here:", *faults]),

@@ -11,13 +11,16 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from comfykiln.errors import NotPossibleError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
 # Inst NAME [OLD] (NEW LABEL:VERSION/ARCHIVE, … [ARCHITECTURE]): the old version is there for an
 # upgrade, and several archives may offer the same version.
-INST = re.compile(r"^Inst (\S+)(?: \[([^\]]+)\])? \((\S+) ?(.*?) ?\[[^\]]*\]\)", re.MULTILINE)
-REMV = re.compile(r"^(?:Remv|Purg) (\S+)", re.MULTILINE)
+INST = re.compile(r"Inst (\S+)(?: \[([^\]]+)\])? \((\S+) ?(.*?) ?\[([^\]]*)\]\)")
+INSTALLS = re.compile(r"^ *Inst\b.*", re.MULTILINE)
+REMV = re.compile(r"^ *(?:Remv|Purg) (\S+)", re.MULTILINE)
 # The member of a release that names the suite within a release, and whose releases count as own.
 SUITE = {"debian": "n", "ubuntu": "a"}
 ORIGINS = {"debian": {"Debian"}, "ubuntu": {"Ubuntu", "UbuntuESM", "UbuntuESMApps"}}
@@ -29,12 +32,21 @@ MAINTAINED = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """One package that apt would install or upgrade; `old` is empty for a new one."""
+    """One package that apt would install or upgrade; `old` is empty for a new one.
+
+    `name` has its architecture behind a colon where that is not the machine's own.
+    """
 
     name: str
     old: str
     new: str
     releases: tuple[str, ...]  # as apt shows them, such as "Debian:12.15/oldstable"
+    architecture: str = ""
+
+    def is_one_of(self, names: Collection[str]) -> bool:
+        """Tell whether the package is among `names`, with or without an architecture."""
+        plain = self.name.partition(":")[0]
+        return not {self.name, plain, f"{plain}:{self.architecture}"}.isdisjoint(names)
 
     def __str__(self) -> str:
         """Return the change as a person is told of it."""
@@ -55,13 +67,30 @@ class AptPlan:
 
 
 def read_plan(simulation: str) -> AptPlan:
-    """Read what `apt-get install --simulate` printed in the C locale."""
+    """Read what `apt-get install --simulate` printed in the C locale.
+
+    Raises `NotPossibleError` for a line that cannot be read: nothing is installed unjudged.
+    """
+    lines = [line.strip() for line in INSTALLS.findall(simulation)]
     return AptPlan(
-        changes=tuple(
-            Change(name=name, old=old, new=new, releases=tuple((archives or "").split(", ")))
-            for name, old, new, archives in INST.findall(simulation)
-        ),
-        removed=tuple(REMV.findall(simulation)),
+        changes=tuple(_change(line) for line in lines), removed=tuple(REMV.findall(simulation))
+    )
+
+
+def _change(line: str) -> Change:
+    match = INST.match(line)
+    if match is None:
+        raise NotPossibleError(
+            f"what apt would install cannot be read: {line}",
+            remedy="install a Docker engine by hand (docs/setup.md), and start the task again",
+        )
+    name, old, new, archives, architecture = match.groups(default="")
+    return Change(
+        name=name,
+        old=old,
+        new=new,
+        releases=tuple(archives.split(", ")),
+        architecture=architecture,
     )
 
 
@@ -111,7 +140,7 @@ def refusals(
     found = [f"it would remove {name}" for name in plan.removed]
     for change in plan.changes:
         name = change.name.partition(":")[0]
-        if name in held or change.name in held:
+        if change.is_one_of(held):
             found.append(f"it would change {change}, which is on hold")
         elif change.old and is_older(change.new, change.old):
             found.append(f"it would downgrade {change}")

@@ -74,6 +74,8 @@ def ensure(policy: Policy | None = None) -> None:
     info = engine_info.ask()
     if is_enough(info):
         return
+    if info.remedy:  # a docker command that is not Docker's, or that cannot be started
+        raise NotPossibleError(info.complaint, remedy=info.remedy)
     machine = _machine(policy_of(os.environ) if policy is None else policy)
     refuse(info, machine)
     with _alone():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CHUNK = 1 << 20
+DEVICES = Path("/dev")
 
 
 @contextlib.contextmanager
@@ -22,7 +23,12 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
     """Open a temporary neighbour of `path` for writing; it takes the name only when all went well.
 
     Parents are created. On any exception nothing is left behind and an old file stays untouched.
+    A device or a pipe (`/dev/null`, `/dev/stdout`) is written to: root would replace it by a file.
     """
+    if path.exists() and not path.is_dir() and (path.parent == DEVICES or not path.is_file()):
+        with path.open("wb") as file:
+            yield file
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     try:

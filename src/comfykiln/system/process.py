@@ -33,6 +33,10 @@ class SilentProgramError(KilnError):
     """A program did not end in the time that it was given."""
 
 
+class BrokenProgramError(KilnError):
+    """A program is there, but this machine cannot start it."""
+
+
 def command_line(argv: Sequence[str]) -> str:
     """Return the command line as a person would type it, for messages only."""
     import shlex  # noqa: PLC0415  # only messages need it
@@ -52,7 +56,8 @@ def capture(
     """Run `argv` to its end and return its standard output.
 
     `timeout` is in seconds. A status outside `statuses` raises `ProgramError` with both streams;
-    a missing program raises `NotPossibleError`, one that goes on `SilentProgramError`.
+    a missing program raises `NotPossibleError`, one that cannot be started `BrokenProgramError`,
+    one that goes on `SilentProgramError`.
     """
     try:
         done = subprocess.run(
@@ -67,8 +72,8 @@ def capture(
             timeout=timeout,
             check=False,
         )
-    except FileNotFoundError as error:
-        raise _missing(argv, error) from error
+    except OSError as error:
+        raise _not_started(argv, error) from error
     except subprocess.TimeoutExpired as error:
         raise SilentProgramError(
             f"`{command_line(argv)}` gave no result within {timeout:g} s",
@@ -92,8 +97,8 @@ def capture_bytes(
             timeout=timeout,
             check=False,
         )
-    except FileNotFoundError as error:
-        raise _missing(argv, error) from error
+    except OSError as error:
+        raise _not_started(argv, error) from error
     except subprocess.TimeoutExpired as error:
         raise KilnError(
             f"`{command_line(argv)}` gave no result within {timeout:g} s", remedy="run it by hand"
@@ -128,8 +133,8 @@ def stream(
             errors="replace",
             start_new_session=True,
         )
-    except FileNotFoundError as error:
-        raise _missing(argv, error) from error
+    except OSError as error:
+        raise _not_started(argv, error) from error
     try:
         for line in child.stdout or ():
             kept.append(line)
@@ -159,8 +164,8 @@ def start_detached(
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        except FileNotFoundError as error:
-            raise _missing(argv, error) from error
+        except OSError as error:
+            raise _not_started(argv, error) from error
     return lambda: child.poll() is None
 
 
@@ -182,11 +187,16 @@ def _end(child: subprocess.Popen[str]) -> None:
         child.communicate()
 
 
-def _missing(argv: Sequence[str], error: FileNotFoundError) -> NotPossibleError:
+def _not_started(argv: Sequence[str], error: OSError) -> KilnError:
     if error.filename and error.filename != argv[0]:
         return NotPossibleError(
-            f"`{command_line(argv)}` cannot start: the folder {error.filename} does not exist",
+            f"`{command_line(argv)}` cannot start: {error.filename}: {error.strerror}",
             remedy="create the folder, or name another one",
+        )
+    if not isinstance(error, FileNotFoundError):
+        return BrokenProgramError(
+            f"the program `{argv[0]}` cannot be started: {error.strerror}",
+            remedy=f"look at `command -v {argv[0]}`: not for this machine, or not yours to run",
         )
     return NotPossibleError(
         f"the program `{argv[0]}` is not installed",

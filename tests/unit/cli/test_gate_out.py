@@ -215,16 +215,10 @@ def test_a_plan_of_a_document_shows_no_canary(
     assert codes <= {0, 2, 3}
 
 
-@pytest.mark.parametrize(
-    "environ",
-    [{}, {"HTTP_PROXY": "http://me:proxyCANARY@[::1]:1", "http_proxy": "http://[CANARY@"}],
-)
 def test_an_index_whose_password_fails_is_told_without_it(
-    environ: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    conf = tmp_path / "pip.conf"
-    conf.write_text("[global]\nindex-url = http://me:indexCANARY@127.0.0.1:1/simple?k=CANARY\n")
-    settings = host_indexes(environ, tmp_path, pip_files=[conf], uv_files=[])
+    settings = host_indexes({}, tmp_path, pip_files=[_pip_conf(tmp_path)], uv_files=[])
 
     def ask() -> None:
         list(places_of("thing", "thing.whl", settings, Patience(probe=2)))
@@ -233,6 +227,26 @@ def test_an_index_whose_password_fails_is_told_without_it(
     printed = capsys.readouterr()
     assert printed.err.startswith("error: http://127.0.0.1:1/simple")
     require_fit(printed.out + printed.err)
+
+
+def test_a_proxy_that_is_no_address_is_told_without_its_password(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ = {"HTTP_PROXY": "http://me:proxyCANARY@[::1]:1", "http_proxy": "http://[CANARY@"}
+
+    def ask() -> None:
+        host_indexes(environ, tmp_path, pip_files=[_pip_conf(tmp_path)], uv_files=[])
+
+    assert ending.exit_code(ask) == 2
+    printed = capsys.readouterr()
+    assert printed.err.startswith("error: http_proxy (or pip's setting proxy) is no address")
+    require_fit(printed.out + printed.err)
+
+
+def _pip_conf(folder: Path) -> Path:
+    conf = folder / "pip.conf"
+    conf.write_text("[global]\nindex-url = http://me:indexCANARY@127.0.0.1:1/simple?k=CANARY\n")
+    return conf
 
 
 def test_lines_of_a_build_pass_the_gate(

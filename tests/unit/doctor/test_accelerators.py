@@ -290,6 +290,16 @@ def test_a_device_file_is_open_by_its_rights(
     assert [node.path for node in find_nodes("/dev/kf*", tmp_path)] == ["/dev/kfd"]
 
 
+def test_a_folder_of_device_files_stands_for_them(tmp_path: Path) -> None:
+    (tmp_path / "dev/accel/by-path").mkdir(parents=True)
+    (tmp_path / "dev/accel/notes").write_text("", "utf-8")
+    assert find_nodes("/dev/accel", tmp_path) == ()
+    for name in ("accel1", "accel0"):
+        (tmp_path / "dev/accel" / name).symlink_to("/dev/zero")
+    found = find_nodes("/dev/accel", tmp_path)
+    assert [node.path for node in found] == ["/dev/accel/accel0", "/dev/accel/accel1"]
+
+
 @pytest.mark.parametrize(
     ("body", "answer"),
     [

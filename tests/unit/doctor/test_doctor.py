@@ -12,7 +12,7 @@ from tests.support.machine import ENGINE, GOOD, reached
 
 from comfykiln.cli import doctor
 from comfykiln.doctor.answers import REFUSED, Answer, ask_address, ask_index, together
-from comfykiln.doctor.findings import State, limited, missing, unknown
+from comfykiln.doctor.findings import State, limited, missing, ok, unknown
 from comfykiln.doctor.judge import judge
 from comfykiln.doctor.machine import (
     ca_bundle_fault,
@@ -459,6 +459,22 @@ def test_a_program_that_tells_no_version_is_there_all_the_same(
         program.write_text(f"#!/bin/sh\n{body}\n")
         program.chmod(0o755)
         assert program_version(["kiln-tool"]) == version
+    program.write_bytes(b"\x7fELF of another processor")
+    assert program_version(["kiln-tool"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"cpus": 0}, "an unknown number of CPUs, 16 GB of memory"),
+        ({"memory": 0}, "4 CPUs, an unknown amount of memory"),
+    ],
+)
+def test_an_engine_that_tells_no_size_is_not_given_one(change: dict[str, int], text: str) -> None:
+    assert GOOD.engine is not None
+    engine = replace(GOOD.engine, **{"cpus": 4, "memory": 16 * 10**9, **change})  # type: ignore[arg-type]  # sizes alone
+    report = judge(replace(GOOD, engine=engine), NEEDS)
+    assert report["run.cpu"] == ok("run.cpu", text)
 
 
 def test_only_an_engine_that_is_surely_here_is_taken_for_it(tmp_path: Path) -> None:

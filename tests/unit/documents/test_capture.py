@@ -493,6 +493,32 @@ def test_without_an_engine_only_folders_can_be_captured(
     )
 
 
+@pytest.mark.parametrize(
+    ("source", "remedy"),
+    [
+        ("nope/x:V1", "check the name, or fetch the image with `docker pull nope/x:V1`"),
+        ("image:", "check the name: a folder, or a container or image that the engine has"),
+        ("Big Name", "check the name: a folder, or a container or image that the engine has"),
+    ],
+)
+def test_a_name_that_no_image_can_have_is_wrong_usage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, remedy: str
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    docker = tmp_path / "docker"
+    docker.write_text(
+        '#!/bin/sh\n[ $1 = info ] && echo \'{"ServerVersion":"27.5"}\' && exit\n'
+        'case $4 in *" "*|*:) echo "invalid reference format";; *) echo "No such $1";; esac >&2\n'
+        "exit 1\n",
+        "utf-8",
+    )
+    docker.chmod(0o755)
+    with pytest.raises(DocumentError) as error:
+        capture(source)
+    assert error.value.message == f"{source}: no folder, no container and no image of that name"
+    assert error.value.remedy == remedy
+
+
 def test_a_broken_interpreter_leaves_what_is_noted_beside_it(folder: Path) -> None:
     python = folder / ".venv" / "bin" / "python"
     python.unlink()

@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
 from comfykiln.engine import disk, engine
-from comfykiln.errors import NotPossibleError
+from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.setup import engine_info
 
 if TYPE_CHECKING:
@@ -206,7 +207,6 @@ def test_a_data_root_on_another_machine_cannot_be_judged(tmp_path: Path) -> None
         (4.9, 0, False, False, 21.3),
         (0.9, 0, False, True, 15.5),
         (4.9, 2.4, False, True, 47.5),
-        (0, 2.4, False, True, 23),
         (4.9, 2.4, True, True, 2),
     ],
 )
@@ -222,3 +222,20 @@ def test_the_room_a_build_needs(
         torch, rebuild=rebuild, containerd_store=containerd_store, further=further
     )
     assert needed == gigabytes * disk.GB
+
+
+@pytest.mark.parametrize(
+    ("ref", "remedy"),
+    [
+        ("comfykiln/core:cpu", "`./kiln build --target cpu --image core` makes it"),
+        ("comfykiln/core:cpu-mine", "`./kiln build --target cpu --image core --tag mine` makes it"),
+        ("comfykiln-base:x", "`docker pull comfykiln-base:x` gets it, if it is in a registry"),
+    ],
+)
+def test_a_lacking_image_is_told_with_the_command_that_makes_it(
+    monkeypatch: pytest.MonkeyPatch, ref: str, remedy: str
+) -> None:
+    monkeypatch.setattr(engine, "find_image", lambda _engine, _ref: None)
+    with pytest.raises(KilnError) as caught:
+        engine.require_image(Mock(), ref)
+    assert (caught.value.message, caught.value.remedy) == (f"the engine has no image {ref}", remedy)

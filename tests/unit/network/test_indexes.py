@@ -203,3 +203,47 @@ def test_the_files_that_uv_reads_are_found(tmp_path: Path) -> None:
     found = default(XDG_CONFIG_HOME=config, UV_CONFIG_FILE=str(named))
     assert found == "https://named.example/simple"
     assert default(XDG_CONFIG_HOME=config, UV_NO_CONFIG="1") == ""
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://u:secretpw@127.0.0.1:99999",
+        "http://u:secretpw@h:port",
+        "http://u:secretpw/x@h:1",
+        "http://u:secretpw#x@h:1",
+        "http://u:secretpw?@h:1",
+        "http://u:secret\npw@h:1",
+        "http://u:secretpw@[::1",
+        "http://u:secretpw@",
+        "u:secretpw/x@h:1",
+        "http://u:secret[pw@h:1",
+        "   ",
+    ],
+)
+@pytest.mark.parametrize("variable", ["https_proxy", "ALL_PROXY"])
+def test_what_is_no_proxy_is_refused_without_being_shown(
+    address: str, variable: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DocumentError) as caught:
+        host_indexes({variable: address}, tmp_path)
+    assert caught.value.message == (
+        f"{variable.lower()} (or pip's setting proxy) is no address of a proxy; it is not shown "
+        "here, as it may hold a password"
+    )
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://u:p%2Fw@h:1/",
+        "https://u:s@w@proxy.example:3128",
+        "proxy.example:3128",
+        "http://[::1]:3128",
+        "socks5h://h:1",
+    ],
+)
+def test_addresses_of_proxies_are_taken_as_they_are(address: str, tmp_path: Path) -> None:
+    found = host_indexes({"https_proxy": address, "no_proxy": "a b,/?#"}, tmp_path).proxies
+    assert found == {"https_proxy": address, "no_proxy": "a b,/?#"}

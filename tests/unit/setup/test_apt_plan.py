@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from comfykiln.errors import NotPossibleError
 from comfykiln.setup import apt
 from comfykiln.setup.apt_plan import Change, own_releases, read_plan, refusals
 from comfykiln.setup.engine import FROM_TRIXIE, IN_USE
@@ -100,10 +101,14 @@ def test_a_simulation_is_read() -> None:
     stable, security = "Debian:12.15/oldstable", "Debian-Security:12/oldstable-security"
     assert plan.removed == ("docker-ce", "old-config")
     assert plan.changes == (
-        Change(name="login", old="1:4.13-1", new="1:4.13-2", releases=(stable,)),
-        Change(name="runc", old="", new="1.1.5", releases=(stable, security)),
-        Change(name="libc6:i386", old="2.36-1", new="2.36-2", releases=(stable,)),
-        Change(name="local", old="", new="1.0", releases=("",)),
+        Change(
+            name="login", old="1:4.13-1", new="1:4.13-2", releases=(stable,), architecture="amd64"
+        ),
+        Change(name="runc", old="", new="1.1.5", releases=(stable, security), architecture="amd64"),
+        Change(
+            name="libc6:i386", old="2.36-1", new="2.36-2", releases=(stable,), architecture="i386"
+        ),
+        Change(name="local", old="", new="1.0", releases=("",), architecture="all"),
     )
     assert [change.name for change in plan.upgrades] == ["login", "libc6:i386"]
 
@@ -194,4 +199,30 @@ def test_what_is_on_hold_or_in_use_stays() -> None:
     assert judged(engine, OWN_BOOKWORM) == []
     assert judged(engine, OWN_BOOKWORM, in_use=True) == [
         "it would replace docker.io 20.10.24 → 26.1.5, which is in use"
+    ]
+
+
+@pytest.mark.parametrize("held", ["passwd", "passwd:amd64"])
+@pytest.mark.parametrize("named", ["passwd", "passwd:amd64"])
+def test_a_hold_counts_with_and_without_its_architecture(held: str, named: str) -> None:
+    plan = f"Inst {named} [1] (2 Ubuntu:24.04/noble-updates [amd64])\n"
+    refused = [f"it would change {named} 1 → 2, which is on hold"]
+    assert judged(plan, OWN_NOBLE, held=(held,)) == refused
+    assert judged(plan, OWN_NOBLE, held=("passwd:i386",)) == []
+
+
+@pytest.mark.parametrize(
+    "line", ["Inst tini [9]", "Inst tini ()", "Inst tini (9 Debian:12/stable)", "Inst"]
+)
+def test_nothing_is_installed_by_a_plan_that_cannot_be_read(line: str) -> None:
+    with pytest.raises(NotPossibleError) as caught:
+        read_plan(f"Inst good (1 Debian:12.15/oldstable [amd64])\n{line}\n")
+    assert caught.value.message == f"what apt would install cannot be read: {line}"
+
+
+def test_a_plan_that_is_indented_is_read_like_any_other() -> None:
+    plan = "  Inst tini (9 somebody:24.04/noble [amd64])\n  Remv runc [1]\n"
+    assert judged(plan, OWN_NOBLE) == [
+        "it would remove runc",
+        "it would take tini 9 from somebody:24.04/noble",
     ]

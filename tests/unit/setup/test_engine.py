@@ -607,3 +607,67 @@ def test_the_distribution_is_read_from_os_release(tmp_path: Path) -> None:
     assert apt.distribution(tmp_path / "none") == Distribution(
         id="", codename="", name="", rolling=True
     )
+
+
+INFO = '{"ServerVersion":"27.5","ClientInfo":{"Plugins":[{"Name":"buildx","Version":"v0.20"}]}}'
+
+
+@pytest.mark.parametrize("before", ["WARNING: a wrapper\n", "\n", "  "])
+def test_lines_of_a_wrapper_do_not_hide_an_engine_that_answers(before: str) -> None:
+    found = engine_info.read(f"{before}{INFO}\nWARNING: no swap limit\n")
+    assert (found.version, found.buildx, found.complaint) == ("27.5", (0, 20), "")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "{garbage",
+        '{"host":{"arch":"amd64"},"store":{},"version":{"Version":"4.3.1"}}',
+        '{"ServerVersion":"27.5","ClientInfo":"x"}',
+        '{"ServerVersion":"27.5","ClientInfo":{"Plugins":[null]}}',
+        '{"ServerVersion":"27.5","ClientInfo":{"Plugins":[{"Version":"1"}]}}',
+        '{"ServerVersion":"27.5","DriverStatus":"x"}',
+        '{"ServerVersion":"27.5","DriverStatus":["x"]}',
+        '{"ServerVersion":"27.5","MemTotal":"much"}',
+    ],
+)
+def test_another_program_under_dockers_name_is_told_and_gets_no_engine(
+    dockerd: Path, said: str
+) -> None:
+    dockerd.with_name("docker").write_text(f"#!/bin/sh\necho '{said}'\n")
+    with pytest.raises(NotPossibleError) as caught:
+        engine.ensure(Policy.AUTO)
+    start = f"the docker command here is not Docker's: its `docker info` prints {said[:60]!r}"
+    assert caught.value.message == start
+    assert "podman-docker" in caught.value.remedy
+    assert not (dockerd.parents[1] / "calls").exists()
+
+
+def test_a_client_for_another_machine_is_told_and_gets_no_engine(
+    dockerd: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dockerd.with_name("docker").write_bytes(b"\x7fELF of another processor")
+    monkeypatch.setenv("PATH", str(dockerd.parent))
+    with pytest.raises(NotPossibleError) as caught:
+        engine.ensure(Policy.AUTO)
+    assert caught.value.message == "the program `docker` cannot be started: Exec format error"
+
+
+@pytest.mark.parametrize(
+    ("chosen", "said", "told"),
+    [("", "default", ""), ("", "lab", "context lab"), ("mine", "lab", "context mine")],
+)
+def test_the_context_is_asked_in_words_that_docker_20_10_knows(
+    dockerd: Path, chosen: str, said: str, told: str
+) -> None:
+    dockerd.with_name("docker").write_text(
+        f'#!/bin/sh\n[ "$1 $2" = "context inspect" ] && echo {said} && exit\n'
+        "echo \"docker: 'show' is not a docker command.\" >&2; exit 1\n"
+    )
+    assert engine_info.chosen({"DOCKER_CONTEXT": chosen}) == told
+
+
+def test_a_client_that_does_not_tell_its_context_is_told(dockerd: Path) -> None:
+    assert dockerd.is_file()
+    with pytest.raises(NotPossibleError, match="does not tell which engine it is set to use"):
+        engine_info.chosen({})

@@ -7,6 +7,7 @@ image it runs without a network.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -31,6 +32,7 @@ _CONFINED = (
     *("--cap-drop", "ALL", "--cap-add", "DAC_READ_SEARCH"),
 )
 _NOT_THERE = (126, 127)
+REFERENCE = re.compile(r"[a-z0-9](?:[\w./:@-]*\w)?", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,7 +108,9 @@ def _inside(source: str, folder: str) -> str:
         if _inspect(["image", "inspect", "--format", "{{.Id}}", source]) is None:
             raise DocumentError(
                 f"{source}: no folder, no container and no image of that name",
-                remedy=f"check the name, or fetch the image with `docker pull {source}`",
+                remedy=f"check the name, or fetch the image with `docker pull {source}`"
+                if REFERENCE.fullmatch(source)
+                else "check the name: a folder, or a container or image that the engine has",
             )
         return _probe_image(source, folder)
     if state.strip() == "true":
@@ -145,6 +149,7 @@ def _inspect(arguments: list[str]) -> str | None:
     try:
         return process.capture(["docker", *arguments], timeout=60)
     except process.ProgramError as error:
-        if "o such" in error.output:
+        # What cannot be a name at all names nothing, either.
+        if "o such" in error.output or "invalid reference format" in error.output:
             return None
         raise
