@@ -164,7 +164,7 @@ def test_a_manifest_with_nodes_of_every_method(
                 {"name": "kiln-id", "install_method": "managed", "url": "kiln-id@1.0.0"},
             ],
             "dependencies": {"packages": {"packaging": "24.1"}},
-            "platform_overrides": {"linux": {"environment": {"KILN_SAID": "a $HOME 'b'"}}},
+            "platform_overrides": {"linux": {"environment": {"YOLO_VERBOSE": "a $HOME 'b'"}}},
         }
         source = write_json(tmp_path / "manifest.json", manifest)
         made(line, nodes, source, export=True, post_install="run")
@@ -178,7 +178,9 @@ def test_a_manifest_with_nodes_of_every_method(
     assert found["by-git"]["commit"] == commit
     listed = set(shown("ls", "/app/custom_nodes/by-git").split())
     assert listed - {"__pycache__"} == {"__init__.py", "install.py", "made"}
-    assert json.loads(shown("cat", "/app/.kiln/environment.json")) == {"KILN_SAID": "a $HOME 'b'"}
+    assert json.loads(shown("cat", "/app/.kiln/environment.json")) == {
+        "YOLO_VERBOSE": "a $HOME 'b'"
+    }
     record = receipt.read(engine.client(), REF)
     assert record["document"]["kind"] == "manifest"
     assert [entry["thing"] for entry in record["document"]["differences"]] == ["torch"]

@@ -72,7 +72,7 @@ def whole() -> dict[str, Any]:
             "win32": {"packages": {"windows-curses": "2.3.1"}},
             "linux-aarch64": {
                 "exclude_packages": ["nvidia-cudnn-cu11"],
-                "environment": {"OMP_NUM_THREADS": "4", "EMPTY": ""},
+                "environment": {"OMP_NUM_THREADS": "4", "LANG": ""},
             },
         },
     }

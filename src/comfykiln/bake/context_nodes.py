@@ -5,12 +5,11 @@ from __future__ import annotations
 import zipfile
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from comfykiln.gather.archives import members_of
 from comfykiln.locking.deplines import told_lines
 from comfykiln.locking.lockfiles import locked, stand_ins_in
-from comfykiln.parsing.values import https, normal_name
+from comfykiln.parsing.values import https, normal_name, split_url
 from comfykiln.plan.plan import source_files
 from comfykiln.restore.plans import cloned_from
 from comfykiln.system import files
@@ -121,7 +120,7 @@ def mirrors(wanted: Iterable[Mapping[str, GitTree]]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     every = [(depth, entry) for mounts in wanted for depth, entry in enumerate(mounts.values())]
     for _, repository in sorted(every, key=lambda pair: (pair[0] > 0, pair[1].url)):
-        parts = urlsplit(repository.url)
+        parts = split_url(repository.url)
         path = f"{parts.netloc}{parts.path}.git"
         entry = found.setdefault(path, {"path": path, "commit": repository.commit, "packs": []})
         if repository.sha256 not in entry["packs"]:

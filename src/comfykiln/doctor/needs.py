@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from comfykiln.engine.disk import bytes_needed
+from comfykiln.parsing.values import split_url
 from comfykiln.plan.origins import GitOrigin, SdistOrigin
 from comfykiln.plan.plan import REPOSITORY
 from comfykiln.plan.project import Project
@@ -74,12 +74,12 @@ def _needs(
     return Needs(
         target=target.name,
         image=f"{REPOSITORY}/{IMAGE}:{target.name}",
-        torch_host=urlsplit(torch.index).hostname or "",
+        torch_host=split_url(torch.index).hostname or "",
         torch_gigabytes=torch.gigabytes,
         stand_in=local,
         stand_in_note=family.stands_in_for.get(target.name, "") if family else "",
         stand_in_gigabytes=size,
-        git_host=urlsplit(git).hostname or "",
+        git_host=split_url(git).hostname or "",
         sdist=any(isinstance(origin, SdistOrigin) for origin in release.origins),
         suite=project.service(IMAGE).suite,
         accelerator=target.accelerator,

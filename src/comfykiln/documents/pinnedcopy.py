@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from comfykiln.documents.convert import convert
 from comfykiln.documents.detect import detect, is_packed
@@ -13,6 +13,7 @@ from comfykiln.documents.formats import format_of
 from comfykiln.documents.pin import Change, Site, ask_all, comfyui_address
 from comfykiln.documents.reading import read
 from comfykiln.documents.remote import is_address
+from comfykiln.parsing.values import split_url
 from comfykiln.system.gate import masked
 from comfykiln.system.process import command_line
 
@@ -53,7 +54,7 @@ def advice(source: str, kind: str, ref: str | None = None) -> str:
 
 def copy_name(source: str, kind: str) -> str:
     """Return a name for the copy: beside the document, for one at an address in this folder."""
-    path = PurePath(unquote(urlsplit(source).path)) if is_address(source) else PurePath(source)
+    path = PurePath(unquote(split_url(source).path)) if is_address(source) else PurePath(source)
     folder = PurePath() if is_address(source) else path.parent
     within = path.name in ("pyproject.toml", "snapshot.json", "environment.json")
     telling = path.parent if within else path

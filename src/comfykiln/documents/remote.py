@@ -8,11 +8,11 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from comfykiln.errors import DocumentError
 from comfykiln.parsing.faults import Faults, FaultyDocumentError
-from comfykiln.parsing.values import check_url, is_scp_address
+from comfykiln.parsing.values import check_url, is_scp_address, split_url
 from comfykiln.system.gate import masked
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from comfykiln.documents.formats import Parsed
     from comfykiln.network.indexes import IndexSettings
 
-_FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)$")
+_FILE = re.compile(r"(?i)\.(json|ya?ml|toml|zip|png|webp|tar\.gz|tgz)\Z")
 
 
 def is_address(source: str) -> bool:
@@ -40,7 +40,7 @@ def read(
     `ref` is the branch, tag or commit of the repository, `read_file` the reader of a fetched file.
     Raises `NotPossibleError` when the host cannot be reached, `DocumentError` otherwise.
     """
-    if is_scp_address(address) or ref or _FILE.search(urlsplit(address).path) is None:
+    if is_scp_address(address) or ref or _FILE.search(split_url(address).path) is None:
         from comfykiln.documents.export.parse import read_repository  # noqa: PLC0415  # exports only
 
         return read_repository(address, ref, settings)
@@ -64,7 +64,7 @@ def _fetch(
             f"{masked(address)}: answers with a web page, no document", remedy=_raw(address)
         )
     with tempfile.TemporaryDirectory(prefix="comfykiln-document-") as folder:
-        name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(address).path).rpartition("/")[2])
+        name = re.sub(r"[^\w.-]", "_", unquote(split_url(address).path).rpartition("/")[2])
         path = Path(folder) / name.lstrip("-.")
         path.write_bytes(page.body)
         try:

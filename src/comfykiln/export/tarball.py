@@ -150,14 +150,20 @@ def _refuse_credentials(members: Mapping[str, bytes]) -> None:
 
 
 def _save(path: Path, data: bytes) -> bool:
-    """Write tarball and checksum; return whether the tarball's bytes are new."""
+    """Write tarball and checksum; return whether the tarball's bytes are new.
+
+    A checksum that would be another goes first, for good, and the new one comes last: whoever is
+    killed in between leaves a tarball without a checksum, never one beside another's.
+    """
     sidecar = path.with_name(f"{path.name}.sha256")
     line = f"{files.sha256(data)}  {path.name}\n".encode()
     try:
         before = path.read_bytes() if path.is_file() else None
+        if sidecar.is_file() and sidecar.read_bytes() != line:
+            files.remove(sidecar)
         if before != data:
             files.write_bytes(path, data)
-        if not sidecar.is_file() or sidecar.read_bytes() != line:
+        if not sidecar.is_file():
             files.write_bytes(sidecar, line)
     except OSError as error:
         raise KilnError(

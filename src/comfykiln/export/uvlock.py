@@ -10,12 +10,11 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import urlsplit
 
 from comfykiln.documents.export.write import project_tables, project_text
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.export.environment import PREFIX, environment_of
-from comfykiln.parsing.values import normal_name
+from comfykiln.parsing.values import normal_name, split_url
 from comfykiln.system import files
 from comfykiln.system.process import ProgramError, capture
 
@@ -223,7 +222,7 @@ def _neutral_package(text: str, hidden: set[str]) -> str:
 
 
 def _neutral_file(match: re.Match[str]) -> str:
-    name = urlsplit(match[1]).path.rsplit("/", 1)[-1]
+    name = split_url(match[1]).path.rsplit("/", 1)[-1]
     return f'{{ url = "{NEUTRAL}/files/{name}"'
 
 

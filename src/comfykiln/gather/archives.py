@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from comfykiln.errors import DocumentError, DriftError, NotPossibleError
 from comfykiln.gather.git_nodes import AT_A_TIME
@@ -21,6 +21,7 @@ from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import chunks, page
 from comfykiln.origins.attempts import Attempt, first_available
 from comfykiln.parsing.tarballs import Limits, read_members
+from comfykiln.parsing.values import AddressError, split_url
 from comfykiln.parsing.zips import read_zip
 from comfykiln.system import console, files
 from comfykiln.system.gate import bare_address
@@ -97,7 +98,7 @@ def obtain_archives(
             f"{len(missing)} of {len(pins)} node archive(s) cannot be fetched:\n  "
             + "\n  ".join(missing),
             remedy="name a folder that has them (--git-mirror DIR, laid out "
-            f"{urlsplit(access.registry).hostname}/ID/VERSION.zip), or a proxy that reaches the "
+            f"{split_url(access.registry).hostname}/ID/VERSION.zip), or a proxy that reaches the "
             "host (https_proxy, --ca-bundle), or build the image that has none (--image core)",
         )
     found = tuple(result for result in results if isinstance(result, GatheredArchive))
@@ -151,7 +152,7 @@ def _attempts(
     access: Access, pin: ArchivePin, held: LockedArchive | None, target: Path
 ) -> Iterator[Attempt[tuple[Path, str]]]:
     if access.mirror and pin.registry_id:
-        host = urlsplit(access.registry).hostname or ""
+        host = split_url(access.registry).hostname or ""
         path = access.mirror / host / pin.registry_id / f"{pin.version}.zip"
         detail = f"archive of {pin.title}"
         get = partial(_from_folder, path)
@@ -191,7 +192,11 @@ def _answer(body: bytes, pin: ArchivePin, registry: str) -> dict[str, Any]:
         raise UnavailableError(f"{registry}: gives no archive for {pin.title}") from error
     if version != pin.version:
         raise UnavailableError(f"{registry}: gives version {version} for {pin.title}")
-    parts, own = urlsplit(address), urlsplit(registry)
+    own = split_url(registry)
+    try:
+        parts = split_url(address)
+    except AddressError as error:
+        raise UnavailableError(f"{registry}: {error.message}") from error
     local = parts.hostname in LOOPBACK and own.hostname in LOOPBACK
     if parts.scheme != "https" and not (parts.scheme == "http" and local):
         raise UnavailableError(f"{bare_address(address)}: is not reached over https")

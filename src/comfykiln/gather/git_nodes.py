@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from comfykiln.errors import DocumentError, NotPossibleError
 from comfykiln.git import commits
@@ -19,6 +18,7 @@ from comfykiln.git.repository import GitTree, read_repository
 from comfykiln.network.client import StatusError, UnavailableError
 from comfykiln.network.http import page
 from comfykiln.origins.attempts import Attempt, first_available
+from comfykiln.parsing.values import split_url
 from comfykiln.system import console, files
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def _with_submodules(
 
 
 def _folder(access: Access, pin: NodePin) -> Path:
-    parts = urlsplit(pin.url)
+    parts = split_url(pin.url)
     return access.store.root / "nodes" / (parts.hostname or "") / parts.path.strip("/") / pin.commit
 
 
@@ -164,7 +164,7 @@ def _from_mirror(mirror: Path, pin: NodePin) -> Path:
 
 
 def _fetched(access: Access, pin: NodePin, work: Path) -> Path:
-    host = urlsplit(pin.url).netloc
+    host = split_url(pin.url).netloc
     if reason := _unreachable(host, access):
         raise UnavailableError(f"{host}: {reason}")
     return commits.fetch_commit(
@@ -194,7 +194,7 @@ def _require_hosts(pins: Sequence[NodePin], access: Access) -> None:
     wanted = [
         pin for pin in alone if not _tree_in_store(access, pin) and not _in_mirror(access, pin)
     ]
-    hosts = sorted({urlsplit(pin.url).netloc for pin in wanted})
+    hosts = sorted({split_url(pin.url).netloc for pin in wanted})
     with ThreadPoolExecutor(AT_A_TIME) as pool:
         reasons = dict(
             zip(hosts, pool.map(partial(_unreachable, access=access), hosts), strict=True)
@@ -202,7 +202,7 @@ def _require_hosts(pins: Sequence[NodePin], access: Access) -> None:
     missing = [
         f"{pin.directory}: {pin.url} at {pin.commit}"
         for pin in wanted
-        if reasons[urlsplit(pin.url).netloc]
+        if reasons[split_url(pin.url).netloc]
     ]
     if missing:
         why = "; ".join(reason for reason in reasons.values() if reason)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from comfykiln.errors import KilnError
 from comfykiln.git import command
 from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import Patience, page
+from comfykiln.parsing.values import split_url
 from comfykiln.system.gate import bare_address
 from comfykiln.system.process import ProgramError
 
@@ -59,7 +59,7 @@ def fetch_commit(
 
 def mirrored(mirror: Path, url: str) -> Path:
     """Return the repository below the mirrors (host/owner/repo.git) that stands for `url`."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     path = parts.path.strip("/").removesuffix(".git")
     return mirror / (parts.hostname or "") / f"{path}.git"
 

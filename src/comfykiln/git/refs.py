@@ -11,12 +11,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from comfykiln.environment import is_commit
 from comfykiln.errors import DocumentError, KilnError, NotPossibleError
 from comfykiln.git import command
-from comfykiln.parsing.values import https_url
+from comfykiln.parsing.values import https_url, split_url
 from comfykiln.system.gate import masked
 from comfykiln.system.process import ProgramError, SilentProgramError
 
@@ -78,7 +77,7 @@ def mirror_of(url: str, mirrors: Path | None) -> Path | None:
     """Return the repository's copy below `mirrors`, laid out as host/owner/repository.git."""
     if mirrors is None:
         return None
-    parts = urlsplit(https_url(url))
+    parts = split_url(https_url(url))
     path = parts.path.strip("/").removesuffix(".git")
     names = [part for part in path.split("/") if part]
     if any(part in (".", "..") for part in names) or not parts.hostname:

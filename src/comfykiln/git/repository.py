@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin
 
 from comfykiln.errors import DocumentError
 from comfykiln.git import command
 from comfykiln.git.pack import GitObject, pack, read_objects
+from comfykiln.parsing.values import join_url
 from comfykiln.system import files
 from comfykiln.system.process import ProgramError
 
@@ -171,7 +171,7 @@ def _absolute(address: str, parent: str) -> str:
     from comfykiln.parsing.values import https  # noqa: PLC0415  # nodes need it, rarely submodules
 
     if address.startswith(("./", "../")):
-        return urljoin(f"{parent}/", address).removesuffix("/").removesuffix(".git")
+        return join_url(f"{parent}/", address).removesuffix("/").removesuffix(".git")
     plain = https(address)
     if not plain.startswith("https://"):
         raise DocumentError(

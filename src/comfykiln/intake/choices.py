@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from comfykiln.errors import DocumentError
 from comfykiln.intake.records import Difference
 from comfykiln.parsing.faults import Note
+from comfykiln.parsing.values import split_url
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from comfykiln.plan.origins import BaseSpec, ComfyUISpec, Origins
 
 NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,38}[a-z0-9])?")
-_ENDING = re.compile(r"(?i)(\.cpack)?\.(json|ya?ml|toml|zip|png|webp|tar|tar\.gz|tgz)$")
+_ENDING = re.compile(r"(?i)(\.cpack)?\.(json|ya?ml|toml|zip|png|webp|tar|tar\.gz|tgz)\Z")
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}")
 
 
@@ -48,7 +49,7 @@ def name_of(parsed: Parsed, given: str | None, committed: Collection[str]) -> st
 
 def _file_name(source: str) -> str:
     """Return the last telling part of a path or address, without its ending."""
-    path = unquote(urlsplit(source).path) if "://" in source else source
+    path = unquote(split_url(source).path) if "://" in source else source
     plain = PurePath(path.partition("@")[0] if "://" in source else path)
     telling = plain.parent.name if plain.name in ("pyproject.toml", "snapshot.json") else plain.name
     return _ENDING.sub("", telling or plain.name).removesuffix(".git")

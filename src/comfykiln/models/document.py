@@ -31,7 +31,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SECRET = re.compile(
     r"(?i)(hf|ghp|gho|glpat|sk|xox[a-z])[_-][a-z0-9_-]{12,}|(akia|asia)[a-z0-9]{16}|[0-9a-f]{32,}"
 )
-_NOT_EVERYWHERE = re.compile(r'[<>:"|?*]|\.$')
+_NOT_EVERYWHERE = re.compile(r'[<>:"|?*]|\.\Z')
 _S3_WORDS = ("profile", "provider", "endpoint", "region", "account_id")
 
 

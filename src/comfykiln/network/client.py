@@ -12,11 +12,11 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, cast
-from urllib.parse import quote, unquote, urljoin, urlsplit
+from urllib.parse import quote, unquote
 from urllib.request import proxy_bypass_environment  # type: ignore[attr-defined]  # not in the stubs
 
 from comfykiln.errors import DocumentError, NotPossibleError
-from comfykiln.parsing.values import WEB
+from comfykiln.parsing.values import WEB, AddressError, join_url, split_url
 from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ class Client:
         self, method: str, url: str, sent: Mapping[str, str], body: Body | None, redirects: int
     ) -> Reply:
         told: dict[str, str] = {}
-        here, first = url, urlsplit(url).netloc
+        here, first = url, split_url(url).netloc
         for _ in range(redirects + 1):
             answer = self._sent(method, here, sent, body)
-            if urlsplit(here).netloc == first:
+            if split_url(here).netloc == first:
                 told |= {name.lower(): value for name, value in answer.headers.items()}
             target = answer.headers.get("Location")
             if answer.status not in REDIRECTED or not redirects:
@@ -203,7 +203,7 @@ class Client:
 
     def _pool(self, url: str) -> urllib3.PoolManager:
         proxy = proxy_of(url, self._settings.proxies)
-        insecure = (urlsplit(url).hostname or "") in self._settings.insecure_hosts
+        insecure = (split_url(url).hostname or "") in self._settings.insecure_hosts
         with self._lock:
             key = (proxy, insecure)
             if key not in self._pools:
@@ -216,7 +216,7 @@ def proxy_of(url: str, proxies: Mapping[str, str]) -> str:
 
     `proxies` has the names of the variables, in lower case.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     rules = {"no": proxies.get("no_proxy", "")}
     own = parts.hostname in LOOPBACK or proxy_bypass_environment(parts.netloc, rules)
     return "" if own else scheme_proxy(parts.scheme, proxies)
@@ -261,7 +261,7 @@ def _reason(error: BaseException) -> str:
 
 def _without_login(url: str, headers: Mapping[str, str]) -> tuple[str, dict[str, str]]:
     """Return the address without its credentials, and these among the headers."""
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme not in WEB:
         raise UnavailableError(
             f"{bare_address(url)}: {parts.scheme or 'no scheme'} is not supported"
@@ -278,11 +278,10 @@ def _redirected(url: str, target: str, sent: Mapping[str, str]) -> tuple[str, di
     """Return where a redirect leads and what to send there; never from HTTPS to anything else."""
     try:
         # A header's bytes come as Latin-1; many hosts put spaces and UTF-8 there as they are.
-        after = urlsplit(urljoin(url, quote(target, _QUOTED, encoding="latin-1")))
-        _ = after.port  # it is checked only where it is read
-    except ValueError:
+        after = split_url(join_url(url, quote(target, _QUOTED, encoding="latin-1")))
+    except AddressError:
         raise RedirectError(f"{bare_address(url)}: redirects to what is no address") from None
-    before = urlsplit(url)
+    before = split_url(url)
     if after.scheme not in WEB or (before.scheme, after.scheme) == ("https", "http"):
         raise RedirectError(f"{bare_address(url)}: redirects to {after.scheme}, which is refused")
     same = (before.scheme, before.netloc) == (after.scheme, after.netloc)
@@ -313,6 +312,6 @@ def _pool(proxy: str, context: ssl.SSLContext) -> urllib3.PoolManager:
     options: dict[str, Any] = {"ssl_context": context, "maxsize": 8, "blocksize": 1 << 20}
     if not proxy:
         return urllib3.PoolManager(**options)
-    auth = urllib3.util.parse_url(proxy).auth
+    auth = split_url(proxy).netloc.rpartition("@")[0]
     login = urllib3.make_headers(proxy_basic_auth=unquote(auth)) if auth else {}
     return urllib3.ProxyManager(proxy, proxy_headers=login, proxy_ssl_context=context, **options)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.network.client import Client, Reply, StatusError, TlsError, UnavailableError
+from comfykiln.parsing.values import split_url
 from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _opened(
     url: str, settings: IndexSettings, seconds: float, headers: Mapping[str, str]
 ) -> Iterator[Reply]:
     """Yield the answer at an address, or the file of one of this machine (`file:`)."""
-    if urlsplit(url).scheme == "file":
+    if split_url(url).scheme == "file":
         with _local(url) as reply:
             yield reply
         return
@@ -164,7 +165,7 @@ def _opened(
 
 @contextmanager
 def _local(url: str) -> Iterator[Reply]:
-    path = Path(unquote(urlsplit(url).path))
+    path = Path(unquote(split_url(url).path))
     kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
     try:
         with path.open("rb") as file:

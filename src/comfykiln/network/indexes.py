@@ -13,11 +13,11 @@ import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from comfykiln.errors import DocumentError, KilnError
 from comfykiln.network.pip import CA_VARIABLES, PipSettings, pip_settings, system_bundle
-from comfykiln.parsing.values import WEB
+from comfykiln.parsing.values import WEB, AddressError, split_url
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def _plain(address: str) -> str:
 
 
 def _remote(address: str) -> bool:
-    return urlsplit(address).scheme in WEB
+    return split_url(address).scheme in WEB
 
 
 def _ca_bundle(environ: Mapping[str, str], pip: PipSettings, chosen: Path | None) -> Path | None:
@@ -266,9 +266,8 @@ def _is_proxy(address: str) -> bool:
     A password with a bare / ? or # ends the address there: they take its start for the host.
     """
     try:
-        parts = urlsplit(address if "://" in address else f"http://{address}")
-        _ = parts.port  # it is checked only where it is read
-    except ValueError:
+        parts = split_url(address if "://" in address else f"http://{address}")
+    except AddressError:
         return False
     host = parts.netloc.rpartition("@")[2]
     plain = parts.path in ("", "/") and not parts.query and not parts.fragment
@@ -281,7 +280,7 @@ def _both_cases(proxies: Mapping[str, str]) -> dict[str, str]:
 
 def _with_netrc(address: str, environ: Mapping[str, str], home: Path) -> str:
     """Put the credentials of ~/.netrc into an address that has none: a build step has no netrc."""
-    parts = urlsplit(address)
+    parts = split_url(address)
     path = Path(environ.get("NETRC") or home / ".netrc")
     if not _remote(address) or parts.username or not parts.hostname or not path.is_file():
         return address

@@ -9,10 +9,11 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from comfykiln.errors import KilnError
 from comfykiln.oci import references
+from comfykiln.parsing.values import AddressError, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -112,8 +113,8 @@ def token_request(
     """
     realm = challenge.get("realm", "")
     try:
-        parts = urlsplit(realm)
-    except ValueError:
+        parts = split_url(realm)
+    except AddressError:
         raise KilnError(
             f"{registry} sends its users to a token server that is no address",
             remedy="report it to who runs the registry",

@@ -66,7 +66,7 @@ def parse(text: str, *, tag: str = "") -> Reference:
 
 def is_loopback(registry: str) -> bool:
     """Tell whether the host of `registry` is this machine by its name or address alone."""
-    host = registry.rpartition(":")[0] if re.search(r":[0-9]+$", registry) else registry
+    host = registry.rpartition(":")[0] if re.search(r":[0-9]+\Z", registry) else registry
     if host == "localhost":
         return True
     try:

@@ -7,11 +7,11 @@ import threading
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
-from urllib.parse import urljoin, urlsplit
 
 from comfykiln.errors import KilnError, NotPossibleError
 from comfykiln.network.client import MAX_REDIRECTS, Client, UnavailableError
 from comfykiln.oci import logins
+from comfykiln.parsing.values import AddressError, join_url, split_url
 from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
@@ -143,13 +143,13 @@ class Transport:
     def joined(self, answer: Answer) -> str:
         """Return the address that an answer's Location names; never one without TLS from TLS."""
         try:
-            target = urljoin(answer.url, answer.header("Location"))
-        except ValueError:
+            target = join_url(answer.url, answer.header("Location"))
+        except AddressError:
             raise KilnError(
                 f"{self.reference.registry} sends uploads to what is no address",
                 remedy="report it to who runs the registry",
             ) from None
-        if urlsplit(self.root).scheme == "https" and urlsplit(target).scheme != "https":
+        if split_url(self.root).scheme == "https" and split_url(target).scheme != "https":
             raise KilnError(
                 f"{self.reference.registry} sends uploads to {bare_address(target)}, without TLS",
                 remedy="report it to who runs the registry",

@@ -7,11 +7,10 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from comfykiln.network.client import UnavailableError, scheme_proxy
 from comfykiln.network.http import silence_of
-from comfykiln.parsing.values import WEB
+from comfykiln.parsing.values import WEB, split_url
 from comfykiln.system import process
 
 if TYPE_CHECKING:
@@ -48,11 +47,11 @@ class _Source:
     @property
     def base(self) -> str:
         """The release without its pocket."""
-        return re.sub("-(updates|security)$", "", self.release)
+        return re.sub(r"-(updates|security)\Z", "", self.release)
 
     def doubts(self, suite: str) -> tuple[bool, ...]:
         """Sort key: the suite's own entries first, then what is surely Debian's archive."""
-        path = urlsplit(self.uri).path
+        path = split_url(self.uri).path
         named = path.endswith(("/debian", "/debian-security"))
         return (self.base != suite, self.origin != "Debian", not named)
 
@@ -100,7 +99,7 @@ def _sources(options: Sequence[str], lists: Path) -> list[_Source]:
     return [
         _Source(uri=uri, release=release, origin=_origin(lists / names.get((uri, release), "-")))
         for uri, release in archives
-        if urlsplit(uri).scheme in WEB
+        if split_url(uri).scheme in WEB
     ]
 
 
@@ -146,7 +145,7 @@ def require_answer(sources: str, conf: str, settings: IndexSettings, patience: P
     if "Auto-Detect" in conf or "AutoDetect" in conf:
         return
     uri, suite = sources.splitlines()[0].split()[2:4]
-    host = urlsplit(uri).hostname or ""
+    host = split_url(uri).hostname or ""
     proxies = {f"{scheme}_proxy": _told_proxy(conf, scheme, host) for scheme in ("http", "https")}
     address = f"{uri}/dists/{suite}/InRelease"
     silence = silence_of(address, replace(settings, proxies=proxies), patience)

@@ -6,12 +6,12 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import unquote
 
 from comfykiln.network.client import UnavailableError
 from comfykiln.network.http import Page, Patience, page
 from comfykiln.network.indexes import effective_index
-from comfykiln.parsing.values import WEB, normal_name
+from comfykiln.parsing.values import WEB, AddressError, join_url, normal_name, split_url
 from comfykiln.system.gate import bare_address
 
 if TYPE_CHECKING:
@@ -64,10 +64,14 @@ def project_files(
     """
     name = normal_name(project)
     address = f"{index.rstrip('/')}/{name}/"
-    if urlsplit(index).scheme not in WEB:
+    if split_url(index).scheme not in WEB:
         address = f"file://{Path(index.removeprefix('file://')) / name}/index.html"
     answer = page(address, settings, patience=patience, headers={"Accept": ACCEPT})
-    links = _json_links(answer) if answer.media_type.endswith("+json") else _html_links(answer)
+    try:
+        links = _json_links(answer) if answer.media_type.endswith("+json") else _html_links(answer)
+    except AddressError as error:
+        problem = f"{bare_address(answer.url)}: is no simple index ({error.message})"
+        raise UnavailableError(problem) from error
     # The address asked for keeps its credentials; that of the answer never had them.
     return {file: _with_credentials(url, address) for file, url in links.items()}
 
@@ -75,7 +79,7 @@ def project_files(
 def _json_links(answer: Page) -> dict[str, str]:
     try:
         entries = json.loads(answer.body)["files"]
-        return {str(entry["filename"]): urljoin(answer.url, entry["url"]) for entry in entries}
+        return {str(entry["filename"]): join_url(answer.url, entry["url"]) for entry in entries}
     except (ValueError, KeyError, TypeError) as error:
         raise UnavailableError(
             f"{bare_address(answer.url)}: is no simple index ({error})"
@@ -102,13 +106,13 @@ class _Anchors(HTMLParser):
 def _html_links(answer: Page) -> dict[str, str]:
     parser = _Anchors()
     parser.feed(answer.body.decode("utf-8", "replace"))
-    base = urljoin(answer.url, parser.base)
-    urls = [urljoin(base, target) for target in parser.targets]
-    return {unquote(urlsplit(url).path.rpartition("/")[2]): url for url in urls}
+    base = join_url(answer.url, parser.base)
+    urls = [join_url(base, target) for target in parser.targets]
+    return {unquote(split_url(url).path.rpartition("/")[2]): url for url in urls}
 
 
 def _with_credentials(url: str, index: str) -> str:
-    there, asked = urlsplit(url), urlsplit(index)
+    there, asked = split_url(url), split_url(index)
     userinfo, separator, host = asked.netloc.rpartition("@")
     if not separator or (there.scheme, there.netloc) != (asked.scheme, host):
         return url

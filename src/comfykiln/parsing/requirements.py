@@ -46,7 +46,7 @@ _PACKAGE_FILE = re.compile(r"[^\s;@=<>!~\[\]]+\.(whl|tar\.gz|zip)")
 """A file of this folder or one below: pip and uv take a name with such an ending for one."""
 _VCS = re.compile(r"(?i)(git|hg|svn|bzr)\+")
 _EDITABLE = re.compile(r"(?:-e|--editable)[ =]\s*(.+)")
-_COMMENT = re.compile(r"(^|\s)#.*$")
+_COMMENT = re.compile(r"(^|\s)#.*\Z")
 _FRAGMENT = {"egg", "subdirectory", "sha256"}
 _CONTROL = re.compile(f"(?!\t)[{CONTROLS}]")
 
@@ -221,8 +221,8 @@ def _from_requirement(requirement: Requirement, path: str, hashes: list[str]) ->
 
 def _without_hashes(line: str) -> tuple[str, list[str]]:
     """Take `--hash=sha256:…` off the end of a line; they bind the line, they are no option."""
-    hashes = re.findall(r"\s--hash=sha256:([0-9a-f]{64})(?=\s|$)", line)
-    return re.sub(r"\s--hash=sha256:[0-9a-f]{64}(?=\s|$)", "", line).strip(), hashes
+    hashes = re.findall(r"\s--hash=sha256:([0-9a-f]{64})(?=\s|\Z)", line)
+    return re.sub(r"\s--hash=sha256:[0-9a-f]{64}(?=\s|\Z)", "", line).strip(), hashes
 
 
 def _refuse(line: str, path: str, faults: Faults, problem: str) -> None:

@@ -93,7 +93,7 @@ SCHEMES = (
         form="file:…",
         pattern=re.compile(r"file:(?>(?://localhost)?)/*[^/].*"),
         before=(
-            (re.compile(r"file:(?!//(?!/|localhost(?:/|$))).*"), "a host (write file:///path)"),
+            (re.compile(r"file:(?!//(?!/|localhost(?:/|\Z))).*"), "a host (write file:///path)"),
         ),
         problem="no path",
         login="nothing",

@@ -123,7 +123,7 @@ class _Checker:
             limit = f"at most {schema['maxLength']:,} characters"
             self.add(path, schema, "length", f"{len(value):,} characters", limit)
         pattern = schema.get("pattern")
-        if pattern and not _pattern(pattern).fullmatch(value):
+        if pattern and not is_like(value, pattern):
             self.add(path, schema, "pattern", shown(value), f"a text like {pattern}")
 
     def object(self, value: dict[str, Any], schema: Schema, path: str) -> None:
@@ -159,6 +159,11 @@ class _Checker:
             expected=schema.get("x-expected", expected),
             remedy=schema.get("x-remedy", remedy),
         )
+
+
+def is_like(text: str, pattern: str) -> bool:
+    """Say whether a schema's pattern, `^…$`, matches the whole text: no newline may follow."""
+    return _pattern(pattern).fullmatch(text) is not None
 
 
 @functools.cache

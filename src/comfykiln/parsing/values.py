@@ -5,14 +5,17 @@ Each check adds at most one fault, with its rule's id, and says whether the valu
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
+from comfykiln.errors import DocumentError
 from comfykiln.system import gate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from urllib.parse import SplitResult
 
     from comfykiln.parsing.faults import Faults
 
@@ -28,9 +31,9 @@ DIGEST_LENGTHS = {"sha256": 64, "blake3": 64, "autov1": 8, "autov2": 10, "autov3
 CONTROLS = r"\x00-\x1f\x7f-\x9f\u2028\u2029\u200b\u202a-\u202e\u2066-\u2069\ufeff"
 _CONTROL = re.compile(f"[{CONTROLS}]")
 _SEPARATOR = re.compile(r"[/\\]")
-_NO_FILE = re.compile(r'[<>:"|?*]|\.$')
+_NO_FILE = re.compile(r'[<>:"|?*]|\.\Z')
 _WINDOWS_DEVICE = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
-_REF_BAD = re.compile(rf"[ {CONTROLS}~^:?*\[\\]|\.\.|@\{{|//|/\.|\.lock(/|$)|^@$")
+_REF_BAD = re.compile(rf"[ {CONTROLS}~^:?*\[\\]|\.\.|@\{{|//|/\.|\.lock(/|\Z)|^@\Z")
 _SCP = re.compile(r"(?:[A-Za-z0-9_][\w.-]*@)(?P<host>[A-Za-z0-9][\w.-]*):(?P<path>[\w.~][^\s:]*)")
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 _SECRET_QUERY = re.compile(
@@ -76,6 +79,43 @@ def is_home_path(text: str) -> bool:
 def is_windows_path(text: str) -> bool:
     """Say whether a path or `file:` URL begins with a drive letter."""
     return _WINDOWS_PATH.match(text) is not None
+
+
+class AddressError(DocumentError):
+    """A text that is no address at all, such as `https://[`: no program could go there.
+
+    `problem` says why without a word of the text, which may hold a password.
+    """
+
+    problem = "no address: its host or port cannot be read"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(f"{shown(text)}: {self.problem}", remedy="correct the address")
+
+
+@functools.lru_cache(maxsize=2048)
+def split_url(text: str) -> SplitResult:
+    """Return the parts of an address, of which host and port can be read.
+
+    The only way to take strangers' addresses apart: the library's own raises `ValueError`, for an
+    odd host at once, for an odd port where that is read. Raises `AddressError`.
+    """
+    try:
+        parts = urlsplit(text)
+        _ = parts.hostname, parts.port
+    except ValueError:
+        raise AddressError(text) from None
+    return parts
+
+
+def join_url(base: str, target: str) -> str:
+    """Return where `target` leads from `base`; raises `AddressError` where that is nowhere."""
+    try:
+        joined = urljoin(base, target)
+    except ValueError:
+        raise AddressError(target) from None
+    split_url(joined)
+    return joined
 
 
 def check_name(text: str, path: str, faults: Faults) -> bool:
@@ -175,7 +215,7 @@ def check_repository(
 
 def _no_repository(text: str) -> str:
     """Return why a valid address cannot be a repository's, empty where it can."""
-    parts = urlsplit(text)
+    parts = split_url(text)
     if parts.fragment or parts.query:
         return "what follows # or ? belongs to a page"
     names = [entry for entry in parts.path.split("/") if entry]
@@ -202,10 +242,10 @@ def _text_problem(text: str) -> tuple[str, str] | None:
 def _parts_problem(text: str, schemes: frozenset[str]) -> tuple[str, str]:
     """Return the rule that a part of the URL breaks and what is wrong, or two empty texts."""
     try:
-        parts = urlsplit(text)
-        host, _ = parts.hostname or "", parts.port
-    except ValueError as error:
-        return "url.format", str(error)
+        parts = split_url(text)
+    except AddressError as error:
+        return "url.format", error.problem
+    host = parts.hostname or ""
     if parts.scheme.lower() not in schemes:
         return "url.transport", f"the scheme {parts.scheme or '(none)'} is not allowed"
     if host.startswith("-") or (parts.username or "").startswith("-"):
@@ -252,7 +292,7 @@ def https_url(url: str) -> str:
     """Return the https address of a repository given by ssh, git or scp-like address."""
     if match := _SCP.fullmatch(url):
         return f"https://{match['host']}/{match['path'].lstrip('/')}"
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme in ("ssh", "git"):
         return f"https://{parts.hostname}{parts.path}"
     return url
@@ -268,7 +308,7 @@ def repository_key(url: str) -> str:
 
     Scheme, user, port, `.git` and a trailing slash do not count; case does not on the big hosts.
     """
-    parts = urlsplit(https_url(url.strip()))
+    parts = split_url(https_url(url.strip()))
     host = (parts.hostname or "").removeprefix("www.")
     path = parts.path.strip("/").removesuffix(".git").rstrip("/")
     key = f"{host}/{path}"

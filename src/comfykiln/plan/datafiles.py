@@ -12,9 +12,13 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from comfykiln.errors import DocumentError
+from comfykiln.parsing.shape import is_like
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from jsonschema import ValidationError
 
 
 def load_yaml(path: Path, schema: str) -> dict[str, Any]:
@@ -66,10 +70,21 @@ def schema_faults(value: Any, schema: str) -> list[str]:
     """Return one line per fault of `value` against the packaged schema, sorted by place."""
     import jsonschema  # noqa: PLC0415  # 84 ms
 
-    validator = jsonschema.Draft202012Validator(_schema(schema))
+    kind = jsonschema.validators.extend(  # type: ignore[no-untyped-call]  # not in the stubs
+        jsonschema.Draft202012Validator, {"pattern": _pattern}
+    )
+    validator = kind(_schema(schema))
     errors = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
     # A credential that stands where none may is not repeated into a log.
     return [re.sub(r"://[^/@\s]+@", "://***@", f"{e.json_path}: {e.message}") for e in errors]
+
+
+def _pattern(_: Any, pattern: str, text: Any, __: Any) -> Iterator[ValidationError]:
+    """Judge a pattern over the whole text, as documents are; jsonschema's own takes a newline."""
+    import jsonschema  # noqa: PLC0415  # 84 ms
+
+    if isinstance(text, str) and not is_like(text, pattern):
+        yield jsonschema.ValidationError(f"{text!r} does not match {pattern!r}")
 
 
 @cache

@@ -56,7 +56,7 @@ def _filled(names: list[str], templates: Path, values: Mapping[str, Any]) -> str
         raise DocumentError(f"{place}: {error.message}", remedy="fix the template") from error
     except jinja2.TemplateError as error:
         raise DocumentError(f"{templates}: {error.message}", remedy="fix the template") from error
-    return "\n".join(line.rstrip() for line in text.strip().splitlines()) + "\n"
+    return "\n".join(line.rstrip() for line in text.strip().split("\n")) + "\n"
 
 
 def _group_rows(accelerators: Iterable[Accelerator]) -> list[dict[str, Any]]:

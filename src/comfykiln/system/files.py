@@ -55,6 +55,12 @@ def write_text(path: Path, text: str, *, mode: int = 0o644) -> None:
     write_bytes(path, text.encode(), mode=mode)
 
 
+def remove(path: Path) -> None:
+    """Remove the file at `path`, on the disk before anything that is written afterwards."""
+    path.unlink()
+    _fsync_folder(path.parent)
+
+
 def copy(source: Path, target: Path, *, mode: int = 0o644) -> None:
     """Copy a file into a folder that nobody else reads yet, without its times."""
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -42,8 +42,8 @@ _PLACEHOLDERS = re.compile(rf"{_PLACEHOLDER}(?::{_PLACEHOLDER})?")
 _LOGIN = re.compile(r"[^/?#]*@")
 # No port follows the colon, so a password does, whatever is in it: only a JSON text's `"` ends it.
 _ODD_LOGIN = re.compile(
-    r'(?:(?<=[\\/][\\/])|(?<=:[\\/]))[^\s/?#:@"<>`\\\[]*:(?!\d{0,5}(?:[/?#"\s\\]|$))'
-    rf'(?!{_PLACEHOLDER}@)(?:[^\n@"\\]|\\.|"(?![\s,:\]}}]|$)){{1,300}}@'
+    r'(?:(?<=[\\/][\\/])|(?<=:[\\/]))[^\s/?#:@"<>`\\\[]*:(?!\d{0,5}(?:[/?#"\s\\]|\Z))'
+    rf'(?!{_PLACEHOLDER}@)(?:[^\n@"\\]|\\.|"(?![\s,:\]}}]|\Z)){{1,300}}@'
 )
 _BARE_LOGIN = re.compile(
     r'(?<![\w/.+~%-])[\w.+~%-]{1,100}:[^\s/@"]{1,300}@(?!sha\d+:)(?=[\w-]+(?:\.[\w-]+)+[/:]|[\w.-]+:\d)'
@@ -68,7 +68,7 @@ _HEADER_WORDS = ("authorization", "x-api-key", "private-token", "cookie", "x-amz
 """What `_HEADER` looks for: a search for each is cheaper than one for their pattern."""
 _SCHEME = re.compile(r"\b(?P<name>[Bb]earer|[Bb]asic) (?=[A-Za-z+/=_.~-]*\d)[\w+/=.~-]{16,}")
 _SECRET_NAME = re.compile(
-    r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIALS?|AUTH|PAT|(^|_)PW|(^|[_I])KEY)$"
+    r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIALS?|AUTH|PAT|(^|_)PW|(^|[_I])KEY)\Z"
 )
 _PASSWORD = re.compile(r"//[^/@\s:]*:(?P<password>[^/@\s]+)@")
 

@@ -26,7 +26,7 @@ STOP_SECONDS = 5
 PORT = "8188"
 LABEL = "io.comfykiln.verifying"
 # What ComfyUI 0.30.0 logs for a node that it could not import (nodes.py, load_custom_node).
-IMPORTED = re.compile(r"([0-9.]+) seconds: /app/custom_nodes/(.+)$")
+IMPORTED = re.compile(r"([0-9.]+) seconds: /app/custom_nodes/(.+)\Z")
 FAILED_IMPORT = re.compile(r"\(IMPORT FAILED\)|Cannot import .* module for custom nodes")
 KILLED = 137
 LOG_LINES = 30

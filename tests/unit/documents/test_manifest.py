@@ -93,7 +93,7 @@ WHOLE = Environment(
         PlatformOverride(
             platform="linux-aarch64",
             excludes=("nvidia-cudnn-cu11",),
-            environment=(("OMP_NUM_THREADS", "4"), ("EMPTY", "")),
+            environment=(("OMP_NUM_THREADS", "4"), ("LANG", "")),
         ),
     ),
     metadata=Metadata(

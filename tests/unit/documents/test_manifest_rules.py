@@ -246,9 +246,10 @@ FAULTS = [
             ("pip_index_url", "https://h/s", ".pip_index_url", "manifest.environment"),
             ("https_proxy", "http://h", ".https_proxy", "manifest.environment"),
             ("REQUESTS_CA_BUNDLE", "x", ".REQUESTS_CA_BUNDLE", "manifest.environment"),
-            ("A", "x\nRUN y", ".A", "manifest.environment"),
+            ("LANG", "x\nRUN y", ".LANG", "manifest.environment"),
+            ("LANG", "x\u2028RUN y", ".LANG", "manifest.environment"),
             ("A;B", "x", '["A;B"]', "manifest.environment"),
-            ("A", 1, ".A", "manifest.type"),
+            ("LANG", 1, ".LANG", "manifest.type"),
         )
     ),
 ]

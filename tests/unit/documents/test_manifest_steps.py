@@ -511,7 +511,7 @@ def test_the_real_uv_and_git_make_what_the_manifest_says(machine: Machine, tmp_p
 def test_a_shell_reads_the_text_as_the_argument_lists(machine: Machine) -> None:
     """Values with every character that a shell reads otherwise stay inert."""
     document = changed(
-        "platform_overrides", {"linux": {"environment": {"A": "$(touch p) `x` \"'"}}}
+        "platform_overrides", {"linux": {"environment": {"LANG": "$(touch p) `x` \"'"}}}
     )
     document["custom_nodes"] = [
         {"name": "a; touch p $(touch q) 'x'", "install_method": "local", "url": "/srv/$(touch r)"}
@@ -520,7 +520,7 @@ def test_a_shell_reads_the_text_as_the_argument_lists(machine: Machine) -> None:
     made = plan(manifest.parse(encoded(document), "m.json").environment, LINUX)
     for program in ("uv", "git", "cp"):
         fake = machine.work / program
-        fake.write_text(f'#!/bin/sh\nprintf "%s\\n" {program} "$@" "A=$A" END >> log\n')
+        fake.write_text(f'#!/bin/sh\nprintf "%s\\n" {program} "$@" "A=$LANG" END >> log\n')
         fake.chmod(0o755)
     subprocess.run(  # the text under test
         ["/bin/sh", "-e", "-c", text(made)],

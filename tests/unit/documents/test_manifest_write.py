@@ -60,7 +60,7 @@ def test_minimizing_removes_what_says_nothing_and_keeps_what_is_required() -> No
             "local_packages": [{"hash": None, "path": "a-1.whl", "x": ""}],
         },
         "custom_nodes": [],
-        "platform_overrides": {"linux": {"environment": {"EMPTY": ""}}, "win32": {}},
+        "platform_overrides": {"linux": {"environment": {"LANG": ""}}, "win32": {}},
         "future": {"a": None, "b": {"c": []}},
         "metadata": {"generated_at": None, "source_path": ""},
         "system_info": {
@@ -78,7 +78,7 @@ def test_minimizing_removes_what_says_nothing_and_keeps_what_is_required() -> No
         '"torch_version":"2.1.0","comfyui_version":"v1.0"},'
         '"custom_nodes":[],'
         '"dependencies":{"packages":{},"local_packages":[{"path":"a-1.whl"}]},'
-        '"platform_overrides":{"linux":{"environment":{"EMPTY":""}}}}'
+        '"platform_overrides":{"linux":{"environment":{"LANG":""}}}}'
     )
 
 
@@ -114,11 +114,11 @@ def test_too_large_names_the_largest_parts() -> None:
     with pytest.raises(DocumentError) as caught:
         minimized(document)
     assert str(caught.value) == (
-        "the manifest would have 8,188 bytes, 3,068 more than the 5,120 of version 1.0; "
+        "the manifest would have 8,187 bytes, 3,067 more than the 5,120 of version 1.0; "
         "its largest parts:\n"
         "  $.dependencies.packages: 6,491 bytes, 300 entries\n"
         "  $.custom_nodes: 635 bytes, 5 entries\n"
-        "  $.platform_overrides: 157 bytes, 2 entries\n"
+        "  $.platform_overrides: 156 bytes, 2 entries\n"
         "  $.system_info: 149 bytes, 6 entries\n"
         "  → leave packages to a lock beside it (--packages direct or none), or use an export"
     )

@@ -149,6 +149,7 @@ def test_no_registry_in_reach_names_the_node_and_the_ways_on(tmp_path: Path) -> 
         (b"{}", "gives no archive for shop 1.0"),
         (b'{"version": "1.1", "downloadUrl": "https://x/a"}', "gives version 1.1 for shop 1.0"),
         (b'{"version": "1.0", "downloadUrl": "http://x.invalid/a"}', "is not reached over https"),
+        (b'{"version": "1.0", "downloadUrl": "https://[x]/a"}', "no address: its host or port"),
         (b'{"version": "1.0", "downloadUrl": "file:///etc/passwd"}', "is not reached over https"),
     ],
 )

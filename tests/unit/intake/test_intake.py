@@ -280,7 +280,7 @@ def test_a_manifests_packages_are_required_and_its_versions_preferred(
         },
         platform_overrides={
             "win32": {"packages": {"windows-curses": "2.3.1"}},
-            "linux": {"packages": {"scipy": "1.14.0"}, "environment": {"A_NAME": "a $value"}},
+            "linux": {"packages": {"scipy": "1.14.0"}, "environment": {"LANG": "a $value"}},
             "linux-x86_64": {"packages": {"scipy": "1.14.1"}, "exclude_packages": ["Wheel_x"]},
         },
     )
@@ -293,7 +293,7 @@ def test_a_manifests_packages_are_required_and_its_versions_preferred(
         "scipy": "1.14.1",
     }
     assert found.service["requirements"] == list(found.packages.required)
-    assert found.service["environment"] == {"A_NAME": "a $value"}
+    assert found.service["environment"] == {"LANG": "a $value"}
     assert found.service["drop"]["wheel-x"] == "the document excludes it on this platform"
     assert [
         (difference.thing, difference.asked, difference.got) for difference in found.differences

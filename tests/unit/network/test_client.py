@@ -8,6 +8,7 @@ from tests.support.sites import Answer, site
 
 from comfykiln.network.client import Client, RedirectError, UnavailableError, proxy_of
 from comfykiln.network.indexes import IndexSettings
+from comfykiln.parsing.values import AddressError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,6 +91,14 @@ PROXIES = {
 )
 def test_the_proxy_of_an_address(url: str, proxies: dict[str, str], wanted: str) -> None:
     assert proxy_of(url, proxies) == wanted
+
+
+@pytest.mark.parametrize("proxy", ["http://[", "http://u:canary@h\uff0fx", "h:port", "https://[x]"])
+def test_a_proxy_that_is_no_address_is_told_as_such(proxy: str) -> None:
+    client = Client(IndexSettings(proxies={"https_proxy": proxy}), connect=1, read=1)
+    with client, pytest.raises(AddressError) as caught, client.request("GET", "https://h.invalid"):
+        pass
+    assert "canary" not in str(caught.value)
 
 
 def test_a_proxy_that_refuses_is_told_without_its_password() -> None:

@@ -103,3 +103,21 @@ def test_where_nothing_is_found_every_place_is_told() -> None:
     assert caught.value.message == (
         f"{one.url}/a: has no {FILE}; {dead}/some-thing/: Connection refused"
     )
+
+
+@pytest.mark.parametrize("link", ["https://[", "https://℀/x.whl", "http://h:port/x.whl"])
+@pytest.mark.parametrize("form", ["html", "json", "base"])
+def test_a_link_that_is_no_address_is_the_fault_of_the_index(form: str, link: str) -> None:
+    bodies = {
+        "html": f'<a href="{link}">x</a>',
+        "base": f'<base href="{link}"><a href="x.whl">x</a>',
+        "json": json.dumps({"files": [{"filename": "x.whl", "url": link}]}),
+    }
+    headers = JSON.headers if form == "json" else HTML.headers
+    answer = Answer(body=bodies[form].encode(), headers=headers)
+    with site({"/simple/some-thing/": answer}) as host, pytest.raises(UnavailableError) as caught:
+        project_files(f"{host.url}/simple", "some-thing", IndexSettings(), PATIENT)
+    assert caught.value.message == (
+        f"{host.url}/simple/some-thing/: is no simple index "
+        f"({link!r}: no address: its host or port cannot be read)"
+    )

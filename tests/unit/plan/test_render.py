@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 
 from comfykiln.errors import DocumentError, DriftError
 from comfykiln.plan import render
@@ -52,6 +53,47 @@ def test_a_compose_file_that_was_changed_is_drift(repository: Path) -> None:
     with pytest.raises(DriftError, match=r"the generated files have drifted:\n--- compose\.yaml"):
         render.check(files, repository)
     assert render.write(files) == [path]
+
+
+SEPARATORS = ("\n", "\r", "\x0b", "\x0c", "\x1c", "\x1d", "\x1e", "\x85", "\u2028", "\u2029")
+
+
+@pytest.mark.parametrize("rest", ["", "RUN id"])
+@pytest.mark.parametrize("separator", SEPARATORS)
+@pytest.mark.parametrize(
+    ("file", "place"),
+    [
+        ("services/comfy/core/service.yaml", "title"),
+        ("services/comfy/complete/service.yaml", "sdists/0"),
+        ("images/targets.yaml", "targets/cpu/title"),
+        ("images/targets.yaml", "targets/rocm/environment/ONE_MORE"),
+        ("images/origins.yaml", "base/trixie/ref"),
+    ],
+)
+def test_no_value_begins_a_line(
+    file: str, place: str, separator: str, rest: str, repository: Path
+) -> None:
+    path = repository / file
+    data = yaml.safe_load(path.read_text("utf-8"))
+    *folders, last = place.split("/")
+    holder = data
+    for name in folders:
+        holder = holder[name]
+    key: Any = int(last) if isinstance(holder, list) else last
+    before = holder[key] if isinstance(holder, list) or key in holder else "x"
+    holder[key] = f"{before}{separator}{rest}"
+    path.write_text(yaml.safe_dump(data), "utf-8")
+    where = "$." + place.replace("/", ".").replace(".0", "[0]")
+    with pytest.raises(DocumentError) as caught:
+        rendered(repository)
+    assert any(fault.startswith(f"{where}: ") for fault in caught.value.faults)
+
+
+def test_only_a_newline_ends_a_line_of_a_template(repository: Path) -> None:
+    text = "FROM a\n# b\x0b\x0c\x1c\x85\u2028\u2029RUN id"
+    (repository / "templates" / "core.Dockerfile.j2").write_text(f"{text} \n\n", "utf-8")
+    plan = Project(root=repository).plan("cpu", "core")
+    assert render.dockerfile(plan, repository / "templates") == f"{text}\n"
 
 
 @pytest.mark.parametrize(

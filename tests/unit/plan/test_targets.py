@@ -130,7 +130,7 @@ def test_every_fault_of_a_malformed_file_is_named_with_its_place(repository: Pat
             "https://me:secret@download.pytorch.org/whl/cpu",
             (
                 "$.targets.cpu.torch.index: 'https://***@download.pytorch.org/whl/cpu' does not "
-                r"match '^https?://[^\\s/@]+(/[^\\s@]*)?[^/\\s@]$'"
+                r"match '^https?://[!-.0-?A-~]+(/[!-?A-~]*)?[!-.0-?A-~]$'"
             ),
         ),
     ],

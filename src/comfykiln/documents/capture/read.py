@@ -6,7 +6,7 @@ import re
 import tomllib
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from comfykiln.documents.manifest.nodes import without_credentials
 from comfykiln.documents.manifest.torch import PYTORCH_INDEX, backend_of, cuda_of, is_torch_family
@@ -20,6 +20,7 @@ from comfykiln.environment import (
     is_commit,
 )
 from comfykiln.parsing import values
+from comfykiln.parsing.values import split_url
 
 if TYPE_CHECKING:
     from comfykiln.parsing.faults import Faults
@@ -185,7 +186,7 @@ def _package(found: Obj, faults: Faults) -> Package | None:
 
 
 def _local_path(url: str) -> str | None:
-    return unquote(urlsplit(url).path) if url.startswith("file:") else None
+    return unquote(split_url(url).path) if url.startswith("file:") else None
 
 
 def _sha256(archive: Obj) -> str | None:

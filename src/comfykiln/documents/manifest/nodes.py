@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlunsplit
 
 from comfykiln.documents.manifest.read import MOVING
+from comfykiln.parsing.values import split_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -125,7 +126,7 @@ def _clone(node: Node) -> Iterator[Command]:
 def _unpack(node: Node) -> Iterator[Command]:
     """Download an archive and unpack what is inside its only top folder."""
     folder = f"custom_nodes/{node.name}"
-    is_zip = re.search(r"\.zip($|[?#])|/zip(ball)?/", node.url or "") is not None
+    is_zip = re.search(r"\.zip(\Z|[?#])|/zip(ball)?/", node.url or "") is not None
     file = f"{folder}.{'zip' if is_zip else 'tar.gz'}"
     download, fallback = (
         ("curl", "--fail", "--location", "--output", file, "--url", without_credentials(url))
@@ -154,5 +155,5 @@ def without_credentials(url: str) -> str:
     """Return an address without user and password, which belong into netrc or a keyring."""
     if not url.startswith(("http://", "https://")):
         return url
-    parts = urlsplit(url)
+    parts = split_url(url)
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

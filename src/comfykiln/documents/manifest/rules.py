@@ -28,7 +28,7 @@ PLATFORMS = tuple(
 )
 PACKAGE_FILES = (".whl", ".tar.gz", ".zip")
 REGISTRY_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}(@[A-Za-z0-9][A-Za-z0-9._+-]{0,49})?")
-_ARCHIVE = re.compile(r"(?i)\.(tar\.gz|tgz|zip)($|[?#])|/(zip|tar)(ball|\.gz)?/")
+_ARCHIVE = re.compile(r"(?i)\.(tar\.gz|tgz|zip)(\Z|[?#])|/(zip|tar)(ball|\.gz)?/")
 _PACKAGE_KEY = re.compile(r"([^\[\]]+)(?:\[([^\[\]]*)\])?")
 
 

@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from comfykiln.parsing.schemes import EXPECTED, name_of, problem_of, scheme_of
-from comfykiln.parsing.values import WEB, check_url, has_credentials, shown
+from comfykiln.parsing.values import WEB, check_url, has_credentials, shown, split_url
 
 if TYPE_CHECKING:
     from comfykiln.parsing.faults import Faults
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _HF_PAGE = re.compile(r"/((?:datasets/|spaces/)?[^/]+(?:/[^/]+)?)/(?:resolve|blob)/([^/]+)/(.+)")
 _CIVITAI_HOSTS = ("civitai.com", "www.civitai.com", "civitai.red")
 # What chooses among the files of a version; every model's primary file is of the type Model.
-_CHOICE = re.compile(r"(?i)(?:^|&)(?:size|fp|format|type=(?!model(?:&|$)))")
+_CHOICE = re.compile(r"(?i)(?:^|&)(?:size|fp|format|type=(?!model(?:&|\Z)))")
 _LOOPBACK = re.compile(r"localhost|127(\.\d{1,3}){3}|::1", re.ASCII)
 
 
@@ -47,7 +47,7 @@ def hub_file(url: str) -> HubFile:
 def local_path(url: str, folder: Path) -> Path:
     """Return the file of a checked `file:` address; a relative one lies below `folder`."""
     rest = url.partition(":")[2]
-    text = urlsplit(url).path if rest.startswith("//") else rest
+    text = split_url(url).path if rest.startswith("//") else rest
     path = Path(unquote(text)).expanduser()
     return path if path.is_absolute() else folder / path
 
@@ -58,7 +58,7 @@ def normal_address(url: str) -> str:
     Unchanged too is what our words cannot say: a query that chooses another file of a version than
     its primary one.
     """
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme not in WEB:
         return url
     if (parts.hostname or "") in ("huggingface.co", "hf.co"):
@@ -74,11 +74,11 @@ def normal_address(url: str) -> str:
 
 def is_civitai(url: str) -> bool:
     """Tell whether the address is one of CivitAI's website."""
-    return (urlsplit(url).hostname or "") in _CIVITAI_HOSTS
+    return (split_url(url).hostname or "") in _CIVITAI_HOSTS
 
 
 def _query_version(query: str) -> str:
-    match = re.search(r"(?:^|&)modelVersionId=(\d+)(?:&|$)", query)
+    match = re.search(r"(?:^|&)modelVersionId=(\d+)(?:&|\Z)", query)
     return match[1] if match else ""
 
 
@@ -120,7 +120,7 @@ def _bare(url: str) -> str:
 def _check_web(url: str, path: str, faults: Faults, *, pinned: bool) -> bool:
     if not check_url(url, path, faults, WEB):
         return False
-    if name_of(url) == "https" or pinned or is_loopback(urlsplit(url).hostname or ""):
+    if name_of(url) == "https" or pinned or is_loopback(split_url(url).hostname or ""):
         return True
     faults.add(
         path,

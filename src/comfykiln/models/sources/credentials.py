@@ -6,10 +6,10 @@ import base64
 import netrc
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from comfykiln.models.sources.addresses import is_loopback
 from comfykiln.parsing.schemes import BY_NAME
+from comfykiln.parsing.values import split_url
 from comfykiln.transfer.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -27,10 +27,10 @@ def headers_for(
     Raises `ProfileError` where a credential would go over an open line.
     """
     value = _named(auth, environ) if auth else environ.get(usual, "").strip()
-    header = _authorization(value) if value else _from_netrc(urlsplit(url).hostname or "", environ)
+    header = _authorization(value) if value else _from_netrc(split_url(url).hostname or "", environ)
     if not header:
         return {}
-    parts = urlsplit(url)
+    parts = split_url(url)
     if parts.scheme != "https" and not is_loopback(parts.hostname or ""):
         raise ProfileError(
             f"{parts.hostname} is reached by {parts.scheme}, which shows credentials to anyone.",

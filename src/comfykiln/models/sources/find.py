@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from comfykiln.models.sources import credentials, web
 from comfykiln.models.sources.addresses import (
@@ -18,6 +18,7 @@ from comfykiln.models.sources.addresses import (
 )
 from comfykiln.models.sources.s3 import find_s3
 from comfykiln.parsing.schemes import asked_of
+from comfykiln.parsing.values import AddressError, split_url
 from comfykiln.system.gate import bare_address
 from comfykiln.transfer.errors import MissingError, StorageError
 from comfykiln.transfer.parts import Remote
@@ -183,8 +184,8 @@ def _civitai(source: ModelSource, environ: Mapping[str, str], pinned: Pinned) ->
 def _path_of(told: object, number: int) -> str:
     """Return path and query of the hub's download address; its usual one where it tells none."""
     try:
-        parts = urlsplit(told) if isinstance(told, str) else None
-    except ValueError:
+        parts = split_url(told) if isinstance(told, str) else None
+    except AddressError:
         parts = None
     if parts is None or not parts.path.startswith("/"):  # anything else would lengthen the host
         return f"/api/download/models/{number}"
