@@ -207,7 +207,7 @@ FULL = Environment(
             platform="win32",
             packages=(Package(name="windows-curses", version="2.3.1"),),
             excludes=("uvloop",),
-            environment=(("SAMPLE", "1"),),
+            environment=(("OMP_NUM_THREADS", "1"),),
         ),
     ),
     credentials=(Credential(host="example.org", variable="EXAMPLE_TOKEN"),),

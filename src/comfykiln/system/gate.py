@@ -43,7 +43,7 @@ _LOGIN = re.compile(r"[^/?#]*@")
 # No port follows the colon, so a password does, whatever is in it: only a JSON text's `"` ends it.
 _ODD_LOGIN = re.compile(
     r'(?:(?<=[\\/][\\/])|(?<=:[\\/]))[^\s/?#:@"<>`\\\[]*:(?!\d{0,5}(?:[/?#"\s\\]|\Z))'
-    rf'(?!{_PLACEHOLDER}@)(?:[^\n@"\\]|\\.|"(?![\s,:\]}}]|\Z)){{1,300}}@'
+    rf'(?!{_PLACEHOLDER}@)(?:[^\n@"\\]|\\.|"(?![\s,:\]}}]|\Z)){{1,300}}@(?:[^\s@/?#"\\]{{0,300}}@)*'
 )
 _BARE_LOGIN = re.compile(
     r'(?<![\w/.+~%-])[\w.+~%-]{1,100}:[^\s/@"]{1,300}@(?!sha\d+:)(?=[\w-]+(?:\.[\w-]+)+[/:]|[\w.-]+:\d)'
@@ -75,7 +75,10 @@ _PASSWORD = re.compile(r"//[^/@\s:]*:(?P<password>[^/@\s]+)@")
 
 def fit(text: str, secrets: Sequence[str] = ()) -> str:
     """Return `text` fit for a person: secrets masked, dangerous characters spelt out."""
-    return spelt(masked(text, secrets))
+    once = masked(text, secrets)
+    done = spelt(once)
+    # What is spelt out may join what stood apart: an address goes on behind a line's end.
+    return done if done == once else masked(done, secrets)
 
 
 def fit_data(value: Any, secrets: Sequence[str] = ()) -> Any:

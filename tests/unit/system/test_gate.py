@@ -183,6 +183,8 @@ def test_a_secret_of_a_variable_never_survives(text: str) -> None:
 @given(st.text(alphabet=st.characters(exclude_characters="\n\\", exclude_categories=["Cs"])))
 def test_a_password_never_survives_whatever_stands_in_it(odd: str) -> None:
     password = "".join(c for c in odd if c not in '":,]}' and not c.isspace())
+    if "@" in password:  # with both it has no one reading: the address may end before the `/`
+        password = "".join(c for c in password if c not in "/?#")
     assert "canary" not in fit(f"https://me:x{password}canary@h.example/o/r is wrong")
 
 
