@@ -13,7 +13,9 @@ work=$(mktemp -d)
 base=finding-base:$$
 result=finding-result:$$
 clean() {
-    docker rmi --force "$result" "$base" > /dev/null 2>&1 || true
+    # Only what was made until then: a name that is not there is no image to remove.
+    docker image ls --quiet --filter "reference=$result" --filter "reference=$base" |
+        xargs -r docker rmi --force > /dev/null
     rm -rf "$work"
 }
 trap clean EXIT

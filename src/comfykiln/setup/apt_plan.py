@@ -60,11 +60,6 @@ class AptPlan:
     changes: tuple[Change, ...]
     removed: tuple[str, ...]
 
-    @property
-    def upgrades(self) -> tuple[Change, ...]:
-        """Return the changes of packages that are installed already."""
-        return tuple(change for change in self.changes if change.old)
-
 
 def read_plan(simulation: str) -> AptPlan:
     """Read what `apt-get install --simulate` printed in the C locale.
