@@ -8,8 +8,9 @@ only, since every start reads this.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
+from comfykiln.cli import shared
 from comfykiln.cli.fields import option, place, required
 
 PythonMatch = Literal["exact", "minor", "any"]
@@ -25,61 +26,6 @@ Captured = Literal["direct", "all", "none"]
 EVERY = "every image of the repository"
 
 
-def _json() -> Any:
-    return option("print the result as JSON, for programs", default=False)
-
-
-def _image(unset: str = "complete") -> Any:
-    return option("the image, by the name of its folder below services/comfy", unset=unset)
-
-
-def _ref() -> Any:
-    return option("the branch, tag or commit, where it is a git repository", unset="its HEAD")
-
-
-def _git_mirror() -> Any:
-    return option(
-        "a folder of git repositories that is asked first, laid out as HOST/OWNER/NAME.git",
-        unset="each repository's own address",
-    )
-
-
-def _ca_bundle() -> Any:
-    return option(
-        "a file of the certificates to trust", unset="those that this machine's settings name"
-    )
-
-
-def _document() -> Any:
-    return place("the document: a file, a folder or an https address")
-
-
-def _folder() -> Any:
-    return option("the folder that ComfyUI lies in there", default="", unset="it is looked for")
-
-
-def _out() -> Any:
-    return option("the file to write", unset="standard output")
-
-
-def _version(what: str) -> Any:
-    return option(
-        f"the version of {what}, where the document names none", unset="that of the document"
-    )
-
-
-def _platforms() -> tuple[str, ...]:
-    from comfykiln.documents.manifest.rules import PLATFORMS  # noqa: PLC0415  # one task of many
-
-    return PLATFORMS
-
-
-def _kinds() -> tuple[str, ...]:
-    from comfykiln.documents.formats import writable  # noqa: PLC0415  # one task of many
-
-    return tuple(writable())
-
-
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoOptions:
     """A task that takes no options."""
@@ -89,7 +35,7 @@ class NoOptions:
 class Json:
     """A task whose result is for people, or for programs."""
 
-    json: bool = _json()
+    json: bool = shared.as_json()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,7 +43,7 @@ class TargetImage:
     """Which image for which accelerator."""
 
     target: str | None = required("the accelerator: a target of images/targets.yaml")
-    image: str | None = _image()
+    image: str | None = shared.image()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +54,7 @@ class FromDocument(TargetImage):
         "a document of any kind to take in place of an image of the repository (docs/from.md)",
         unset="an image of the repository",
     )
-    ref: str | None = _ref()
+    ref: str | None = shared.git_ref()
     comfyui: str | None = option(
         "a pinned release of ComfyUI, such as v0.30.0, to take whatever the document names",
         unset="the one of the document",
@@ -134,7 +80,7 @@ class FromDocument(TargetImage):
 class Plan(FromDocument):
     """The options of `plan`."""
 
-    json: bool = _json()
+    json: bool = shared.as_json()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -147,8 +93,8 @@ class Build(FromDocument):
         "any",
         choices=Origins,
     )
-    git_mirror: str | None = _git_mirror()
-    ca_bundle: str | None = _ca_bundle()
+    git_mirror: str | None = shared.git_mirror()
+    ca_bundle: str | None = shared.ca_bundle()
     models: Models = option("the locked models to put into the image", "all", choices=Models)
     archive: str | None = option("a file to write the image to, as an OCI archive", unset="none")
     push: str | None = option(
@@ -159,7 +105,7 @@ class Build(FromDocument):
     store: bool = option(
         "keep the models in the store; without it --archive or --push is needed", default=True
     )
-    json: bool = _json()
+    json: bool = shared.as_json()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -175,9 +121,9 @@ class Render:
 class LockCheck:
     """The options of `lock.check`."""
 
-    image: str | None = _image()
-    git_mirror: str | None = _git_mirror()
-    ca_bundle: str | None = _ca_bundle()
+    image: str | None = shared.image()
+    git_mirror: str | None = shared.git_mirror()
+    ca_bundle: str | None = shared.ca_bundle()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,30 +166,30 @@ class Test:
 class DocumentCheck(Json):
     """The options of `snapshot.check` and `manifest.check`."""
 
-    file: str = _document()
+    file: str = shared.document()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SnapshotConvert(Json):
     """The options of `snapshot.convert`."""
 
-    file: str = _document()
-    to: str = option("the kind to write", "snapshot", choices=_kinds)
-    out: str | None = _out()
+    file: str = shared.document()
+    to: str = option("the kind to write", "snapshot", choices=shared.kinds)
+    out: str | None = shared.out()
     packages: AllOrNone = option("which packages to write", "all", choices=AllOrNone)
-    python: str | None = _version("Python")
-    torch: str | None = _version("torch")
-    comfyui: str | None = _version("ComfyUI")
+    python: str | None = shared.version("Python")
+    torch: str | None = shared.version("torch")
+    comfyui: str | None = shared.version("ComfyUI")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SnapshotPin(Json):
     """The options of `snapshot.pin`."""
 
-    file: str = _document()
-    ref: str | None = _ref()
+    file: str = shared.document()
+    ref: str | None = shared.git_ref()
     out: str | None = option("a file for a pinned copy", unset="a text is changed where it lies")
-    git_mirror: str | None = _git_mirror()
+    git_mirror: str | None = shared.git_mirror()
     write: bool = option("write the pins, besides showing them", default=True)
 
 
@@ -254,7 +200,7 @@ class SnapshotDiff:
     a: str = place("the document before: a file, a folder or an https address")
     b: str = place("the document after")
     format: DiffFormat = option("how to write what differs", "text", choices=DiffFormat)
-    git_mirror: str | None = _git_mirror()
+    git_mirror: str | None = shared.git_mirror()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -262,8 +208,8 @@ class SnapshotSave(Json):
     """The options of `snapshot.save`."""
 
     ref: str = place("a container, an image or a ComfyUI folder")
-    out: str | None = _out()
-    folder: str = _folder()
+    out: str | None = shared.out()
+    folder: str = shared.folder()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -272,7 +218,10 @@ class ManifestCommands(Json):
 
     file: str = place("the manifest, a file")
     platform: str = option(
-        "the platform to write the commands for", "", unset="this machine's", choices=_platforms
+        "the platform to write the commands for",
+        "",
+        unset="this machine's",
+        choices=shared.platforms,
     )
     torch_backend: str = option("a torch build, such as cpu or cu130", "", unset="the manifest's")
 
@@ -296,26 +245,26 @@ class ManifestCapture(Json):
         "direct",
         choices=Captured,
     )
-    folder: str = _folder()
+    folder: str = shared.folder()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelsLock:
     """The options of `models.lock`."""
 
-    image: str | None = _image(unset=EVERY)
+    image: str | None = shared.image(unset=EVERY)
     check: bool = option("write nothing; exit code 4 where a lock does not fit", default=False)
     upgrade: str = option(
         "models to ask for again, by name with commas between, or all", "", unset="none"
     )
-    ca_bundle: str | None = _ca_bundle()
+    ca_bundle: str | None = shared.ca_bundle()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelsList(Json):
     """The options of `models.list`."""
 
-    image: str | None = _image(unset=EVERY)
+    image: str | None = shared.image(unset=EVERY)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -327,22 +276,22 @@ class ModelsFetch(ModelsList):
     )
     only: str = option("models by name, with commas between", "", unset="see --models")
     models: FetchedModels = option("which models, by criticality", "all", choices=FetchedModels)
-    ca_bundle: str | None = _ca_bundle()
+    ca_bundle: str | None = shared.ca_bundle()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelsAddFrom(Json):
     """The options of `models.add-from`."""
 
-    document: str = _document()
-    image: str | None = _image()
+    document: str = shared.document()
+    image: str | None = shared.image()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ModelsAddSource:
     """The options of `models.add-source`."""
 
-    image: str | None = _image(unset=EVERY)
+    image: str | None = shared.image(unset=EVERY)
     name: str | None = option("the model, by its name", unset="each model without a source")
     source: str | None = option("the source, as in docs/models.md", unset="it is asked for")
 
@@ -351,8 +300,8 @@ class ModelsAddSource:
 class ModelsPush(Json):
     """The options of `models.push`."""
 
-    image: str | None = _image()
+    image: str | None = shared.image()
     ref: str | None = required("the name to push as: HOST/REPOSITORY:TAG")
     models: Models = option("which locked models", "all", choices=Models)
-    ca_bundle: str | None = _ca_bundle()
+    ca_bundle: str | None = shared.ca_bundle()
     store: bool = option("keep the models in the store", default=True)
